@@ -1,0 +1,126 @@
+"""How the project is checked: ``nox --list`` shows the sessions, ``nox`` runs the usual ones."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PACKAGES = ("supervisor", "trio_event")
+
+SUPPORTED = nox.project.python_versions(PYPROJECT)
+LOWEST = SUPPORTED[0]
+# The Python that runs nox is the one that every machine has. It may be newer than all of these.
+PRESENT = f"{sys.version_info.major}.{sys.version_info.minor}"
+TESTED = SUPPORTED if PRESENT in SUPPORTED else [*SUPPORTED, PRESENT]
+
+# Async functions of these modules are awaited by the packages alone, and need be no checkpoints.
+MACHINERY = {
+    "_alarms",
+    "_engine",
+    "_host",
+    "_judging",
+    "_pipe",
+    "_process",
+    "_ready",
+    "_stopping",
+    "_waiting",
+}
+
+nox.needs_version = ">=2025.5.1"
+nox.options.sessions = ["lint", "typing", "tests"]
+# Not uv, even where there is one: pip is what the user has, and has configured.
+nox.options.default_venv_backend = "virtualenv"
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+# On a user's machine the interpreters that are there have to do.
+nox.options.error_on_missing_interpreters = bool(os.environ.get("CI"))
+
+
+def install_group(session: nox.Session, group: str, *more: str) -> None:
+    """Install a dependency group; pip itself has had ``--group`` only since 25.1."""
+    session.install(*nox.project.dependency_groups(PYPROJECT, group), *more)
+
+
+def install_wheel(session: nox.Session, group: str, *more: str) -> Path:
+    """Install the wheel that the session ``build`` has made, beside a dependency group."""
+    (wheel,) = Path("dist").glob("*.whl")
+    install_group(session, group, f"{wheel}[examples]", *more)
+    # An environment that is used again has this version already, made of other sources.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+    return wheel.resolve()
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, spelling, layers, metadata and news fragments."""
+    install_group(session, "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    sources = [path for package in PACKAGES for path in sorted(Path(package).rglob("*.py"))]
+    session.run("flake8-async", "--enable=ASYNC102,ASYNC120", *map(str, sources))
+    facing_users = [path for path in sources if path.stem not in MACHINERY]
+    session.run("flake8-async", "--enable=ASYNC910,ASYNC911", *map(str, facing_users))
+    session.run("codespell")
+    session.run("lint-imports", "--no-logo")
+    session.run("validate-pyproject", "pyproject.toml")
+    session.run("towncrier", "build", "--draft", "--version", "unreleased", silent=True)
+
+
+@nox.session(requires=["build"])
+def typing(session: nox.Session) -> None:
+    """Check types: of all code with mypy, of what users see with basedpyright as well."""
+    install_wheel(session, "typing")
+    session.run("mypy")
+    for package in PACKAGES:
+        session.run("basedpyright", "--ignoreexternal", "--verifytypes", package)
+    session.run("basedpyright")
+
+
+@nox.session(python=TESTED, requires=["build"])
+def tests(session: nox.Session) -> None:
+    """Test the wheel, on the lowest Python with coverage; arguments go to pytest."""
+    wheel = install_wheel(session, "tests")
+    if session.python != LOWEST or session.posargs:
+        session.run("pytest", *session.posargs, env=testing(wheel))
+        return
+    env = testing(wheel) | {"COVERAGE_FILE": str(Path(session.cache_dir, "coverage"))}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", env=env)
+    session.run("coverage", "combine", "--quiet", env=env)
+    session.run("coverage", "report", env=env)
+
+
+@nox.session(python=LOWEST, requires=["build"])
+def minimum(session: nox.Session) -> None:
+    """Test the wheel with the oldest dependencies that it admits."""
+    floors = (name.replace(">=", "==") for name in PYPROJECT["project"]["dependencies"])
+    wheel = install_wheel(session, "tests", *floors)
+    session.run("pytest", *session.posargs, env=testing(wheel))
+
+
+def testing(wheel: Path) -> dict[str, str]:
+    """Return the environment in which the tests find the wheel, and not the checkout."""
+    return {"PYTHONSAFEPATH": "1", "TESTED_WHEEL": str(wheel)}
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the source distribution, and from that the wheel, in ``dist/``."""
+    session.install("build")
+    for old in Path("dist").glob("trio_supervisor-*"):
+        old.unlink()
+    session.run("pyproject-build", "--outdir", "dist", silent=True)
+
+
+@nox.session(requires=["build"])
+def release(session: nox.Session) -> None:
+    """Check what ``build`` has made, as the package index and its users will see it."""
+    install_group(session, "release")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+    (wheel,) = Path("dist").glob("*.whl")
+    session.run("check-wheel-contents", "--toplevel", ",".join(PACKAGES), str(wheel))

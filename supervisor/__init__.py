@@ -1,0 +1,125 @@
+"""A supervision tree for long-running services on Trio.
+
+A *runnable* is an async function. The tree runs it, knows its health by the
+signals it sends, starts it again with backoff when it dies, and restarts
+*groups* of runnables together. Modelled on Monogon Metropolis'
+``osbase/supervisor``, which builds on Erlang/OTP, and made of Trio's nurseries::
+
+    import trio
+    import supervisor
+    from supervisor import Signal
+
+    async def clock() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        while True:
+            supervisor.logger().info("tick")
+            await trio.sleep(1)
+
+    async def root() -> None:
+        supervisor.run("clock", clock)
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.signal(Signal.DONE)
+
+    trio.run(supervisor.supervise, root)
+"""
+
+from __future__ import annotations
+
+import pkgutil
+
+from ._backoff import Backoff as Backoff
+from ._crash import Crash as Crash
+from ._errors import (
+    DuplicateNameError as DuplicateNameError,
+    GaveUpError as GaveUpError,
+    InvalidNameError as InvalidNameError,
+    NotSupervisedError as NotSupervisedError,
+    PoolFullError as PoolFullError,
+    RestartLimitExceeded as RestartLimitExceeded,
+    RunError as RunError,
+    SignalError as SignalError,
+    StaleRunnableError as StaleRunnableError,
+    StartTimeoutError as StartTimeoutError,
+    StopTimeoutError as StopTimeoutError,
+    SupervisorError as SupervisorError,
+    UnexpectedReturnError as UnexpectedReturnError,
+    UnknownNameError as UnknownNameError,
+)
+from ._handle import Handle as Handle
+from ._logging import RawLogger as RawLogger
+from ._metrics import (
+    InMemoryMetrics as InMemoryMetrics,
+    Metrics as Metrics,
+    NodeStatus as NodeStatus,
+)
+from ._pool import Pool as Pool
+from ._process import main as main
+from ._restart import RestartLimit as RestartLimit
+from ._runnable import (
+    current_dn as current_dn,
+    logger as logger,
+    raw_logger as raw_logger,
+    run as run,
+    run_group as run_group,
+    run_pool as run_pool,
+    signal as signal,
+    sub_logger as sub_logger,
+    wait_stop_requested as wait_stop_requested,
+)
+from ._snapshot import (
+    GroupSnapshot as GroupSnapshot,
+    NodeSnapshot as NodeSnapshot,
+    Snapshot as Snapshot,
+)
+from ._state import GroupState as GroupState, NodeState as NodeState, Signal as Signal
+from ._supervise import open_supervisor as open_supervisor, supervise as supervise
+from ._supervisor import Supervisor as Supervisor
+
+# Where supervisord is installed in a directory further down the path, its modules
+# (``supervisor.supervisord`` and the rest) stay importable for its own commands.
+__path__ = pkgutil.extend_path(__path__, __name__)
+
+__all__ = (
+    "Backoff",
+    "Crash",
+    "DuplicateNameError",
+    "GaveUpError",
+    "GroupSnapshot",
+    "GroupState",
+    "Handle",
+    "InMemoryMetrics",
+    "InvalidNameError",
+    "Metrics",
+    "NodeSnapshot",
+    "NodeState",
+    "NodeStatus",
+    "NotSupervisedError",
+    "Pool",
+    "PoolFullError",
+    "RawLogger",
+    "RestartLimit",
+    "RestartLimitExceeded",
+    "RunError",
+    "Signal",
+    "SignalError",
+    "Snapshot",
+    "StaleRunnableError",
+    "StartTimeoutError",
+    "StopTimeoutError",
+    "Supervisor",
+    "SupervisorError",
+    "UnexpectedReturnError",
+    "UnknownNameError",
+    "current_dn",
+    "logger",
+    "main",
+    "open_supervisor",
+    "raw_logger",
+    "run",
+    "run_group",
+    "run_pool",
+    "signal",
+    "sub_logger",
+    "supervise",
+    "wait_stop_requested",
+)

@@ -1,0 +1,111 @@
+"""Crash records: what is kept of a death, and how exceptions are taken apart."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, final
+
+import attrs
+import outcome
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Frames of the machinery say nothing about a runnable's fault.
+_MACHINERY = tuple(
+    f"{Path(file).resolve().parent}{os.sep}" for file in (__file__, trio.__file__, outcome.__file__)
+)
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Crash:
+    """One death, or one error raised while stopping, as text.
+
+    No exception, frame or traceback object is kept, so a record holds on to
+    nothing that the runnable used.
+    """
+
+    dn: str
+    """The node."""
+    time: float
+    """When it ended, in seconds on Trio's clock."""
+    uptime: float
+    """For how many seconds the incarnation had run."""
+    incarnation: int
+    """Which run of the node it was; the first is 1."""
+    error: str
+    """The exception's type and message, in one line."""
+    traceback: str
+    """The formatted traceback, without the frames of Trio and of this package."""
+
+
+def is_machinery(filename: str) -> bool:
+    """Return whether a frame is of Trio or of this package, and not a user's."""
+    return filename.startswith(_MACHINERY)
+
+
+def one_line(error: BaseException) -> str:
+    """Say type and message of ``error`` in one line."""
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001  a foreign __str__ may raise anything
+        text = f"<its __str__ raised {type(broken).__name__}>"
+    text = " ".join(text.split())
+    name = type(error).__qualname__
+    return f"{name}: {text}" if text else name
+
+
+def format_error(error: BaseException) -> str:
+    """Format ``error`` with its causes and members, and the users' frames only."""
+    try:
+        whole = traceback.TracebackException.from_exception(error, compact=True)
+        for part in _parts(whole):
+            kept = [frame for frame in part.stack if not is_machinery(frame.filename)]
+            part.stack = traceback.StackSummary.from_list(kept)
+        return "".join(whole.format()).rstrip()
+    except Exception as broken:  # noqa: BLE001  as above; a crash must not fail for its report
+        return f"{one_line(error)} (its traceback can't be formatted: {one_line(broken)})"
+
+
+def _parts(whole: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
+    parts = [whole]
+    while parts:
+        part = parts.pop()
+        yield part
+        parts += [p for p in (part.__cause__, part.__context__) if p is not None]
+        parts += part.exceptions or ()
+
+
+def split_fatal(error: BaseException) -> tuple[BaseException | None, Exception | None]:
+    """Take apart what a runnable raised.
+
+    Returns:
+        What must leave the tree (``KeyboardInterrupt``, ``SystemExit`` and
+        every other exception that is no ``Exception``), and what the node dies
+        of. ``Cancelled`` is neither: it is dropped. What must leave does so
+        without the groups that nurseries wrapped around it, if it is alone:
+        ``except KeyboardInterrupt`` is to catch it, and the process to exit with
+        ``SystemExit``'s status.
+    """
+    if isinstance(error, Exception):
+        return None, error
+    if isinstance(error, trio.Cancelled):
+        return None, None
+    if not isinstance(error, BaseExceptionGroup):
+        return error, None
+    _, rest = error.split(trio.Cancelled)
+    if rest is None:
+        return None, None
+    ordinary, fatal = rest.split(Exception)
+    return None if fatal is None else unwrapped(fatal), ordinary
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """Return the one exception that is in ``error``, if it is a group of one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,134 @@
+"""The owner of a nursery: where the children of one incarnation run."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack, final
+
+import trio
+from trio.lowlevel import (
+    Abort,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
+
+from ._stuck import watch
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Awaitable, Callable
+
+    from ._tree import Tree
+
+ArgsT = TypeVarTuple("ArgsT")
+
+
+@final
+class Host:
+    """Owns the nursery in which the groups of one parent run.
+
+    It ends when it is sealed (no more groups can come) and all groups have ended,
+    or when it is cancelled and all their tasks are gone. It raises nothing.
+
+    The hosts of a tree are nested in one another and in nothing else: no runnable's cancel scope
+    is around a host. So a runnable can be cancelled while its children live on, and a
+    cancellation from outside reaches everybody at once.
+
+    A host waits with an abort function of its own, which Trio calls synchronously wherever the
+    cancellation comes from. So ``cancelled`` is set before any task below runs again.
+    """
+
+    __slots__ = (
+        "_live",
+        "_nursery",
+        "_pending",
+        "_sealed",
+        "_waiting",
+        "cancelled",
+        "changed",
+        "ended",
+        "tree",
+    )
+
+    def __init__(self, tree: Tree, *, sealed: bool) -> None:
+        self.tree = tree
+        self.cancelled = False
+        self.ended = False
+        # Who waits for the end, or has to be told that the incarnation has failed.
+        self.changed = trio.lowlevel.ParkingLot()
+        self._sealed = sealed
+        self._nursery: trio.Nursery | None = None
+        # What was started before the nursery was open.
+        self._pending: list[Callable[[], object]] = []
+        # How many groups have not ended.
+        self._live = 0
+        self._waiting: trio.lowlevel.Task | None = None
+
+    def start_soon(
+        self,
+        context: contextvars.Context,
+        async_fn: Callable[[Unpack[ArgsT]], Awaitable[object]],
+        *args: *ArgsT,
+        name: str,
+    ) -> None:
+        """Start a task in a copy of ``context``, as soon as the nursery is open."""
+        if self._nursery is None:
+            self._pending.append(lambda: self.start_soon(context, async_fn, *args, name=name))
+        else:
+            context.run(partial(self._nursery.start_soon, async_fn, *args, name=name))
+
+    def enter(self) -> None:
+        """Take note that there is one more group."""
+        self._live += 1
+
+    def leave(self) -> None:
+        """Take note that a group has ended for good."""
+        self._live -= 1
+        self._wake()
+
+    def seal(self) -> None:
+        """Take note that no more groups will come."""
+        self._sealed = True
+        self._wake()
+
+    def cancel(self, reason: str) -> None:
+        """Cancel everything below at once."""
+        self.cancelled = True
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel(reason)
+
+    @enable_ki_protection
+    async def run(self) -> None:
+        """Own the nursery until the end."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            if self.cancelled:
+                nursery.cancel_scope.cancel("the tree was stopped before it began")
+            for start in self._pending:
+                start()
+            self._pending.clear()
+            try:
+                if self._live or not self._sealed:
+                    self._waiting = current_task()
+                    await wait_task_rescheduled(self._abort)
+            except trio.Cancelled:
+                # Those below see it too; the nursery waits for them.
+                if self is self.tree.root.host:
+                    watch(self.tree.root)
+            except BaseException as error:  # noqa: BLE001  Ctrl-C, where this is Trio's main task
+                self.tree.leave(error)
+        self._nursery = None
+        self.ended = True
+        self.changed.unpark_all()
+
+    def _abort(self, _: object) -> Abort:
+        self._waiting = None
+        self.cancelled = True
+        return Abort.SUCCEEDED
+
+    def _wake(self) -> None:
+        if self._waiting is not None and self._sealed and not self._live:
+            task, self._waiting = self._waiting, None
+            reschedule(task)

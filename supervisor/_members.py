@@ -1,0 +1,90 @@
+"""From the runnables that a user passes to the nodes of a group.
+
+All checks come before the first change, so that a bad name or a wrong argument
+leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ._names import check_free, check_name
+from ._node import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from ._node import Group
+
+
+def check_runnable(runnable: object, *, what: str) -> None:
+    """Raise :exc:`TypeError` unless ``runnable`` can be called."""
+    if inspect.iscoroutine(runnable):
+        runnable.close()
+        msg = (
+            f"{what} got {runnable!r}: pass the async function and its arguments, "
+            "without calling it"
+        )
+        raise TypeError(msg)
+    if not callable(runnable):
+        msg = f"{what} got {runnable!r}, which is not an async function"
+        raise TypeError(msg)
+
+
+def bind(
+    function: Callable[..., Awaitable[object]], args: tuple[object, ...]
+) -> Callable[[], Awaitable[object]]:
+    """Make a call without arguments out of one with ``args``."""
+    return functools.partial(function, *args) if args else function
+
+
+def make_members(group: Group, runnables: object) -> tuple[Node, ...]:
+    """Check ``runnables``, and make them the nodes of ``group``, in their order.
+
+    A member that the group had before under the same name stays the node it
+    was, with a new runnable; one that is missing now vanishes.
+    """
+    parent = group.parent
+    assert parent is not None
+    if not isinstance(runnables, Mapping):
+        msg = (
+            f"a group under {parent.node.dn} got {runnables!r}: pass a mapping from names to "
+            "async functions, or a function that returns one"
+        )
+        raise TypeError(msg)
+    if not runnables:
+        msg = f"a group under {parent.node.dn} got an empty mapping: a group needs a member"
+        raise ValueError(msg)
+    if not isinstance(group.graces, float):
+        for name in group.graces:
+            if name not in runnables:
+                msg = (
+                    f"grace names {name!r}, which is no member of the group under {parent.node.dn}"
+                )
+                raise ValueError(msg)
+    before = {node.name: node for node in group.members}
+    nodes = (parent.children or {}).keys() - before.keys() if before else parent.children or ()
+    for name, runnable in runnables.items():
+        check_name(name, parent=parent.node)
+        check_free(name, parent=parent.node, nodes=nodes, loggers=parent.loggers or ())
+        check_runnable(runnable, what=f"the runnable {name!r}")
+
+    children = parent.children
+    if children is None:
+        children = parent.children = {}
+    for name, node in before.items():
+        if name not in runnables:
+            group.host.tree.vanish(node)
+            del children[name]
+    members = []
+    for name, runnable in runnables.items():
+        member = before.get(name)
+        if member is None:
+            member = children[name] = Node(name, runnable, group)
+        member.call = runnable
+        member.grace = group.grace_of(name)
+        members.append(member)
+    return tuple(members)

@@ -1,0 +1,272 @@
+"""What a supervision tree is made of: nodes, incarnations, groups.
+
+The tree alternates between two kinds of things that have children. A *node* is
+a runnable's place; each run of it is an *incarnation*, and it is the
+incarnation that has children, for they come and go with it. The children of an
+incarnation are divided into *groups*, the units of restarts, fixed when they
+are started.
+
+    tree ── group ─┬─ node ── incarnation ─┬─ group ── node ── …
+                   └─ node ── incarnation  └─ group ── node ── …
+
+A node is found by reference, never by its DN: a DN is put together when somebody
+wants to read it, and never taken apart to act on it. (Upstream finds nodes by
+DN; a wrong name or a stale caller then kills its process, or reaches the wrong
+incarnation.) For the same reason a DN is not stored: in a chain of ten
+thousand nodes the names alone would take a hundred megabytes.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, final
+
+from ._state import GroupState, NodeState
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Awaitable, Callable, Mapping
+
+    import trio
+
+    from ._alarms import Alarm
+    from ._crash import Crash
+    from ._host import Host
+    from ._restart import GiveUp, Restart, Restarts
+
+    Graces = float | Mapping[str, float]
+
+CRASHES_KEPT: Final = 5
+
+
+@final
+class Node:
+    """A runnable's place in the tree, through all its incarnations."""
+
+    __slots__ = (
+        "call",
+        "crashes",
+        "grace",
+        "group",
+        "incarnation",
+        "is_pool",
+        "name",
+        "number",
+        "repeats",
+        "stop_error",
+    )
+
+    def __init__(self, name: str, call: Callable[[], Awaitable[object]], group: Group) -> None:
+        self.name = name
+        self.call = call
+        self.group = group
+        # How long the runnable may take, in seconds, from being asked to stop to being cancelled.
+        self.grace = 0.0
+        # It starts children as long as it is HEALTHY, and they vanish when they are done.
+        self.is_pool = False
+        # The current or last one, and its number, from 1.
+        self.incarnation: Incarnation | None = None
+        self.number = 0
+        # The last few deaths, oldest first; most nodes never have one.
+        self.crashes: tuple[Crash, ...] = ()
+        # How many deaths in a row were the same as the one before.
+        self.repeats = 0
+        # What the last incarnation raised when it had been asked to stop.
+        self.stop_error: Crash | None = None
+
+    @property
+    def dn(self) -> str:
+        names = [self.name]
+        parent = self.group.parent
+        while parent is not None:
+            names.append(parent.node.name)
+            parent = parent.node.group.parent
+        return ".".join(reversed(names))
+
+    def keep(self, crash: Crash) -> None:
+        """Add a death to the record."""
+        last = self.crashes[-1] if self.crashes else None
+        same = last is not None and (last.error, last.traceback) == (crash.error, crash.traceback)
+        self.repeats = self.repeats + 1 if same else 0
+        self.crashes = (*self.crashes, crash)[-CRASHES_KEPT:]
+
+
+@final
+class Incarnation:
+    """One run of a node, with all its descendants."""
+
+    __slots__ = (
+        "alarm",
+        "children",
+        "ended",
+        "failure",
+        "host",
+        "loggers",
+        "node",
+        "round",
+        "scope",
+        "signalled_done",
+        "since",
+        "started",
+        "state",
+        "stop_requested",
+        "task",
+    )
+
+    def __init__(self, node: Node, now: float) -> None:
+        self.node = node
+        self.state = NodeState.NEW
+        self.started = self.since = now
+        # Which of the group's rounds it belongs to.
+        self.round = node.group.rounds
+        self.signalled_done = False
+        # The runnable and all children are gone.
+        self.ended = False
+        # The task that runs the runnable and then waits for the children.
+        self.task: trio.lowlevel.Task | None = None
+        # Cancels that task alone; None where the group's scope is enough.
+        self.scope: trio.CancelScope | None = None
+        # What wakes those who wait for a stop to be requested; None while nobody does.
+        self.stop_requested: trio.Event | None = None
+        # Its start timeout, or the end of its grace.
+        self.alarm: Alarm | None = None
+        self.host: Host | None = None
+        self.children: dict[str, Node] | None = None
+        self.loggers: set[str] | None = None
+        # What this incarnation dies of although its runnable did not raise it: a group of
+        # children gave up, or the start timeout was over.
+        self.failure: Exception | None = None
+
+    @property
+    def asked(self) -> bool:
+        """The supervisor, or a cancellation from outside, wants it to end."""
+        group = self.node.group
+        return group.state is GroupState.STOPPING or group.host.cancelled
+
+    @property
+    def stale(self) -> bool:
+        """It has ended, or is beyond doing anything but end."""
+        return self.ended or self.state in _OVER
+
+    def groups(self) -> list[Group]:
+        """Return the groups of its children, in order of start."""
+        nodes = self.children.values() if self.children else ()
+        return list({id(node.group): node.group for node in nodes}.values())
+
+
+_OVER: Final = frozenset({NodeState.DEAD, NodeState.CANCELED})
+
+
+@final
+class Group:
+    """Nodes that start together, and restart together when one of them dies."""
+
+    __slots__ = (
+        "alarm",
+        "causes",
+        "changed",
+        "context",
+        "deadline",
+        "errors",
+        "factory",
+        "graces",
+        "host",
+        "members",
+        "obituary",
+        "operator_restarts",
+        "ordered",
+        "parent",
+        "restarts",
+        "rounds",
+        "scope",
+        "start_timeout",
+        "state",
+        "unready",
+        "verdict",
+        "wish",
+    )
+
+    def __init__(
+        self,
+        *,
+        parent: Incarnation | None,
+        host: Host,
+        restarts: Restarts,
+        context: contextvars.Context,
+        graces: Graces = 0.0,
+        ordered: bool = False,
+        start_timeout: float | None = None,
+    ) -> None:
+        self.parent = parent
+        self.host = host
+        self.restarts = restarts
+        # What the runnables find in their context variables, in each incarnation anew.
+        self.context = context
+        self.members: tuple[Node, ...] = ()
+        # Makes the members' runnables for each start, where the user gave a function.
+        self.factory: Callable[[], object] | None = None
+        # The seconds between asking a member to stop and cancelling it, for all or by name.
+        self.graces = graces
+        # Each member starts when the one before it is HEALTHY or DONE.
+        self.ordered = ordered
+        self.start_timeout = start_timeout
+        self.state = GroupState.RUNNING
+        # What is to become of it when the present round has ended, or its backoff.
+        self.wish: Wish | None = None
+        # How often it was started, and how often of these on an operator's demand.
+        self.rounds = 0
+        self.operator_restarts = 0
+        # Those who wait for it to change; None while nobody does.
+        self.changed: trio.lowlevel.ParkingLot | None = None
+        # Reports it while it is STOPPING.
+        self.alarm: Alarm | None = None
+        # When the backoff ends, on Trio's clock.
+        self.deadline: float | None = None
+        # How many members are still NEW.
+        self.unready = 0
+        # Cancels the members of the present round, if they have no scopes of their own;
+        # or the wait for the next round.
+        self.scope: trio.CancelScope | None = None
+        # What the present round's deaths were, and what follows from them.
+        self.causes: list[Crash] = []
+        self.errors: list[Exception] = []
+        self.verdict: Restart | GiveUp | None = None
+        # Why it gave up, once it has.
+        self.obituary = ""
+
+    @property
+    def dn(self) -> str:
+        if len(self.members) == 1:
+            return self.members[0].dn
+        names = ",".join(node.name for node in self.members)
+        assert self.parent is not None  # the root's group has one member
+        return f"{self.parent.node.dn}.{{{names}}}"
+
+    @property
+    def at_rest(self) -> bool:
+        """Nothing of it runs, and nothing will unless somebody demands it."""
+        return self.state in _AT_REST
+
+    def grace_of(self, name: str) -> float:
+        return self.graces if isinstance(self.graces, float) else self.graces.get(name, 0.0)
+
+    def tell(self) -> None:
+        """Wake those who wait for a change."""
+        if self.changed is not None:
+            self.changed.unpark_all()
+
+
+_AT_REST: Final = frozenset({GroupState.FINISHED, GroupState.FAILED, GroupState.STOPPED})
+
+
+class Wish(enum.Enum):
+    """What somebody wants to become of a group."""
+
+    HOLD = "hold"
+    """To be stopped until it is restarted."""
+
+    RESTART = "restart"
+    """To start again at once."""
+
+    END = "end"
+    """To be stopped for good: its parent has ended, or it is thrown out of a pool."""

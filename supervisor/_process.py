@@ -1,0 +1,137 @@
+"""A tree as a process: signals, the budget of a stop, the exit status."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal as signals
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack
+
+import trio
+
+from ._errors import RestartLimitExceeded, StopTimeoutError
+from ._log_format import preset_logging
+from ._members import bind, check_runnable
+from ._stuck import report, running
+from ._supervise import raise_all
+from ._supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from ._backoff import Backoff
+    from ._metrics import Metrics
+    from ._restart import RestartLimit
+
+ArgsT = TypeVarTuple("ArgsT")
+
+STOPPED: Final = 0
+GAVE_UP: Final = 1
+CUT_SHORT: Final = 3
+
+LAST_RESORT: Final = 5.0
+"""Seconds that cancelled tasks get to end before the process ends without them."""
+
+_logger = logging.getLogger("supervisor")
+
+
+def main(
+    root: Callable[[Unpack[ArgsT]], Awaitable[object]],
+    *args: *ArgsT,
+    timeout: float = 30.0,
+    backoff: Backoff | None = None,
+    limit: RestartLimit | None = None,
+    metrics: Metrics | None = None,
+    grace: float = 0.0,
+) -> NoReturn:
+    """Be the ``main`` of a service: run a tree until it ends or the process is told to stop.
+
+    At the first ``SIGTERM`` or ``SIGINT`` (Ctrl-C) the tree is stopped as by
+    :meth:`Supervisor.stop`, within ``timeout``. A second one cancels everything at once. If a
+    task has not ended 5 seconds after it was cancelled, where it waits is logged and the
+    process ends without it.
+
+    Logging is set up, unless it is already: on a terminal as text, in a pipe or a file as one JSON
+    object a line, on standard error, from level ``INFO``.
+
+    Args:
+        root: The root runnable.
+        *args: Its arguments.
+        timeout: How many seconds a stop may take; choose it below what your process manager
+            allows before it kills.
+        backoff: The default delays before restarts.
+        limit: How often the root may restart before the process gives up.
+        metrics: Is told of every transition.
+        grace: How long the root gets to stop.
+
+    Raises:
+        SystemExit: always, at last: with status 0 if the tree was stopped or finished, 1 if it
+            gave up, 3 if a stop was cut short by the timeout or a second signal.
+        TypeError: if ``root`` is not callable.
+        ValueError: if ``grace`` or ``timeout`` is out of its range.
+        BaseException: what else left the tree.
+
+    Example::
+
+        if __name__ == "__main__":
+            supervisor.main(root)
+    """
+    check_runnable(root, what="main()")
+    if not timeout >= 0:
+        msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
+        raise ValueError(msg)
+    preset_logging(sys.stderr)
+    make = partial(Supervisor, bind(root, args), backoff, limit, metrics, grace, propagate=False)
+    sys.exit(trio.run(_serve, make, timeout))
+
+
+async def _serve(make: Callable[[], Supervisor], timeout: float) -> int:  # noqa: ASYNC109  it bounds a stop
+    """Run a tree, and obey signals; return the exit status."""
+    tree = make()
+    status = STOPPED
+    with trio.open_signal_receiver(signals.SIGTERM, signals.SIGINT) as received:
+        async with trio.open_nursery() as nursery:
+
+            async def stop() -> None:
+                nonlocal status
+                try:
+                    await tree.stop(timeout=timeout)
+                except StopTimeoutError as error:
+                    _logger.error("%s", error)  # noqa: TRY400  its traceback says nothing more
+                    status = CUT_SHORT
+
+            async def obey() -> None:
+                nonlocal status
+                name = await _next(received)
+                _logger.info("%s: stopping, within %g s", name, timeout)
+                nursery.start_soon(stop)
+                name = await _next(received)
+                _logger.warning("%s again: stopping at once", name)
+                status = CUT_SHORT
+                tree._tree.root.host.cancel(f"a second {name}")
+                tree._tree.alarms.set(LAST_RESORT, partial(_exit, tree, CUT_SHORT))
+
+            nursery.start_soon(obey)
+            await tree._run()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            nursery.cancel_scope.cancel("the tree has ended")
+    errors = tree._tree.errors
+    if len(errors) == 1 and isinstance(errors[0], RestartLimitExceeded):
+        _logger.critical("%s", errors[0])
+        return GAVE_UP
+    raise_all(errors)
+    return status
+
+
+async def _next(received: AsyncIterator[int]) -> str:
+    return signals.Signals(await anext(received)).name
+
+
+def _exit(tree: Supervisor, status: int) -> None:
+    """End the process although there are tasks left, which nothing can end."""
+    report(running(tree._tree.root, below=True), f"{LAST_RESORT:g} s after it was cancelled")
+    _logger.critical("the process ends without these nodes")
+    logging.shutdown()
+    os._exit(status)

@@ -1,0 +1,97 @@
+"""How a new group comes into the tree: checked first, then started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+from ._engine import add
+from ._errors import RunError
+from ._handle import Handle
+from ._host import Host
+from ._members import make_members
+from ._node import Group
+from ._restart import Restarts
+from ._state import NodeState
+
+if TYPE_CHECKING:
+    from ._backoff import Backoff
+    from ._node import Incarnation
+    from ._restart import RestartLimit
+
+
+def new_group(
+    parent: Incarnation,
+    backoff: Backoff | None,
+    limit: RestartLimit | None,
+    *,
+    grace: float | Mapping[str, float] = 0.0,
+    ordered: bool = False,
+    start_timeout: float | None = None,
+) -> Group:
+    """Make a group without members, of which nobody knows yet.
+
+    Raises:
+        RunError: if ``parent`` can have no more children.
+        ValueError: if a number of seconds is out of its range.
+    """
+    node = parent.node
+    if parent.asked:
+        msg = f"{node.dn} can't start children: it has been asked to stop"
+        raise RunError(msg)
+    if parent.state is not (NodeState.HEALTHY if node.is_pool else NodeState.NEW):
+        msg = (
+            f"{node.dn} can't start children when {parent.state.name}: "
+            "start them before signal(Signal.HEALTHY), or start a pool there"
+        )
+        raise RunError(msg)
+    if start_timeout is not None and not start_timeout > 0:
+        msg = f"start_timeout={start_timeout!r} is not a number of seconds above 0"
+        raise ValueError(msg)
+    tree = node.group.host.tree
+    return Group(
+        parent=parent,
+        host=parent.host or Host(tree, sealed=False),
+        restarts=Restarts(backoff or tree.backoff, limit),
+        context=copy_context(),
+        graces=check_graces(grace),
+        ordered=ordered,
+        start_timeout=start_timeout,
+    )
+
+
+def check_graces(grace: float | Mapping[str, float]) -> float | Mapping[str, float]:
+    """Return ``grace`` in seconds, for all members or by name.
+
+    Raises:
+        ValueError: if one is out of its range.
+    """
+    if isinstance(grace, Mapping):
+        return {name: check_grace(seconds) for name, seconds in grace.items()}
+    return check_grace(grace)
+
+
+def check_grace(grace: float) -> float:
+    if not (grace >= 0 and not math.isnan(grace)):
+        msg = f"grace={grace!r} is not a number of seconds of at least 0"
+        raise ValueError(msg)
+    return float(grace)
+
+
+def start(group: Group, runnables: object) -> Handle:
+    """Give a new group its members, or the function that makes them, and start it."""
+    parent = group.parent
+    assert parent is not None
+    if callable(runnables):
+        group.factory = runnables
+        runnables = runnables()
+    group.members = make_members(group, runnables)
+    if parent.host is None:
+        parent.host = group.host
+        node = parent.node
+        name = f"children of {node.name}"
+        node.group.host.start_soon(node.group.context, parent.host.run, name=name)
+    add(group)
+    return Handle(group)

@@ -1,0 +1,252 @@
+"""For tests of supervised code: a harness, and a runnable under remote control.
+
+Nothing here needs a test framework. Under pytest-trio, with a clock that jumps when nothing
+else is left to do, hours of backoff pass in no time::
+
+    async def test_worker_survives(autojump_clock: trio.testing.MockClock) -> None:
+        async with supervisor.testing.open_harness(root) as tree:
+            await tree.wait_settled()
+            ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack, final
+
+import attrs
+import trio
+
+from ._errors import RestartLimitExceeded, SignalError
+from ._members import bind
+from ._restart import RestartLimit
+from ._runnable import signal
+from ._state import NodeState, Signal
+from ._supervise import open_supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from ._backoff import Backoff
+    from ._metrics import Metrics
+    from ._supervisor import Supervisor
+
+__all__ = ("HarnessError", "Remote", "RemoteDeathError", "open_harness")
+
+ArgsT = TypeVarTuple("ArgsT")
+
+_ONCE: Final = RestartLimit(0, within=1.0)
+
+
+@final
+class HarnessError(AssertionError):
+    """The root died, or the tree was too slow to stop: the test has failed."""
+
+
+@final
+class RemoteDeathError(Exception):
+    """What a :class:`Remote` dies of by default."""
+
+
+@contextlib.asynccontextmanager
+async def open_harness(
+    root: Callable[[Unpack[ArgsT]], Awaitable[object]],
+    *args: *ArgsT,
+    backoff: Backoff | None = None,
+    metrics: Metrics | None = None,
+    patience: float = 5.0,
+) -> AsyncIterator[Supervisor]:
+    """Run a tree beside the body of a test.
+
+    The root is run once. If it dies, the test fails: the root is not run again. If it returns
+    without having signalled, it counts as done; its children live on. All
+    other runnables are supervised as ever. Leaving the body stops the tree and waits
+    until all its tasks are gone. Modelled on upstream's ``TestHarness``, which runs a
+    root that returned again and again.
+
+    Args:
+        root: The root runnable; it may do the work of the test itself.
+        *args: Its arguments.
+        backoff: The default delays before restarts.
+        metrics: Is told of every transition.
+        patience: The test fails if the tree takes longer than so many seconds to
+            stop, on Trio's clock. Meanwhile the log says, as ever, which nodes have not
+            ended and where they wait.
+
+    Yields:
+        The running tree.
+
+    Raises:
+        HarnessError: if the root died, with a picture of the tree at that time, from its
+            error; or if nodes were still alive ``patience`` seconds after the stop, with
+            their names.
+
+    Checkpoints:
+        On leaving.
+
+    Cancellation:
+        The tree is stopped as on leaving.
+
+    Example::
+
+        async with open_harness(root) as tree:
+            await tree.wait_settled()
+            assert tree.snapshot().nodes["root.worker"].state is NodeState.HEALTHY
+    """
+    call = bind(root, args)
+    picture = ""
+
+    async def once() -> None:
+        nonlocal picture
+        try:
+            await call()
+        except Exception:
+            picture = str(tree.snapshot())
+            raise
+        state = tree.snapshot().nodes["root"].state
+        if state is NodeState.NEW:
+            signal(Signal.HEALTHY)
+        with contextlib.suppress(SignalError):
+            signal(Signal.DONE)
+
+    asked = 0.0
+    tree: Supervisor
+    try:
+        async with open_supervisor(once, backoff=backoff, limit=_ONCE, metrics=metrics) as tree:
+            try:
+                yield tree
+            finally:
+                asked = trio.current_time()
+    except RestartLimitExceeded as exceeded:
+        if exceeded.dn != "root":
+            raise
+        picture = picture or str(tree.snapshot())
+        msg = f"{exceeded.causes[-1].error}\n\nroot died in this tree:\n{picture}"
+        raise HarnessError(msg) from exceeded.__cause__
+    late = {
+        node.dn: node.since - asked
+        for node in tree.snapshot().nodes.values()
+        if node.since > asked + patience
+    }
+    if late:
+        names = ", ".join(f"{dn} ({seconds:.1f} s)" for dn, seconds in late.items())
+        msg = f"still alive {patience:g} s after the tree was asked to stop: {names}"
+        raise HarnessError(msg)
+
+
+@final
+@attrs.define(eq=False)
+class _Command:
+    """Something that a :class:`Remote` has been told to do."""
+
+    signals: tuple[Signal, ...] = ()
+    error: BaseException | None = None
+    obeyed: trio.Event = attrs.field(factory=trio.Event)
+
+
+@final
+class Remote:
+    """A runnable that does what a test tells it to.
+
+    Use it in one place of a tree at a time. A command is for the incarnation that runs; if none
+    does, it waits for the next. Each command returns when it has been obeyed.
+
+    Example::
+
+        remote = Remote()
+        supervisor.run("worker", remote)
+        ...
+        await remote.become_healthy()
+        await remote.die()
+        await remote.become_healthy()
+        assert remote.incarnations == 2
+    """
+
+    def __init__(self) -> None:
+        """Make one that is not running yet."""
+        self._commands, self._inbox = trio.open_memory_channel[_Command](0)
+        self._released = trio.Event()
+        self._released.set()
+        self._seconds = 0.0
+        self.incarnations = 0
+        """How often it has been started."""
+        self.running = 0
+        """How many of its incarnations are alive: never more than one under a supervisor."""
+
+    def __repr__(self) -> str:
+        """Tell how often it was started."""
+        return f"<Remote, started {self.incarnations} times, {self.running} running>"
+
+    async def __call__(self) -> None:
+        """Run: this is the runnable."""
+        self.incarnations += 1
+        self.running += 1
+        try:
+            while True:
+                command = await self._inbox.receive()
+                command.obeyed.set()
+                for each in command.signals:
+                    signal(each)
+                if command.error is not None:
+                    raise command.error
+                if Signal.DONE in command.signals:
+                    return
+        finally:
+            # Bounded by the test, which asked for it.
+            with trio.CancelScope(shield=True):
+                if self._seconds:
+                    await trio.sleep(self._seconds)
+                await self._released.wait()
+            self.running -= 1
+
+    async def become_healthy(self) -> None:
+        """Have it signal ``HEALTHY``.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            It has signalled, or will not.
+        """
+        await self._obey(_Command(signals=(Signal.HEALTHY,)))
+
+    async def be_done(self) -> None:
+        """Have it signal ``DONE`` and return.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            It has signalled and returned, or will not.
+        """
+        await self._obey(_Command(signals=(Signal.DONE,)))
+
+    async def die(self, error: BaseException | None = None) -> None:
+        """Have it raise ``error``, by default a :exc:`RemoteDeathError`.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            It has died, or will not.
+        """
+        await self._obey(_Command(error=error or RemoteDeathError("died on request")))
+
+    def stop_slowly(self, seconds: float) -> None:
+        """Let each of its ends, of whatever kind, take so many seconds from now on."""
+        self._seconds = seconds
+
+    def hang(self) -> None:
+        """Let it not end, although it is stopped or has died, until :meth:`release`."""
+        if self._released.is_set():
+            self._released = trio.Event()
+
+    def release(self) -> None:
+        """Undo :meth:`hang`, also for an incarnation that hangs now."""
+        self._released.set()
+
+    async def _obey(self, command: _Command) -> None:
+        await self._commands.send(command)
+        # It has been received and can't be recalled: its end is one step away.
+        with trio.CancelScope(shield=True):
+            await command.obeyed.wait()

@@ -1,0 +1,162 @@
+"""Backoff: the arithmetic of delays, without a tree and without Trio."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from supervisor import Backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAN, INF = float("nan"), float("inf")
+ALMOST_ONE = 1.0 - 2.0**-53
+HUGE = 10**6  # 1.5 ** HUGE is no float
+
+
+def always(number: float) -> Callable[[], float]:
+    return lambda: number
+
+
+BACKOFFS = st.builds(
+    Backoff,
+    initial=st.floats(0.0, 1e6),
+    factor=st.floats(1.0, 1e3),
+    jitter=st.floats(0.0, 1.0),
+    maximum=st.floats(0.0, 1e6),
+    random=st.floats(0.0, ALMOST_ONE).map(always),
+)
+
+
+def test_the_defaults_are_those_of_the_contract() -> None:
+    """S9: initial=0.5, factor=1.5, jitter=0.5, maximum=60.0, reset_after=10.0."""
+    backoff = Backoff()
+    assert (backoff.initial, backoff.factor, backoff.jitter) == (0.5, 1.5, 0.5)
+    assert (backoff.maximum, backoff.reset_after) == (60.0, 10.0)
+    assert backoff.random is random.random
+
+
+def test_each_failure_in_a_row_multiplies_the_delay_up_to_the_maximum() -> None:
+    """S9: initial, then factor times as long, then maximum for ever."""
+    backoff = Backoff(initial=0.5, factor=3.0, jitter=0.0, maximum=10.0)
+    assert [backoff.delay(n) for n in range(1, 7)] == [0.5, 1.5, 4.5, 10.0, 10.0, 10.0]
+
+
+def test_a_factor_of_one_keeps_the_delay() -> None:
+    """S9: factor=1 means a constant delay, after however many failures."""
+    backoff = Backoff(initial=2.0, factor=1.0, jitter=0.0)
+    assert [backoff.delay(n) for n in (1, 2, 1000, HUGE)] == [2.0] * 4
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.0, 1e308])
+def test_a_huge_number_of_failures_gives_the_maximum(factor: float) -> None:
+    """S9: a power beyond the range of floats is no error."""
+    backoff = Backoff(factor=factor, jitter=0.0, maximum=60.0)
+    assert backoff.delay(HUGE) == 60.0
+
+
+def test_jitter_draws_from_both_sides_of_the_mean() -> None:
+    """S9: with jitter=0.25 a delay is between three and five quarters of its mean."""
+    drawn = [
+        Backoff(initial=8.0, jitter=0.25, random=always(number)).delay(1)
+        for number in (0.0, 0.5, 1.0)
+    ]
+    assert drawn == [6.0, 8.0, 10.0]
+
+
+def test_jitter_of_one_can_draw_zero() -> None:
+    """S9: the widest jitter reaches from nothing to twice the mean."""
+    drawn = [
+        Backoff(initial=8.0, jitter=1.0, random=always(number)).delay(1) for number in (0.0, 1.0)
+    ]
+    assert drawn == [0.0, 16.0]
+
+
+def test_at_the_maximum_delays_still_differ() -> None:
+    """S9: the range is cut at the maximum, so groups that failed together stay spread."""
+    drawn = [
+        Backoff(initial=60.0, jitter=0.5, maximum=60.0, random=always(number)).delay(1)
+        for number in (0.0, 0.5, 1.0)
+    ]
+    assert drawn == [30.0, 45.0, 60.0]
+
+
+def test_an_initial_delay_above_the_maximum_is_cut() -> None:
+    """S9: the maximum holds for the first delay too."""
+    assert Backoff(initial=100.0, jitter=0.0, maximum=7.0).delay(1) == 7.0
+
+
+def test_each_delay_asks_the_injected_random_source_once() -> None:
+    """S9: the random source can be injected, which makes delays predictable."""
+    numbers = iter([0.0, 0.5, 0.0])
+    backoff = Backoff(initial=2.0, factor=2.0, jitter=0.5, random=lambda: next(numbers))
+    assert [backoff.delay(1), backoff.delay(1), backoff.delay(2)] == [1.0, 2.0, 2.0]
+
+
+def test_a_backoff_is_frozen() -> None:
+    """S9: it can be shared by many groups, for nothing can change it."""
+    backoff = Backoff()
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        backoff.initial = 1.0  # type: ignore[misc]
+    assert backoff == Backoff()
+
+
+def test_its_repr_shows_the_numbers() -> None:
+    """S9: the defaults can be read off a repr."""
+    assert repr(Backoff()) == (
+        "Backoff(initial=0.5, factor=1.5, jitter=0.5, maximum=60.0, reset_after=10.0)"
+    )
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF, -1.0])
+@pytest.mark.parametrize("name", ["initial", "factor", "jitter", "maximum", "reset_after"])
+def test_a_number_out_of_range_is_refused_by_name(name: str, value: float) -> None:
+    """S9: NaN, infinities and negative numbers are errors that name argument and value."""
+    with pytest.raises(ValueError, match=rf"(?s){name}.*{value!r}"):
+        Backoff(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("factor", 0.999), ("jitter", 1.001)])
+def test_a_factor_below_one_and_a_jitter_above_one_are_refused(name: str, value: float) -> None:
+    """S9: delays never shrink, and never are negative."""
+    with pytest.raises(ValueError, match=rf"{name}.*{value}"):
+        Backoff(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("initial", 0.0),
+        ("factor", 1.0),
+        ("jitter", 0.0),
+        ("jitter", 1.0),
+        ("maximum", 0.0),
+        ("reset_after", 0.0),
+    ],
+)
+def test_the_ends_of_the_ranges_are_allowed(name: str, value: float) -> None:
+    """S9: zero delays, constant delays and both ends of jitter are legitimate."""
+    assert getattr(Backoff(**{name: value}), name) == value  # type: ignore[arg-type]
+
+
+@settings(deadline=None, derandomize=True)
+@given(backoff=BACKOFFS, failures=st.integers(1, HUGE))
+def test_a_delay_is_never_negative_and_never_above_the_maximum(
+    backoff: Backoff, failures: int
+) -> None:
+    """S9: whatever the parameters, 0 <= delay <= maximum."""
+    assert 0.0 <= backoff.delay(failures) <= backoff.maximum
+
+
+@settings(deadline=None, derandomize=True)
+@given(backoff=BACKOFFS)
+def test_a_further_failure_never_shortens_the_range_of_a_delay(backoff: Backoff) -> None:
+    """S9: for the same luck, each failure in a row waits at least as long as the one before."""
+    delays = [backoff.delay(failures) for failures in range(1, 40)]
+    assert all(earlier <= later for earlier, later in pairwise(delays))

@@ -1,0 +1,117 @@
+"""The states of a node: which follows which, and that nothing else does."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import trio
+
+import supervisor
+from supervisor import NodeState, Signal
+from supervisor._state import TRANSITIONS
+from supervisor.testing import Remote, open_harness
+
+NEW, HEALTHY, DONE = NodeState.NEW, NodeState.HEALTHY, NodeState.DONE
+DEAD, CANCELED = NodeState.DEAD, NodeState.CANCELED
+
+# As the contract words it. DONE → DEAD: the runnable had returned, and then its
+# children gave up.
+LEGAL = {
+    (NEW, HEALTHY),
+    (NEW, DEAD),
+    (NEW, CANCELED),
+    (HEALTHY, DONE),
+    (HEALTHY, DEAD),
+    (HEALTHY, CANCELED),
+    (DONE, DEAD),
+}
+ILLEGAL = sorted(set(product(NodeState, repeat=2)) - LEGAL, key=str)
+
+
+class Transitions:
+    """Metrics that keep what they are told."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, NodeState | None]] = []
+
+    def notify_node_state(self, dn: str, state: NodeState) -> None:
+        self.seen.append((dn, state))
+
+    def notify_node_gone(self, dn: str) -> None:
+        self.seen.append((dn, None))
+
+
+async def idle() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    await trio.sleep_forever()
+
+
+def test_the_table_holds_the_legal_transitions_and_no_other() -> None:
+    """S3: NEW → HEALTHY → DONE, DEAD or CANCELED; also NEW → DEAD/CANCELED, and DONE → DEAD."""
+    assert {(before, after) for before in NodeState for after in TRANSITIONS[before]} == LEGAL
+
+
+def test_each_state_is_reached_from_new() -> None:
+    """S3: no state is there for nothing."""
+    reached = {NEW}
+    for _ in NodeState:
+        reached |= {after for before in reached for after in TRANSITIONS[before]}
+    assert reached == set(NodeState)
+
+
+def test_only_the_end_of_an_incarnation_is_a_dead_end() -> None:
+    """S3: from each state that is not the end there is a way to die."""
+    dead_ends = {state for state in NodeState if not TRANSITIONS[state]}
+    assert dead_ends == {DEAD, CANCELED}
+    assert all(DEAD in TRANSITIONS[state] for state in set(NodeState) - dead_ends)
+
+
+def test_no_transition_leads_back() -> None:
+    """S3: a restart begins a new incarnation; no transition returns to NEW or to itself."""
+    assert not any(NEW in after for after in TRANSITIONS.values())
+    assert not any(state in after for state, after in TRANSITIONS.items())
+
+
+@pytest.mark.parametrize(("before", "after"), ILLEGAL)
+async def test_an_illegal_transition_is_refused_and_changes_nothing(
+    before: NodeState, after: NodeState
+) -> None:
+    """S3: the one way of changing a state consults the table before it changes anything."""
+    transitions = Transitions()
+    async with open_harness(idle, metrics=transitions) as view:
+        await view.wait_settled()
+        tree = view._tree
+        incarnation = tree.root.members[0].incarnation
+        assert incarnation is not None
+        actual, incarnation.state = incarnation.state, before
+        seen, since = transitions.seen.copy(), incarnation.since
+
+        with pytest.raises(
+            AssertionError, match=f"root can't go from {before.name} to {after.name}"
+        ):
+            tree.move(incarnation, after, since + 1.0)
+
+        assert incarnation.state is before
+        assert incarnation.since == since
+        assert transitions.seen == seen
+        assert tree.settled
+        incarnation.state = actual
+
+
+async def test_a_restart_begins_in_new() -> None:
+    """S3: each incarnation of a node begins in NEW, whatever the last one ended in."""
+    transitions, remote = Transitions(), Remote()
+    quick = supervisor.Backoff(initial=0.0)
+
+    async def root() -> None:
+        supervisor.run("child", remote, backoff=quick)
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.signal(Signal.DONE)
+
+    async with open_harness(root, metrics=transitions):
+        await remote.become_healthy()
+        await remote.die()
+        await remote.become_healthy()
+        states = [state for dn, state in transitions.seen if dn == "root.child"]
+        assert states == [NEW, HEALTHY, DEAD, NEW, HEALTHY]

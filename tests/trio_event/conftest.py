@@ -1,0 +1,19 @@
+"""The values that the contract is put to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .contract import SUBJECTS
+
+if TYPE_CHECKING:
+    from .contract import Subject
+
+
+@pytest.fixture(params=SUBJECTS, ids=lambda kind: kind.__name__)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    """A new, unset value of each storage in turn."""
+    made: Subject = request.param()
+    return made

@@ -1,0 +1,282 @@
+"""The contract of every value and watcher: its end, and its backlog (V9, V10)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_event import BacklogDone
+
+from .calls import Call, after_this_step
+from .contract import is_big, refuse
+
+if TYPE_CHECKING:
+    from .contract import Subject
+
+
+async def test_close_ends_the_get_that_waits(subject: Subject, nursery: trio.Nursery) -> None:
+    """V9: a watcher that has seen all is woken by the end."""
+    subject.set(1)
+    watcher = subject.watch()
+    assert await watcher.get() == 1
+    get = Call(nursery, watcher.get)
+    await wait_all_tasks_blocked()
+    subject.close()
+    with pytest.raises(trio.EndOfChannel):
+        await get.result()
+
+
+async def test_close_comes_after_the_last_value(subject: Subject) -> None:
+    """V9: who has not seen the last value gets it first, then the end, again and again."""
+    subject.set(1)
+    watchers = [subject.watch(), subject.watch()]
+    subject.close()
+    for watcher in (*watchers, subject.watch()):
+        assert await watcher.get() == 1
+        for _ in range(2):
+            with pytest.raises(trio.EndOfChannel):
+                await watcher.get()
+            with pytest.raises(trio.EndOfChannel):
+                watcher.get_nowait()
+
+
+async def test_last_value_is_there_for_get_nowait(subject: Subject) -> None:
+    """V9: get_nowait gives the last value before the end as well."""
+    subject.set(1)
+    subject.close()
+    watcher = subject.watch()
+    assert watcher.get_nowait() == 1
+    with pytest.raises(trio.EndOfChannel):
+        watcher.get_nowait()
+
+
+async def test_value_set_and_closed_before_the_woken_task_runs_is_not_lost(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V4, V9: a get that waits gets the last value, though the end came before its step."""
+    watcher = subject.watch()
+    get = Call(nursery, watcher.get)
+    await wait_all_tasks_blocked()
+    subject.set(1)
+    subject.close()
+    assert await get.result() == 1
+    with pytest.raises(trio.EndOfChannel):
+        await watcher.get()
+
+
+async def test_unset_value_that_is_closed_only_ends(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V2, V9: a value that never had data ends without any."""
+    get = Call(nursery, subject.watch().get)
+    await wait_all_tasks_blocked()
+    subject.close()
+    with pytest.raises(trio.EndOfChannel):
+        await get.result()
+    with pytest.raises(trio.EndOfChannel):
+        await subject.watch().get()
+
+
+async def test_fail_raises_from_the_error_after_the_last_value(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V9: a failed value is BrokenResourceError in each watcher, and says what it failed of."""
+    error = OSError("the disk is gone")
+    subject.set(1)
+    watcher = subject.watch()
+    assert await watcher.get() == 1
+    waiting = Call(nursery, watcher.get)
+    await wait_all_tasks_blocked()
+    subject.fail(error)
+    late = subject.watch()
+    assert await late.get() == 1
+    for get in (waiting.result, watcher.get, late.get):
+        with pytest.raises(trio.BrokenResourceError, match="the disk is gone") as caught:
+            await get()
+        assert caught.value.__cause__ is error
+
+
+async def test_end_is_a_new_exception_each_time(subject: Subject) -> None:
+    """V9: what is raised in one task carries no traceback of another."""
+    subject.fail(OSError("the disk is gone"))
+    caught = []
+    for _ in range(2):
+        with pytest.raises(trio.BrokenResourceError) as raised:
+            await subject.watch().get()
+        caught.append(raised.value)
+    assert caught[0] is not caught[1]
+
+
+async def test_rejected_last_value_does_not_hold_up_the_end(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V6, V9: where no later value can satisfy the predicate, the get ends."""
+    subject.set(1)
+    watcher = subject.watch()
+    get = Call(nursery, partial(watcher.get, predicate=is_big))
+    await wait_all_tasks_blocked()
+    subject.close()
+    with pytest.raises(trio.EndOfChannel):
+        await get.result()
+    with pytest.raises(trio.EndOfChannel):
+        await watcher.get(predicate=is_big)
+    assert await watcher.get() == 1
+
+
+async def test_closed_watcher_of_a_closed_value_is_closed(subject: Subject) -> None:
+    """V7, V9: one's own close goes before the value's."""
+    subject.set(1)
+    watcher = subject.watch()
+    subject.close()
+    watcher.close()
+    with pytest.raises(trio.ClosedResourceError):
+        await watcher.get()
+
+
+async def test_backlog_of_an_unset_value_is_empty(subject: Subject) -> None:
+    """V10: where there is nothing, there is nothing to wait for."""
+    watcher = subject.watch()
+    with pytest.raises(BacklogDone):
+        await watcher.get(backlog_only=True)
+    subject.set(1)
+    assert await watcher.get() == 1
+
+
+async def test_backlog_is_what_is_unseen_and_then_done(subject: Subject) -> None:
+    """V10: it returns what was known at the first call, and then says that it is over."""
+    subject.set(1, 2)
+    watcher = subject.watch()
+    assert await watcher.get(backlog_only=True) == 2
+    with pytest.raises(BacklogDone):
+        await watcher.get(backlog_only=True)
+
+
+async def test_backlog_is_defined_at_any_time(subject: Subject) -> None:
+    """V10: a watcher that has long been in use may ask for what there is, and again."""
+    watcher = subject.watch()
+    for value in range(3):
+        subject.set(value)
+        assert await watcher.get() == value
+        with pytest.raises(BacklogDone):
+            await watcher.get(backlog_only=True)
+        subject.set(value + 10)
+        assert await watcher.get(backlog_only=True) == value + 10
+        with pytest.raises(BacklogDone):
+            await watcher.get(backlog_only=True)
+
+
+async def test_backlog_ends_although_the_value_is_set_on_and_on(subject: Subject) -> None:
+    """V10: a set after the first call makes the backlog no longer; the next one begins anew."""
+    subject.set(1)
+    watcher = subject.watch()
+    assert await watcher.get(backlog_only=True) == 1
+    subject.set(2)
+    with pytest.raises(BacklogDone):
+        await watcher.get(backlog_only=True)
+    assert await watcher.get(backlog_only=True) == 2
+
+
+async def test_backlog_returns_the_newest_value_when_the_task_runs(subject: Subject) -> None:
+    """V4, V10: a backlog's value that is replaced during the checkpoint is not returned."""
+    subject.set(1)
+    watcher = subject.watch()
+    after_this_step(partial(subject.set, 2))
+    assert await watcher.get(backlog_only=True) == 2
+    with pytest.raises(BacklogDone):
+        await watcher.get(backlog_only=True)
+
+
+async def test_empty_backlog_is_done_though_a_value_is_set_during_the_checkpoint(
+    subject: Subject,
+) -> None:
+    """V10: what was not known at the first call is not part of the backlog, and not lost."""
+    watcher = subject.watch()
+    after_this_step(partial(subject.set, 1))
+    with pytest.raises(BacklogDone):
+        await watcher.get(backlog_only=True)
+    assert watcher.get_nowait() == 1
+
+
+async def test_backlog_with_a_predicate_skips_what_it_rejects(subject: Subject) -> None:
+    """V6, V10: a backlog that is rejected is done, and not seen."""
+    subject.set(1)
+    watcher = subject.watch()
+    with pytest.raises(BacklogDone):
+        await watcher.get(predicate=is_big, backlog_only=True)
+    assert await watcher.get(backlog_only=True) == 1
+    subject.set(11)
+    with pytest.raises(BacklogDone):
+        await watcher.get(predicate=is_big, backlog_only=True)
+    assert await watcher.get(predicate=is_big, backlog_only=True) == 11
+
+
+async def test_backlog_goes_on_after_an_exception_in_its_predicate(subject: Subject) -> None:
+    """V6, V10: only the answer that it is done, or a get without it, ends a backlog."""
+    subject.set(1)
+    watcher = subject.watch()
+    with pytest.raises(ValueError, match="I don't like 1"):
+        await watcher.get(predicate=refuse, backlog_only=True)
+    subject.set(2)
+    assert await watcher.get(backlog_only=True) == 2
+    with pytest.raises(BacklogDone):
+        await watcher.get(backlog_only=True)
+
+
+async def test_backlog_goes_on_after_a_cancelled_get(subject: Subject) -> None:
+    """V5, V10: what was known at the first call, which was cancelled, is there at the second."""
+    subject.set(1)
+    watcher = subject.watch()
+    with trio.CancelScope() as scope:
+        after_this_step(scope.cancel)
+        await watcher.get(backlog_only=True)
+    assert scope.cancelled_caught
+    assert await watcher.get(backlog_only=True) == 1
+    subject.set(2)
+    with pytest.raises(BacklogDone):
+        await watcher.get(backlog_only=True)
+
+
+async def test_get_without_it_ends_the_backlog(subject: Subject) -> None:
+    """V10: after a plain get, the next call for a backlog begins a new one."""
+    subject.set(1)
+    watcher = subject.watch()
+    assert await watcher.get(backlog_only=True) == 1
+    subject.set(2)
+    assert await watcher.get() == 2
+    subject.set(3)
+    assert await watcher.get(backlog_only=True) == 3
+    subject.set(4)
+    assert watcher.get_nowait() == 4
+    subject.set(5)
+    assert await watcher.get(backlog_only=True) == 5
+
+
+async def test_backlog_of_an_ended_value_is_done_when_it_is_seen(subject: Subject) -> None:
+    """V9, V10: the end is no part of a backlog; a get without it tells."""
+    subject.set(1)
+    watcher = subject.watch()
+    subject.close()
+    assert await watcher.get(backlog_only=True) == 1
+    with pytest.raises(BacklogDone):
+        await watcher.get(backlog_only=True)
+    with pytest.raises(trio.EndOfChannel):
+        await watcher.get()
+
+
+async def test_backlog_of_a_busy_or_closed_watcher_is_refused(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V7, V10: one at a time, and none after close, whatever is asked for."""
+    watcher = subject.watch()
+    get = Call(nursery, watcher.get)
+    await wait_all_tasks_blocked()
+    with pytest.raises(trio.BusyResourceError):
+        await watcher.get(backlog_only=True)
+    await get.cancel()
+    after_this_step(watcher.close)
+    with pytest.raises(trio.ClosedResourceError):
+        await watcher.get(backlog_only=True)

@@ -1,0 +1,339 @@
+"""Calling a function with each newest value (V22)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import final
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+from trio_event import MemoryValue, follow
+
+from .calls import Call
+
+
+@final
+class Recorder:
+    """A function to be called, which goes on only when it is told to."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.finished: list[int] = []
+        self.cancelled: list[int] = []
+        self.go_on = trio.Event()
+
+    async def __call__(self, number: int) -> None:
+        assert len(self.begun) == len(self.finished) + len(self.cancelled), "two calls at a time"
+        self.begun.append(number)
+        try:
+            await self.go_on.wait()
+        except trio.Cancelled:
+            self.cancelled.append(number)
+            raise
+        self.finished.append(number)
+
+    async def finish(self) -> None:
+        """Let the call under way go on, and wait until all tasks wait again."""
+        go_on, self.go_on = self.go_on, trio.Event()
+        go_on.set()
+        await wait_all_tasks_blocked()
+
+
+def is_even(number: int) -> bool:
+    return number % 2 == 0
+
+
+def refuse_two(number: int) -> bool:
+    if number == 2:
+        msg = "I don't like 2"
+        raise ValueError(msg)
+    return True
+
+
+async def test_follow_calls_with_the_value_that_is_there(nursery: trio.Nursery) -> None:
+    """V22: the first call is with the value at the start; without data it waits for them."""
+    late = Recorder()
+    unset: MemoryValue[int] = MemoryValue()
+    nursery.start_soon(follow, unset, late)
+    early = Recorder()
+    nursery.start_soon(follow, MemoryValue(1), early)
+    await wait_all_tasks_blocked()
+    assert (late.begun, early.begun) == ([], [1])
+    unset.set(2)
+    await wait_all_tasks_blocked()
+    assert late.begun == [2]
+
+
+async def test_follow_makes_one_call_at_a_time_with_the_newest_value(
+    nursery: trio.Nursery,
+) -> None:
+    """V22: values that are replaced during a call are skipped, but for the newest."""
+    value, record = MemoryValue(1), Recorder()
+    nursery.start_soon(follow, value, record)
+    await wait_all_tasks_blocked()
+    for number in (2, 3, 4):
+        value.set(number)
+        await wait_all_tasks_blocked()
+    assert record.begun == [1]
+    await record.finish()
+    assert (record.begun, record.finished) == ([1, 4], [1])
+    await record.finish()
+    value.set(5)
+    await wait_all_tasks_blocked()
+    assert (record.begun, record.finished) == ([1, 4, 5], [1, 4])
+
+
+async def test_follow_returns_when_the_value_is_closed(nursery: trio.Nursery) -> None:
+    """V9, V22: the last value is worked on to its end first."""
+    value, record = MemoryValue(1), Recorder()
+    following = Call(nursery, partial(follow, value, record))
+    await wait_all_tasks_blocked()
+    value.set(2)
+    value.close()
+    await record.finish()
+    assert (record.begun, following.ended) == ([1, 2], False)
+    await record.finish()
+    assert record.finished == [1, 2]
+    await following.result()
+
+
+async def test_follow_raises_what_the_value_failed_of(nursery: trio.Nursery) -> None:
+    """V9, V22: a failed value is BrokenResourceError, after its last value."""
+    value, record = MemoryValue(1), Recorder()
+    error = OSError("gone")
+    following = Call(nursery, partial(follow, value, record))
+    await wait_all_tasks_blocked()
+    value.fail(error)
+    await record.finish()
+    with pytest.raises(trio.BrokenResourceError) as broken:
+        await following.result()
+    assert broken.value.__cause__ is error
+    assert record.finished == [1]
+
+
+async def test_follow_leaves_out_what_the_predicate_rejects(nursery: trio.Nursery) -> None:
+    """V6, V22: the function is called with what satisfies the predicate."""
+    value, record = MemoryValue(1), Recorder()
+    record.go_on.set()
+    nursery.start_soon(partial(follow, value, record, predicate=is_even))
+    for number in (2, 3, 4, 5):
+        await wait_all_tasks_blocked()
+        value.set(number)
+    await wait_all_tasks_blocked()
+    assert record.finished == [2, 4]
+
+
+@pytest.mark.parametrize("latest", [False, True], ids=["each", "latest"])
+async def test_exception_of_the_function_leaves_follow(
+    nursery: trio.Nursery,
+    latest: bool,  # noqa: FBT001  a parameter of the test's
+) -> None:
+    """V22: what the function raises ends it, and nothing is left in the value's line."""
+    value = MemoryValue(1)
+
+    async def fail(number: int) -> None:
+        await trio.lowlevel.checkpoint()
+        msg = f"no {number}"
+        raise ValueError(msg)
+
+    following = Call(nursery, partial(follow, value, fail, latest=latest))
+    with pytest.raises(ValueError, match="no 1"):
+        await following.result()
+    assert len(value._line) == 0
+    assert not value._line._listeners
+
+
+@pytest.mark.parametrize("latest", [False, True], ids=["each", "latest"])
+async def test_follow_is_a_checkpoint(
+    latest: bool,  # noqa: FBT001  a parameter of the test's
+) -> None:
+    """V22: also where the function is none and the value has ended."""
+
+    async def note(number: int) -> None:
+        assert number == 1
+
+    value = MemoryValue(1)
+    value.close()
+    with assert_checkpoints():
+        await follow(value, note, latest=latest)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await follow(value, note, latest=latest)
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("latest", [False, True], ids=["each", "latest"])
+async def test_cancelled_follow_leaves_nothing_behind(
+    nursery: trio.Nursery,
+    latest: bool,  # noqa: FBT001  a parameter of the test's
+) -> None:
+    """V5, V8, V22: cancelled while it waits or in a call, it has left the value's line."""
+    value: MemoryValue[int] = MemoryValue()
+    record = Recorder()
+    for begun in ([], [1]):
+        following = Call(nursery, partial(follow, value, record, latest=latest))
+        await wait_all_tasks_blocked()
+        assert record.begun == begun
+        await following.cancel()
+        assert following.cancelled
+        assert len(value._line) == 0
+        assert not value._line._listeners
+        value.set(1)
+    assert record.cancelled == [1]
+
+
+async def test_newer_value_cancels_the_call_under_way(nursery: trio.Nursery) -> None:
+    """V22: with latest the next call begins when the cancelled one has ended."""
+    value, record = MemoryValue(1), Recorder()
+    nursery.start_soon(partial(follow, value, record, latest=True))
+    await wait_all_tasks_blocked()
+    value.set(2)
+    value.set(3)
+    await wait_all_tasks_blocked()
+    assert (record.begun, record.cancelled) == ([1, 3], [1])
+    await record.finish()
+    value.set(4)
+    await wait_all_tasks_blocked()
+    assert (record.begun, record.finished, record.cancelled) == ([1, 3, 4], [3], [1])
+
+
+async def test_clean_up_of_a_cancelled_call_holds_up_the_next(nursery: trio.Nursery) -> None:
+    """V22: values that are set during a shielded clean-up are skipped, but for the newest."""
+    value = MemoryValue(1)
+    log: list[str] = []
+    clean = trio.Event()
+
+    async def work(number: int) -> None:
+        log.append(f"begin {number}")
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await clean.wait()
+            log.append(f"end {number}")
+
+    nursery.start_soon(partial(follow, value, work, latest=True))
+    await wait_all_tasks_blocked()
+    for number in (2, 3):
+        value.set(number)
+        await wait_all_tasks_blocked()
+    assert log == ["begin 1"]
+    clean.set()
+    await wait_all_tasks_blocked()
+    assert log == ["begin 1", "end 1", "begin 3"]
+
+
+async def test_call_that_finishes_though_it_was_cancelled_is_followed_by_the_next(
+    nursery: trio.Nursery,
+) -> None:
+    """V22: a function that takes no notice of the cancellation loses no value."""
+    value = MemoryValue(1)
+    seen: list[int] = []
+    go_on = trio.Event()
+
+    async def stubborn(number: int) -> None:
+        with trio.CancelScope(shield=True):
+            await go_on.wait()
+        seen.append(number)
+
+    following = Call(nursery, partial(follow, value, stubborn, latest=True))
+    await wait_all_tasks_blocked()
+    value.set(2)
+    value.close()
+    go_on.set()
+    await following.result()
+    assert seen == [1, 2]
+
+
+async def test_close_does_not_cancel_the_call_under_way(nursery: trio.Nursery) -> None:
+    """V9, V22: the end is no newer value: the last one is worked on to its end."""
+    value, record = MemoryValue(1), Recorder()
+    following = Call(nursery, partial(follow, value, record, latest=True))
+    await wait_all_tasks_blocked()
+    value.close()
+    await wait_all_tasks_blocked()
+    assert not following.ended
+    await record.finish()
+    assert (record.finished, record.cancelled) == ([1], [])
+    await following.result()
+
+
+async def test_rejected_value_does_not_cancel_the_call_under_way(nursery: trio.Nursery) -> None:
+    """V6, V22: only a newer value that satisfies the predicate does."""
+    value, record = MemoryValue(2), Recorder()
+    nursery.start_soon(partial(follow, value, record, predicate=is_even, latest=True))
+    await wait_all_tasks_blocked()
+    value.set(3)
+    await wait_all_tasks_blocked()
+    assert (record.begun, record.cancelled) == ([2], [])
+    value.set(4)
+    await wait_all_tasks_blocked()
+    assert (record.begun, record.cancelled) == ([2, 4], [2])
+
+
+@pytest.mark.parametrize("latest", [False, True], ids=["each", "latest"])
+async def test_exception_in_the_predicate_leaves_follow_and_not_set(
+    nursery: trio.Nursery,
+    latest: bool,  # noqa: FBT001  a parameter of the test's
+) -> None:
+    """V6, V22: though the predicate is asked in the middle of set, set never raises it."""
+    value, record = MemoryValue(1), Recorder()
+    following = Call(nursery, partial(follow, value, record, predicate=refuse_two, latest=latest))
+    other = value.watch()
+    await wait_all_tasks_blocked()
+    value.set(2)
+    await wait_all_tasks_blocked()
+    assert following.ended is latest
+    await record.finish()
+    with pytest.raises(ValueError, match="I don't like 2"):
+        await following.result()
+    assert await other.get() == 2
+    assert record.cancelled == ([1] if latest else [])
+
+
+async def test_set_after_a_predicate_has_failed_asks_it_no_more(nursery: trio.Nursery) -> None:
+    """V6, V22: its first exception is the one that is raised."""
+    value, record = MemoryValue(1), Recorder()
+    asked: list[int] = []
+
+    def refuse_more(number: int) -> bool:
+        asked.append(number)
+        return refuse_two(number)
+
+    following = Call(nursery, partial(follow, value, record, predicate=refuse_more, latest=True))
+    await wait_all_tasks_blocked()
+    value.set(2)
+    value.set(3)
+    with pytest.raises(ValueError, match="I don't like 2"):
+        await following.result()
+    assert asked == [1, 2]
+
+
+async def test_function_that_sets_the_value_is_cancelled_by_itself(nursery: trio.Nursery) -> None:
+    """V22: with latest its own set is a newer value like any other."""
+    value = MemoryValue(1)
+    log: list[str] = []
+
+    async def count(number: int) -> None:
+        log.append(f"begin {number}")
+        if number < 3:
+            value.set(number + 1)
+        await trio.lowlevel.checkpoint()
+        log.append(f"end {number}")
+
+    nursery.start_soon(partial(follow, value, count, latest=True))
+    await wait_all_tasks_blocked()
+    assert log == ["begin 1", "begin 2", "begin 3", "end 3"]
+
+
+async def test_outer_cancellation_goes_before_a_newer_value(nursery: trio.Nursery) -> None:
+    """V5, V22: a follow that is cancelled together with a set makes no further call."""
+    value, record = MemoryValue(1), Recorder()
+    following = Call(nursery, partial(follow, value, record, latest=True))
+    await wait_all_tasks_blocked()
+    value.set(2)
+    await following.cancel()
+    assert following.cancelled
+    assert (record.begun, record.cancelled) == ([1], [1])

@@ -1,0 +1,212 @@
+"""Values and threads other than their own (V11)."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.lowlevel import current_statistics, current_trio_token
+from trio.testing import wait_all_tasks_blocked
+
+from trio_event import MemoryValue
+
+from .calls import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def block_on_thread(*functions: Callable[[], object]) -> None:
+    """Run each in a thread of its own that Trio knows nothing of, and block the run meanwhile."""
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def unequal(old: int, new: int) -> bool:
+    msg = f"can't compare {old} with {new}"
+    raise ValueError(msg)
+
+
+@pytest.mark.parametrize("watched", [True, False], ids=["watched", "unwatched"])
+async def test_foreign_thread_is_told_of_set_from_thread(
+    nursery: trio.Nursery,
+    watched: bool,  # noqa: FBT001  a parameter of the test's
+) -> None:
+    """V11: set, close and fail raise in another thread, say what to call, and change nothing."""
+    value = MemoryValue(1)
+    watcher = value.watch()
+    assert await watcher.get() == 1
+    if watched:
+        Call(nursery, watcher.get)
+        await wait_all_tasks_blocked()
+    for method in (
+        partial(value.set, 2),
+        value.close,
+        partial(value.fail, OSError("gone")),
+    ):
+        with pytest.raises(RuntimeError, match=r"\w+\(\) was .* another thread .*set_from_thread"):
+            await trio.to_thread.run_sync(method)
+    await wait_all_tasks_blocked()
+    assert repr(value) == "<MemoryValue 1 version 1>"
+    assert value.set(2) == 2
+
+
+async def test_foreign_run_is_a_foreign_thread(nursery: trio.Nursery) -> None:
+    """V11: a run in another thread can't set a value that a run watches, either."""
+    value: MemoryValue[int] = MemoryValue()
+    get = Call(nursery, value.watch().get)
+    await wait_all_tasks_blocked()
+
+    async def elsewhere() -> None:
+        await trio.lowlevel.checkpoint()
+        with pytest.raises(RuntimeError, match="set_from_thread"):
+            value.set(1)
+        value.set_from_thread(2)
+
+    await trio.to_thread.run_sync(trio.run, elsewhere)
+    assert await get.result() == 2
+
+
+async def test_sets_from_a_fast_thread_are_one_entry_and_one_update(
+    nursery: trio.Nursery,
+) -> None:
+    """V11: however often a thread sets while the run is busy, its queue holds one delivery."""
+    value: MemoryValue[int] = MemoryValue()
+    get = Call(nursery, value.watch().get)
+    await wait_all_tasks_blocked()
+
+    def work() -> None:
+        for number in range(1000):
+            value.set_from_thread(number)
+
+    assert current_statistics().run_sync_soon_queue_size == 0
+    block_on_thread(work)
+    assert current_statistics().run_sync_soon_queue_size == 1
+    assert await get.result() == 999
+    assert value.set(1000) == 2
+
+
+async def test_each_batch_of_sets_from_a_thread_is_delivered(nursery: trio.Nursery) -> None:
+    """V11: after a delivery the next set from a thread makes the next one."""
+    value: MemoryValue[int] = MemoryValue()
+    watcher = value.watch()
+    for number in range(3):
+        get = Call(nursery, watcher.get)
+        await wait_all_tasks_blocked()
+        block_on_thread(partial(value.set_from_thread, number))
+        assert await get.result() == number
+
+
+async def test_of_several_threads_one_is_the_last(nursery: trio.Nursery) -> None:
+    """V11: threads that set at once leave the last value of one of them, in one update."""
+    value: MemoryValue[tuple[int, int]] = MemoryValue()
+    get = Call(nursery, value.watch().get)
+    await wait_all_tasks_blocked()
+
+    def work(thread: int) -> None:
+        for number in range(100):
+            value.set_from_thread((thread, number))
+
+    block_on_thread(*(partial(work, thread) for thread in range(8)))
+    _, number = await get.result()
+    assert number == 99
+
+
+async def test_thread_that_trio_started_needs_no_token() -> None:
+    """V11: of a value that nobody has watched, the run is that which started the thread."""
+    value: MemoryValue[int] = MemoryValue()
+    await trio.to_thread.run_sync(value.set_from_thread, 1)
+    assert await value.watch().get() == 1
+
+
+async def test_own_thread_may_set_as_other_threads_do() -> None:
+    """V11: in the run's own thread it is a set that comes a moment later."""
+    value: MemoryValue[int] = MemoryValue()
+    value.set_from_thread(1)
+    with pytest.raises(trio.WouldBlock):
+        value.watch().get_nowait()
+    assert await value.watch().get() == 1
+
+
+async def test_thread_of_its_own_needs_the_token_of_an_unwatched_value() -> None:
+    """V11: without a hint which run is meant it is an error that names the parameter."""
+    value: MemoryValue[int] = MemoryValue()
+
+    def without() -> None:
+        with pytest.raises(RuntimeError, match=r"pass trio_token=, from trio\.lowlevel"):
+            value.set_from_thread(1)
+
+    block_on_thread(without)
+    block_on_thread(partial(value.set_from_thread, 2, trio_token=current_trio_token()))
+    assert await value.watch().get() == 2
+
+
+def test_run_that_is_over_takes_nothing() -> None:
+    """V11: a thread that outlives the run learns it by Trio's own error."""
+    value: MemoryValue[int] = MemoryValue()
+
+    async def watch_in_vain() -> trio.lowlevel.TrioToken:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await value.watch().get()
+        return current_trio_token()
+
+    token = trio.run(watch_in_vain)
+    with pytest.raises(trio.RunFinishedError):
+        value.set_from_thread(1)
+    with pytest.raises(trio.RunFinishedError):
+        value.set_from_thread(1, trio_token=token)
+
+
+async def test_ended_value_refuses_a_thread() -> None:
+    """V9, V11: after the end the thread that sets is told at once."""
+    value: MemoryValue[int] = MemoryValue()
+    value.close()
+    with pytest.raises(trio.ClosedResourceError, match=r"set_from_thread\(\) .* has ended"):
+        await trio.to_thread.run_sync(value.set_from_thread, 1)
+
+
+async def test_value_that_ends_before_the_delivery_drops_it() -> None:
+    """V9, V11: what another thread has set is not taken over after the end."""
+    value: MemoryValue[int] = MemoryValue()
+    value.set_from_thread(1)
+    value.close()
+    with pytest.raises(trio.EndOfChannel):
+        await value.watch().get()
+
+
+async def test_eq_is_asked_at_the_delivery() -> None:
+    """V1, V11: a thread's set of an equal value is no update."""
+    value = MemoryValue(1, eq=lambda old, new: old == new)
+    watcher = value.watch()
+    assert await watcher.get() == 1
+    value.set_from_thread(1)
+    value.set_from_thread(1)
+    await wait_all_tasks_blocked()
+    with pytest.raises(trio.WouldBlock):
+        watcher.get_nowait()
+    value.set_from_thread(2)
+    assert await watcher.get() == 2
+
+
+async def test_eq_that_fails_at_the_delivery_is_logged_and_the_value_set(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """V11: nobody could catch its exception; an update too many is better than one too few."""
+    value = MemoryValue(1, eq=unequal)
+    watcher = value.watch()
+    assert await watcher.get() == 1
+    value.set_from_thread(2)
+    assert await watcher.get() == 2
+    (record,) = caplog.records
+    assert (record.name, record.levelno) == ("trio_event", logging.ERROR)
+    assert record.getMessage().endswith("failed: the value was set all the same")
+    assert record.exc_info is not None
+    assert "can't compare 1 with 2" in str(record.exc_info[1])

@@ -1,0 +1,366 @@
+"""Lines and waiters: who is woken by whom, and what it costs (V1, V4, V5)."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_event import MemoryValue
+from trio_event._waiting import Line, Waiter
+
+from .calls import Call, counting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_event import Watcher
+
+
+# Trio takes the tasks of one batch in either order. Where the order matters, both must do.
+ROUNDS = 10
+
+
+async def wait_in(*lines: Line, waiter: Waiter | None = None) -> None:
+    """Wait until one of the lines is called, as a watcher does."""
+    waiter = waiter or Waiter()
+    for line in lines:
+        line.join(waiter)
+    try:
+        await waiter.park()
+    finally:
+        for line in lines:
+            line.leave(waiter)
+
+
+async def parked(nursery: trio.Nursery, line: Line, count: int) -> list[Call[None]]:
+    """Start tasks that wait in a line, and return when they do."""
+    calls = [Call(nursery, partial(wait_in, line)) for _ in range(count)]
+    await wait_all_tasks_blocked()
+    assert len(line) == count
+    return calls
+
+
+def called_functions(action: Callable[[], object]) -> int:
+    """Count the calls of functions, built-in ones included, that an action makes."""
+    count = 0
+
+    def profile(_frame: object, event: str, _arg: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(profile)
+    try:
+        action()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+async def test_call_of_an_empty_line_does_nothing() -> None:
+    """V1: where nobody waits, nobody is woken, then or later."""
+    line = Line()
+    with counting() as counts:
+        line.call()
+    assert not counts.scheduled
+    assert len(line) == 0
+
+
+async def test_call_wakes_one_task_itself(nursery: trio.Nursery) -> None:
+    """V1: a set with a thousand tasks waiting schedules exactly one of them."""
+    line = Line()
+    calls = await parked(nursery, line, 1000)
+    with counting() as counts:
+        line.call()
+    assert counts.scheduled.total() == 1
+    await wait_all_tasks_blocked()
+    assert all(call.ended for call in calls)
+
+
+async def test_set_does_the_same_work_for_two_and_for_a_thousand(nursery: trio.Nursery) -> None:
+    """V1: the number of functions that a set calls does not depend on how many wait."""
+    work = []
+    for waiting in (2, 1000):
+        value: MemoryValue[int] = MemoryValue()
+        gets = [Call(nursery, value.watch().get) for _ in range(waiting)]
+        await wait_all_tasks_blocked()
+        work.append(called_functions(partial(value.set, 1)))
+        assert [await get.result() for get in gets] == [1] * waiting
+    assert work[0] == work[1] < 20
+
+
+async def test_each_watcher_takes_one_step_per_set(nursery: trio.Nursery) -> None:
+    """V1: a watcher that waits again at once is run once for each set, the leader included."""
+    value: MemoryValue[int] = MemoryValue()
+    seen: Counter[int] = Counter()
+
+    async def follow(watcher: Watcher[int]) -> None:
+        async for number in watcher:
+            seen[number] += 1
+
+    calls = [Call(nursery, partial(follow, value.watch())) for _ in range(1000)]
+    await wait_all_tasks_blocked()
+    for number in range(3):
+        with counting() as counts:
+            value.set(number)
+            await wait_all_tasks_blocked()
+        assert {counts.steps[call.task] for call in calls if call.task} == {1}
+        assert {counts.scheduled[call.task] for call in calls if call.task} == {1}
+    assert seen == {0: 1000, 1: 1000, 2: 1000}
+
+
+async def test_many_sets_before_the_leader_runs_are_one_step(nursery: trio.Nursery) -> None:
+    """V4: a watcher is woken once for all sets up to its step."""
+    value: MemoryValue[int] = MemoryValue()
+    gets = [Call(nursery, value.watch().get) for _ in range(10)]
+    await wait_all_tasks_blocked()
+    with counting() as counts:
+        for number in range(5):
+            value.set(number)
+        assert counts.scheduled.total() == 1
+        assert [await get.result() for get in gets] == [4] * 10
+    assert {counts.steps[get.task] for get in gets if get.task} == {1}
+
+
+async def test_those_who_join_after_a_call_wait_for_the_next(nursery: trio.Nursery) -> None:
+    """V3: a leader wakes those who were called with it, not those who came before its step."""
+    line = Line()
+    for _ in range(ROUNDS):
+        calls = await parked(nursery, line, 3)
+        line.call()
+        late = Call(nursery, partial(wait_in, line))
+        await wait_all_tasks_blocked()
+        assert all(call.ended for call in calls)
+        assert not late.ended
+        line.call()
+        await late.result()
+
+
+async def test_leader_that_waits_again_at_once_is_not_woken_by_itself(
+    nursery: trio.Nursery,
+) -> None:
+    """V1: each round of a line that everybody rejoins takes one step of each task."""
+    line = Line()
+    rounds: Counter[int] = Counter()
+
+    async def rejoin(number: int) -> None:
+        while True:
+            await wait_in(line)
+            rounds[number] += 1
+
+    for number in range(3):
+        nursery.start_soon(rejoin, number)
+    await wait_all_tasks_blocked()
+    for turn in (1, 2):
+        line.call()
+        await wait_all_tasks_blocked()
+        assert rounds == {0: turn, 1: turn, 2: turn}
+    assert len(line) == 3
+
+
+async def test_call_between_a_call_and_the_leaders_step_is_for_those_who_joined_meanwhile(
+    nursery: trio.Nursery,
+) -> None:
+    """V1: a second call before the leader runs adds its tasks to those the leader wakes."""
+    line = Line()
+    calls = await parked(nursery, line, 3)
+    # A task that joins between the two calls: by hand, for in this step no other can run.
+    waiter = Waiter()
+    with counting() as counts:
+        line.call()
+        line.join(waiter)
+        line.call()
+        assert counts.scheduled.total() == 1
+    assert len(line) == 3
+    await wait_all_tasks_blocked()
+    assert all(call.ended for call in calls)
+    assert len(line) == 0
+
+
+async def test_called_waiter_that_is_cancelled_before_the_leader_runs_holds_up_nobody(
+    nursery: trio.Nursery,
+) -> None:
+    """V5: whoever is cancelled between the call and its wake-up, all others are woken."""
+    line = Line()
+    for _ in range(ROUNDS):
+        calls = await parked(nursery, line, 4)
+        with counting() as counts:
+            line.call()
+        called = next(call for call in calls if call.task not in counts.scheduled)
+        called.scope.cancel()
+        await wait_all_tasks_blocked()
+        assert all(call.ended for call in calls)
+        assert [call for call in calls if call.cancelled] == [called]
+        assert len(line) == 0
+
+
+async def test_leader_that_is_cancelled_after_the_call_still_wakes_the_others(
+    nursery: trio.Nursery,
+) -> None:
+    """V5: a task that is woken can't be cancelled, nor can a call be lost with it."""
+    line = Line()
+    calls = await parked(nursery, line, 4)
+    with counting() as counts:
+        line.call()
+    for call in calls:
+        if call.task in counts.scheduled:
+            call.scope.cancel()
+    await wait_all_tasks_blocked()
+    assert all(call.ended and not call.cancelled for call in calls)
+
+
+async def test_all_called_waiters_but_the_leader_may_be_cancelled(nursery: trio.Nursery) -> None:
+    """V5: then nobody is left to wake, and the line is empty."""
+    line = Line()
+    calls = await parked(nursery, line, 4)
+    line.call()
+    for call in calls:
+        call.scope.cancel()
+    await wait_all_tasks_blocked()
+    assert [call.cancelled for call in calls].count(True) == 3
+    assert len(line) == 0
+    (again,) = await parked(nursery, line, 1)
+    line.call()
+    await again.result()
+
+
+async def test_waiter_cancelled_before_the_call_is_no_leader(nursery: trio.Nursery) -> None:
+    """V5: a call passes over those whose cancellation came first."""
+    line = Line()
+    calls = await parked(nursery, line, 4)
+    for call in calls[2:]:
+        call.scope.cancel()
+    line.call()
+    await wait_all_tasks_blocked()
+    assert [call.cancelled for call in calls] == [False, False, True, True]
+    assert all(call.ended for call in calls)
+
+
+async def test_call_with_all_waiters_cancelled_needs_no_leader(nursery: trio.Nursery) -> None:
+    """V5: the line is as good as empty then, and the next call finds a leader again."""
+    line = Line()
+    calls = await parked(nursery, line, 2)
+    for call in calls:
+        call.scope.cancel()
+    line.call()
+    await wait_all_tasks_blocked()
+    assert all(call.cancelled for call in calls)
+    calls = await parked(nursery, line, 2)
+    line.call()
+    await wait_all_tasks_blocked()
+    assert all(call.ended for call in calls)
+
+
+@pytest.mark.parametrize("closed", range(4))
+async def test_watcher_closed_while_called_holds_up_nobody(
+    nursery: trio.Nursery, closed: int
+) -> None:
+    """V7: a close between the set and the wake-up ends that get, and no other."""
+    value: MemoryValue[int] = MemoryValue()
+    watchers = [value.watch() for _ in range(4)]
+    gets = [Call(nursery, watcher.get) for watcher in watchers]
+    await wait_all_tasks_blocked()
+    value.set(1)
+    watchers[closed].close()
+    for number, get in enumerate(gets):
+        if number == closed:
+            with pytest.raises(trio.ClosedResourceError):
+                await get.result()
+        else:
+            assert await get.result() == 1
+    assert len(value._line) == 0
+
+
+async def test_waiter_is_woken_once(nursery: trio.Nursery) -> None:
+    """V4: of two lines that both call a task, one wakes it, and it leaves both."""
+    first, second = Line(), Line()
+    waiter = Waiter()
+    both = Call(nursery, partial(wait_in, first, second, waiter=waiter))
+    await wait_all_tasks_blocked()
+    others = [Call(nursery, partial(wait_in, line)) for line in (first, second)]
+    await wait_all_tasks_blocked()
+    with counting() as counts:
+        first.call()
+        second.call()
+        await wait_all_tasks_blocked()
+    assert both.ended
+    assert all(other.ended for other in others)
+    assert both.task is not None
+    assert counts.steps[both.task] == 1
+    assert not waiter.wake()
+    assert (len(first), len(second)) == (0, 0)
+
+
+async def test_waiter_that_does_not_wait_is_not_woken() -> None:
+    """V4: before its wait, and after its end, there is no task to wake."""
+    assert not Waiter().wake()
+
+
+async def test_wait_in_a_cancelled_scope_joins_in_vain() -> None:
+    """V5: a wait that is cancelled before it begins leaves the line as it was."""
+    line = Line()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await wait_in(line)
+    assert scope.cancelled_caught
+    assert len(line) == 0
+    line.call()
+
+
+async def test_listener_is_told_of_each_call_in_the_call() -> None:
+    """V13: a listener knows of every call at once, and of none after the block."""
+    line = Line()
+    told: list[str] = []
+    with line.listening(lambda: told.append("outer")):
+        line.call()
+        with line.listening(lambda: told.append("inner")):
+            line.call()
+        line.call()
+    line.call()
+    assert told == ["outer", "outer", "inner", "outer"]
+
+
+async def test_listener_may_leave_while_it_is_told() -> None:
+    """V13: who stops listening in a call does not keep the others from being told of it."""
+    line = Line()
+    told: list[str] = []
+
+    def listen_once() -> None:
+        told.append("once")
+        leave.close()
+
+    with contextlib.ExitStack() as leave:
+        leave.enter_context(line.listening(listen_once))
+        with line.listening(lambda: told.append("always")):
+            line.call()
+            line.call()
+    assert told == ["once", "always", "always"]
+
+
+async def test_listener_leaves_also_after_an_exception() -> None:
+    """V13: what ends the block does not matter."""
+    line = Line()
+    told: list[int] = []
+    msg = "from the block"
+    with pytest.raises(ValueError, match=msg), line.listening(lambda: told.append(1)):
+        raise ValueError(msg)
+    line.call()
+    assert told == []
+
+
+async def test_listeners_are_told_before_anybody_is_woken(nursery: trio.Nursery) -> None:
+    """V13: who must act in the step of the set does so before the tasks that wait."""
+    line = Line()
+    (call,) = await parked(nursery, line, 1)
+    with counting() as counts:
+        scheduled: list[int] = []
+        with line.listening(lambda: scheduled.append(counts.scheduled.total())):
+            line.call()
+        await call.result()
+    assert scheduled == [0]

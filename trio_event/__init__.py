@@ -1,0 +1,53 @@
+"""Event Values for Trio: the newest state of something, and any number of watchers.
+
+A *value* holds the newest state of something. *Watchers* follow it without ever blocking the
+producer: each sees the newest state that it has not seen, and may skip what was
+replaced meanwhile. A *pipe* carries a value into a memory channel, as a runnable of the
+package ``supervisor``. Modelled on ``osbase/event`` of Monogon Metropolis::
+
+    import trio
+    from trio_event import MemoryValue
+
+    async def main() -> None:
+        lease: MemoryValue[str] = MemoryValue()
+
+        async def show() -> None:
+            with lease.watch() as watcher:
+                async for address in watcher:
+                    print(address)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(show)
+            lease.set("203.0.113.24")
+            lease.close()
+
+    trio.run(main)
+"""
+
+from __future__ import annotations
+
+from ._errors import BacklogDone as BacklogDone
+from ._follow import follow as follow
+from ._memory import MemoryValue as MemoryValue
+from ._pipe import pipe as pipe
+from ._select import select as select
+from ._value import (
+    UNSET as UNSET,
+    Unset as Unset,
+    Value as Value,
+    ValueWatch as ValueWatch,
+    Watcher as Watcher,
+)
+
+__all__ = (
+    "UNSET",
+    "BacklogDone",
+    "MemoryValue",
+    "Unset",
+    "Value",
+    "ValueWatch",
+    "Watcher",
+    "follow",
+    "pipe",
+    "select",
+)

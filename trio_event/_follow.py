@@ -1,0 +1,91 @@
+"""Calling a function with each newest value."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ._value import ValueWatch, Watcher
+
+T = TypeVar("T")
+
+
+async def follow(
+    value: ValueWatch[T],
+    async_fn: Callable[[T], Awaitable[object]],
+    *,
+    predicate: Callable[[T], bool] | None = None,
+    latest: bool = False,
+) -> None:
+    """Call a function with each newest value, until the value is closed.
+
+    One call follows the other; values that are replaced while one is under way are skipped,
+    but for the newest. Start it in a nursery, and the nursery bounds it: there is nothing
+    to close.
+
+    Args:
+        value: What to follow.
+        async_fn: What to call.
+        predicate: Leave out values for which this is false.
+        latest: Cancel the call under way as soon as there is a newer value. The next call
+            begins when the cancelled one has ended. Kotlin calls it ``collectLatest``.
+
+    Raises:
+        BrokenResourceError: if the value has failed; from its error.
+        Exception: whatever ``async_fn`` or the predicate raises.
+
+    Checkpoints:
+        Always.
+
+    Cancellation:
+        The call under way is cancelled, and nothing is left behind.
+
+    Example::
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, lease, write_hosts)
+    """
+    with value.watch() as watcher:
+        while True:
+            try:
+                newest = await watcher.get(predicate=predicate)
+            except trio.EndOfChannel:
+                return
+            if latest:
+                await _call_until_newer(watcher, async_fn, newest, predicate)
+            else:
+                await async_fn(newest)
+
+
+async def _call_until_newer(
+    watcher: Watcher[T],
+    async_fn: Callable[[T], Awaitable[object]],
+    newest: T,
+    predicate: Callable[[T], bool] | None,
+) -> None:
+    """Call the function, and cancel the call when a newer value satisfies the predicate.
+
+    The predicate is asked in the middle of ``set``, where nobody would expect its exception:
+    it is carried over to here.
+    """
+    mistake: list[Exception] = []
+
+    def check() -> None:
+        if watcher._unseen() and not mistake:
+            try:
+                if predicate is None or predicate(watcher._read()):
+                    scope.cancel("there is a newer value")
+            except Exception as error:  # noqa: BLE001  raised below
+                mistake.append(error)
+                scope.cancel("the predicate failed")
+
+    with watcher._line().listening(check), trio.CancelScope() as scope:
+        # A set between the get and this line has called nobody; none can follow it, for
+        # there was no checkpoint.
+        await async_fn(newest)
+    if mistake:
+        raise mistake[0]

@@ -1,0 +1,288 @@
+"""Values kept in memory.
+
+A value is its newest data, a version that counts the sets, and a line of the tasks that
+wait for the next. It does not know its watchers: each of them compares
+versions when it runs. So ``set`` costs the same with no watcher and with a hundred
+thousand, a watcher needs no closing, and what a watcher returns is newest when it
+runs, not when it was woken.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from threading import get_ident
+from typing import TYPE_CHECKING, NoReturn, TypeVar, final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from ._value import UNSET, Unset, Value, Watcher
+from ._waiting import Line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_logger = logging.getLogger("trio_event")
+
+
+@final
+class MemoryValue(Value[T]):
+    """A value in memory, for the tasks of one Trio run.
+
+    It belongs to the thread that made it, or to the thread of the first Trio run that uses it.
+    All methods but :meth:`set_from_thread` are for that thread. Values are handed out by
+    reference: use immutable ones.
+
+    Args:
+        initial: The first data; without it the value is unset, and the first
+            ``get`` of each watcher waits for the first ``set``.
+        eq: A set of a value that this finds equal to the present one is no update. By
+            default every set is one.
+
+    Example::
+
+        >>> async def main() -> None:
+        ...     level = MemoryValue(3)
+        ...     with level.watch() as watcher:
+        ...         print(await watcher.get())
+        ...         level.set(4)
+        ...         level.set(5)
+        ...         print(await watcher.get())
+        >>> trio.run(main)
+        3
+        5
+    """
+
+    __slots__ = (
+        "_data",
+        "_eq",
+        "_error",
+        "_from_thread",
+        "_line",
+        "_open",
+        "_thread",
+        "_token",
+        "_version",
+    )
+
+    def __init__(
+        self, initial: T | Unset = UNSET, *, eq: Callable[[T, T], bool] | None = None
+    ) -> None:
+        """Make a value; see the class."""
+        self._data = initial
+        self._version = int(initial is not UNSET)
+        self._eq = eq
+        self._line = Line()
+        self._open = True
+        self._error: BaseException | None = None
+        self._thread = get_ident()
+        # The Trio run that uses the value, once one does.
+        self._token: trio.lowlevel.TrioToken | None = None
+        # What other threads have set and this one has not yet taken over.
+        self._from_thread: deque[T] | None = None
+
+    def __repr__(self) -> str:
+        """Show the data and the version."""
+        state = "" if self._open else " closed" if self._error is None else " failed"
+        return f"<MemoryValue{state} {self._data!r} version {self._version}>"
+
+    @enable_ki_protection
+    def set(self, value: T) -> int:
+        """Replace the value, and let all watchers know.
+
+        It never blocks, and costs the same however many watchers there are and wait.
+
+        Args:
+            value: The new data. Don't change it afterwards.
+
+        Returns:
+            The version, one higher than before; or the present one, if ``eq`` finds the
+            values equal.
+
+        Raises:
+            ClosedResourceError: if the value has ended.
+            RuntimeError: if it is called in another thread than the value's.
+            Exception: whatever ``eq`` raises; nothing is changed then.
+
+        Checkpoints:
+            Never.
+        """
+        if get_ident() != self._thread:
+            self._move_to_this_thread("set")
+        if not self._open:
+            self._refuse("set")
+        if (
+            self._eq is not None
+            and not isinstance(self._data, Unset)
+            and self._eq(self._data, value)
+        ):
+            return self._version
+        return self._update(value)
+
+    def set_from_thread(
+        self, value: T, *, trio_token: trio.lowlevel.TrioToken | None = None
+    ) -> None:
+        """Set the value from another thread, without waiting until it is done.
+
+        However fast a thread sets, one entry waits in Trio's queue: when it is
+        the turn of that, the newest value is set, in one update.
+
+        Args:
+            value: The new data. Don't change it afterwards.
+            trio_token: The Trio run to do it in; by default the one that has watched
+                the value, or the one that started this thread.
+
+        Raises:
+            ClosedResourceError: if the value has ended. If it ends before the
+                value is taken over, the value is dropped.
+            RuntimeError: if it is not known which Trio run is meant.
+            RunFinishedError: if that run is over.
+
+        Checkpoints:
+            Never.
+        """
+        if not self._open:
+            self._refuse("set_from_thread")
+        token = trio_token or self._token or _token_of_this_thread()
+        if self._from_thread is None:
+            # If two threads do this at once, one of the two is the last set anyway.
+            self._from_thread = deque(maxlen=1)
+        self._from_thread.append(value)
+        token.run_sync_soon(self._take_over, idempotent=True)
+
+    @enable_ki_protection
+    def close(self) -> None:
+        """End the value in good order; see :meth:`Value.close`.
+
+        Raises:
+            RuntimeError: if it is called in another thread than the value's.
+
+        Checkpoints:
+            Never.
+        """
+        if get_ident() != self._thread:
+            self._move_to_this_thread("close")
+        if self._open:
+            self._open = False
+            self._line.call()
+
+    @enable_ki_protection
+    def fail(self, error: BaseException) -> None:
+        """End the value because of an error; see :meth:`Value.fail`.
+
+        Raises:
+            ClosedResourceError: if the value has ended already.
+            RuntimeError: if it is called in another thread than the value's.
+
+        Checkpoints:
+            Never.
+        """
+        if get_ident() != self._thread:
+            self._move_to_this_thread("fail")
+        if not self._open:
+            self._refuse("fail")
+        self._error = error
+        self.close()
+
+    def watch(self) -> Watcher[T]:
+        """Return a new watcher, which has seen nothing.
+
+        Checkpoints:
+            Never.
+        """
+        return _MemoryWatcher(self)
+
+    def _update(self, value: T) -> int:
+        self._data = value
+        self._version += 1
+        self._line.call()
+        return self._version
+
+    def _take_over(self) -> None:
+        """Set what other threads have set. It runs in Trio's queue, and so must not raise."""
+        assert self._from_thread is not None
+        try:
+            value = self._from_thread.popleft()
+        except IndexError:
+            return  # an earlier entry took it
+        if not self._open:
+            return
+        try:
+            self.set(value)
+        except Exception:
+            # Nobody is there to catch it; an update too many is better than one too few.
+            _logger.exception("eq of %r failed: the value was set all the same", self)
+            self._update(value)
+
+    def _belong(self) -> None:
+        """Take note of the Trio run in which the value is used."""
+        token = trio.lowlevel.current_trio_token()
+        if self._token is not token:
+            if len(self._line):
+                msg = f"{self!r} is watched in another Trio run: give each run a value of its own"
+                raise RuntimeError(msg)
+            self._token = token
+            self._thread = get_ident()
+
+    def _move_to_this_thread(self, method: str) -> None:
+        """Let a Trio run in another thread have the value, if none has it yet."""
+        if self._token is not None or not trio.lowlevel.in_trio_run():
+            msg = (
+                f"{method}() was called in another thread than the one that {self!r} belongs to: "
+                "call set_from_thread() there"
+            )
+            raise RuntimeError(msg)
+        self._belong()
+
+    def _refuse(self, method: str) -> NoReturn:
+        msg = f"{method}() was called on {self!r}, which has ended: make a new value"
+        raise trio.ClosedResourceError(msg)
+
+
+@final
+class _MemoryWatcher(Watcher[T]):
+    __slots__ = ("_value",)
+
+    def __init__(self, value: MemoryValue[T]) -> None:
+        super().__init__()
+        self._value = value
+
+    def _version(self) -> int:
+        return self._value._version
+
+    def _read(self) -> T:
+        data = self._value._data
+        assert not isinstance(data, Unset)
+        return data
+
+    def _end(self) -> Exception | None:
+        value = self._value
+        if value._open:
+            return None
+        if value._error is None:
+            return trio.EndOfChannel()
+        broken = trio.BrokenResourceError(f"the value has failed: {value._error!r}")
+        broken.__cause__ = value._error
+        return broken
+
+    def _line(self) -> Line:
+        self._value._belong()
+        return self._value._line
+
+
+def _token_of_this_thread() -> trio.lowlevel.TrioToken:
+    """Return the Trio run that this thread works for."""
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        try:
+            return trio.from_thread.run_sync(trio.lowlevel.current_trio_token)
+        except RuntimeError:
+            msg = (
+                "set_from_thread() does not know which Trio run the value belongs to: "
+                "pass trio_token=, from trio.lowlevel.current_trio_token()"
+            )
+            raise RuntimeError(msg) from None

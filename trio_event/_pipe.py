@@ -1,0 +1,122 @@
+"""Carrying a value into a memory channel, as a supervised runnable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar, overload
+
+import trio
+
+from ._value import Unset
+
+try:
+    from supervisor import Signal, signal
+except ImportError:
+    from ._clash import explain_clash
+
+    raise explain_clash() from None
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ._value import ValueWatch, Watcher
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@overload
+def pipe(
+    value: ValueWatch[T],
+    send_channel: trio.MemorySendChannel[T],
+    *,
+    predicate: Callable[[T], bool] | None = None,
+    transform: None = None,
+) -> Callable[[], Awaitable[None]]: ...
+
+
+@overload
+def pipe(
+    value: ValueWatch[T],
+    send_channel: trio.MemorySendChannel[U],
+    *,
+    predicate: Callable[[T], bool] | None = None,
+    transform: Callable[[T], U],
+) -> Callable[[], Awaitable[None]]: ...
+
+
+def pipe(
+    value: ValueWatch[T],
+    send_channel: trio.MemorySendChannel[T] | trio.MemorySendChannel[U],
+    *,
+    predicate: Callable[[T], bool] | None = None,
+    transform: Callable[[T], U] | None = None,
+) -> Callable[[], Awaitable[None]]:
+    """Make a runnable that sends the newest value, now and after each set, to a channel.
+
+    It is for consumers that take what they work on from a channel. Run the two in one group,
+    with a function that makes the channel, so that they restart together with a fresh one; a
+    consumer that wants several values at once may rather :func:`select`. While the
+    consumer is busy, the pipe holds the newest value, not the one it first tried to send.
+    Modelled on ``event.Pipe`` of Monogon's ``osbase/event``, which holds the first.
+
+    The runnable signals ``HEALTHY`` at once. It does not close the channel. If the value is
+    closed, it sends what is left, and is ``DONE``. It dies with
+    :exc:`trio.BrokenResourceError` if the channel's other end is closed or if the
+    value has failed.
+
+    Args:
+        value: What to send, of any storage.
+        send_channel: Where to; with buffer size 0 the consumer gets the newest value each time
+            it receives, with a larger one also older ones.
+        predicate: Leave out values for which this is false.
+        transform: Send what this makes of a value.
+
+    Returns:
+        A runnable, for :func:`supervisor.run` or :func:`supervisor.run_group`.
+
+    Checkpoints:
+        Never. The runnable does, before each value it takes.
+
+    Cancellation:
+        Of the runnable: a value that it was sending is either sent or not. The
+        next incarnation begins with the newest.
+
+    Example::
+
+        def group() -> dict[str, Callable[[], Awaitable[None]]]:
+            send, receive = trio.open_memory_channel[Lease](0)
+            return {"pipe": pipe(lease, send), "hosts": partial(write_hosts, receive)}
+
+        supervisor.run_group(group)
+    """
+
+    async def run() -> None:
+        signal(Signal.HEALTHY)
+        with value.watch() as watcher:
+            while True:
+                try:
+                    newest = await watcher.get(predicate=predicate)
+                except trio.EndOfChannel:
+                    signal(Signal.DONE)
+                    return
+                await _send(newest, watcher)
+
+    async def _send(newest: T, watcher: Watcher[T]) -> None:
+        """Send the newest value there is when the consumer takes it."""
+        item = newest if transform is None else transform(newest)
+        try:
+            send_channel.send_nowait(item)  # type: ignore[arg-type]  # the overloads tie item to it
+        except trio.WouldBlock:
+            pass
+        else:
+            return
+        line = watcher._line()
+        while True:
+            with trio.CancelScope() as scope, line.listening(scope.cancel):
+                await send_channel.send(item)  # type: ignore[arg-type]  # as above
+                return
+            newer = watcher._take(predicate)
+            if not isinstance(newer, Unset):
+                item = newer if transform is None else transform(newer)
+
+    return run

@@ -1,0 +1,133 @@
+"""Waiting on several watchers at once."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, TypeVar, overload
+
+from trio.lowlevel import checkpoint
+
+from ._value import CLOSED, Unset, closed_meanwhile
+from ._waiting import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._value import Watcher
+
+T = TypeVar("T")
+
+
+@overload
+async def select(*watchers: Watcher[T]) -> tuple[int, T]: ...
+
+
+@overload
+async def select(**named_watchers: Watcher[T]) -> tuple[str, T]: ...
+
+
+async def select(
+    *watchers: Watcher[T], **named_watchers: Watcher[T]
+) -> tuple[int, T] | tuple[str, T]:
+    """Wait until one of several watchers has a value that it has not seen, and take that.
+
+    It takes exactly one update and leaves all others unseen, also when it is cancelled. If
+    several watchers have one, which of them is taken is left to chance, so that none starves. A
+    watcher whose value has ended counts only when no other has an update.
+
+    Args:
+        *watchers: The watchers, of any kinds of values; or
+        **named_watchers: the watchers by name.
+
+    Returns:
+        The watcher's index or name, and the value.
+
+    Raises:
+        TypeError: if there is no watcher, or some have names and others not.
+        BusyResourceError: if another task is using one of them, or one is passed twice.
+        ClosedResourceError: if one of them is closed, or is closed meanwhile.
+        EndOfChannel: if one of the values was closed and its last value is seen, with a note
+            that says which.
+        BrokenResourceError: likewise, if the value has failed; from its error.
+
+    Checkpoints:
+        Always, before anything is taken. It takes one or two task steps, however
+        many watchers there are.
+
+    Cancellation:
+        Nothing is seen; the watchers work on.
+
+    Example::
+
+        async def show(hosts: Watcher[Hosts], lease: Watcher[Lease]) -> None:
+            while True:
+                match await select(hosts=hosts, lease=lease):
+                    case "hosts", Hosts() as new: ...
+                    case "lease", Lease() as new: ...
+    """
+    if bool(watchers) == bool(named_watchers):
+        msg = "select() needs one or more watchers, either all by position or all by name"
+        raise TypeError(msg)
+    if watchers:
+        index, value = await _select(watchers)
+        return index, value
+    index, value = await _select(tuple(named_watchers.values()), tuple(named_watchers))
+    return tuple(named_watchers)[index], value
+
+
+async def _select(
+    watchers: Sequence[Watcher[T]], names: Sequence[object] | None = None
+) -> tuple[int, T]:
+    waiter = Waiter()
+    claimed: list[Watcher[T]] = []
+    try:
+        for watcher in watchers:
+            watcher._claim(waiter)
+            claimed.append(watcher)
+            watcher._barrier = None
+        if any(watcher._ready() for watcher in watchers):
+            await checkpoint()
+        else:
+            await _wait(watchers, waiter)
+        while True:
+            found = _take(watchers, names)
+            if found is not None:
+                return found
+            await _wait(watchers, waiter)
+    finally:
+        for watcher in claimed:
+            watcher._release()
+
+
+def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tuple[int, T] | None:
+    """Take an update from one of the watchers; raise the end of one if none has any."""
+    start = random.randrange(len(watchers))  # noqa: S311  fairness, not secrecy
+    ends: list[tuple[int, Exception]] = []
+    for index in (*range(start, len(watchers)), *range(start)):
+        watcher = watchers[index]
+        if watcher._waiter is CLOSED:
+            ends = [(index, closed_meanwhile())]
+            break
+        if watcher._ready():
+            value = watcher._take(None)
+            if not isinstance(value, Unset):
+                return index, value
+            end = watcher._end()
+            assert end is not None  # it was ready for something
+            ends.append((index, end))
+    if not ends:
+        return None
+    index, end = ends[0]
+    end.add_note(f"this is watcher {index if names is None else names[index]!r} of select()")
+    raise end
+
+
+async def _wait(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
+    lines = [watcher._line() for watcher in watchers]
+    for line in lines:
+        line.join(waiter)
+    try:
+        await waiter.park()
+    finally:
+        for line in lines:
+            line.leave(waiter)
