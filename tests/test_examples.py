@@ -145,3 +145,11 @@ def test_echo_service_says_goodbye_to_each_client() -> None:
     assert process.returncode == 0, log
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))
+
+
+def test_thermostat_heats_and_rests() -> None:
+    """The load of the process goes up and down, as derived values say."""
+    result = run("thermostat.py", "--seconds", 3, "--limit", 10)
+    assert result.returncode == 0, result.stderr
+    changes = [line for line in result.stdout.splitlines() if line in {"heat", "rest"}]
+    assert changes[:3] == ["heat", "rest", "heat"]

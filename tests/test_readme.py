@@ -1,4 +1,4 @@
-"""Each code block of README.md does what README.md says."""
+"""Each code block of README.md and the pages under docs/ does what they say."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCKS = [
-    (language, text)
+    (page.name, language, text)
+    for page in PAGES
     for language, text in re.findall(
-        r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+        r"^```(\w+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL
     )
 ]
+FOLLOWING = [*BLOCKS[1:], ("", "", "")]  # a program's output is the next block of its page
 PROGRAMS = [
-    pytest.param(
-        text,
-        BLOCKS[index + 1][1]
-        if BLOCKS[index + 1 : index + 2] and BLOCKS[index + 1][0] == "text"
-        else "",
-        id=f"block {index + 1}",
+    pytest.param(text, output if following == [page, "text"] else "", id=f"{page} block {number}")
+    for number, ((page, language, text), (*following, output)) in enumerate(
+        zip(BLOCKS, FOLLOWING, strict=True), 1
     )
-    for index, (language, text) in enumerate(BLOCKS)
     if language == "python"
 ]
-COMMANDS = [text.removeprefix("$ ").rstrip() for language, text in BLOCKS if language == "console"]
+COMMANDS = [
+    text.removeprefix("$ ").rstrip() for _, language, text in BLOCKS if language == "console"
+]
 
 
 def test_there_is_no_block_of_another_kind() -> None:
     """A block in another language would be run by nobody."""
-    assert {language for language, _ in BLOCKS} == {"python", "text", "console"}
-    assert len(PROGRAMS) == 4
+    assert {language for _, language, _ in BLOCKS} == {"python", "text", "console"}
     assert len(COMMANDS) == 2
     assert not any("\n" in command for command in COMMANDS)
 

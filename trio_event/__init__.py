@@ -26,27 +26,35 @@ package ``supervisor``. Modelled on ``osbase/event`` of Monogon Metropolis::
 
 from __future__ import annotations
 
-from ._errors import BacklogDone as BacklogDone
+from ._composed import Composition as Composition, compose as compose
+from ._errors import BacklogDone as BacklogDone, UnsetError as UnsetError
 from ._follow import follow as follow
+from ._keyed import Change as Change, ValueMap as ValueMap
 from ._memory import MemoryValue as MemoryValue
 from ._pipe import pipe as pipe
 from ._select import select as select
-from ._value import (
-    UNSET as UNSET,
-    Unset as Unset,
-    Value as Value,
-    ValueWatch as ValueWatch,
-    Watcher as Watcher,
-)
+from ._statistics import Statistics as Statistics
+from ._unset import UNSET as UNSET, Unset as Unset
+from ._value import Value as Value, ValueWatch as ValueWatch
+from ._waiting import atomic as atomic
+from ._watcher import Update as Update, Watcher as Watcher
 
 __all__ = (
     "UNSET",
     "BacklogDone",
+    "Change",
+    "Composition",
     "MemoryValue",
+    "Statistics",
     "Unset",
+    "UnsetError",
+    "Update",
     "Value",
+    "ValueMap",
     "ValueWatch",
     "Watcher",
+    "atomic",
+    "compose",
     "follow",
     "pipe",
     "select",

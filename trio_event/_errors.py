@@ -8,3 +8,8 @@ from typing import final
 @final
 class BacklogDone(Exception):  # noqa: N818  it is an answer, like StopIteration, and no error
     """A ``get(backlog_only=True)`` has nothing more to give."""
+
+
+@final
+class UnsetError(LookupError):
+    """A value that has no data yet was asked for it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -9,7 +10,8 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ._value import ValueWatch, Watcher
+    from ._value import ValueWatch
+    from ._watcher import Watcher
 
 T = TypeVar("T")
 
@@ -73,19 +75,30 @@ async def _call_until_newer(
     it is carried over to here.
     """
     mistake: list[Exception] = []
+    scope = trio.CancelScope()
+
+    def reject(value: T) -> bool:
+        """Note whether there is a newer value, without taking it."""
+        if predicate is None or predicate(value):
+            scope.cancel("there is a newer value")
+        return False
 
     def check() -> None:
-        if watcher._unseen() and not mistake:
+        if not mistake and not watcher._pending():
             try:
-                if predicate is None or predicate(watcher._read()):
-                    scope.cancel("there is a newer value")
+                watcher._take(reject)
             except Exception as error:  # noqa: BLE001  raised below
                 mistake.append(error)
                 scope.cancel("the predicate failed")
+        # What may not be taken yet cancels the call when it may, unless something follows.
+        scope.deadline = watcher._deadline()
 
-    with watcher._line().listening(check), trio.CancelScope() as scope:
-        # A set between the get and this line has called nobody; none can follow it, for
-        # there was no checkpoint.
-        await async_fn(newest)
+    with contextlib.ExitStack() as stack:
+        for line in watcher._lines():
+            stack.enter_context(line.listening(check))
+        with scope:
+            # A set between the get and this line has called nobody; none can have come, for
+            # there was no checkpoint.
+            await async_fn(newest)
     if mistake:
         raise mistake[0]

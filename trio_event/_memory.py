@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar, final
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from ._value import UNSET, Unset, Value, Watcher
+from ._errors import UnsetError
+from ._statistics import Statistics
+from ._unset import UNSET, Unset
+from ._value import Value
 from ._waiting import Line
+from ._watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 
@@ -61,8 +65,10 @@ class MemoryValue(Value[T]):
         "_eq",
         "_error",
         "_from_thread",
+        "_later",
         "_line",
         "_open",
+        "_suppressed",
         "_thread",
         "_token",
         "_version",
@@ -75,6 +81,9 @@ class MemoryValue(Value[T]):
         self._data = initial
         self._version = int(initial is not UNSET)
         self._eq = eq
+        self._suppressed = 0
+        # What was set by those who are being told of a set, to be set after it.
+        self._later: deque[T] | None = None
         self._line = Line()
         self._open = True
         self._error: BaseException | None = None
@@ -114,13 +123,72 @@ class MemoryValue(Value[T]):
             self._move_to_this_thread("set")
         if not self._open:
             self._refuse("set")
-        if (
-            self._eq is not None
-            and not isinstance(self._data, Unset)
-            and self._eq(self._data, value)
-        ):
-            return self._version
+        if self._eq is not None:
+            newest, version = self._with_later()
+            if not isinstance(newest, Unset) and self._eq(newest, value):
+                self._suppressed += 1
+                return version
         return self._update(value)
+
+    def update(self, function: Callable[[T], T]) -> int:
+        """Set what ``function`` makes of the present value.
+
+        Args:
+            function: Gets the present value, and returns the new one.
+
+        Returns:
+            The new version, as :meth:`set` does.
+
+        Raises:
+            UnsetError: if there is no data.
+            Exception: whatever ``function`` raises, or :meth:`set`; nothing is changed then.
+
+        Checkpoints:
+            Never.
+
+        Example::
+
+            counter.update(lambda number: number + 1)
+        """
+        newest, _ = self._with_later()
+        if isinstance(newest, Unset):
+            msg = f"update() was called on {self!r}, which has no data: set() it before"
+            raise UnsetError(msg)
+        return self.set(function(newest))
+
+    def compare_and_set(self, version: int, value: T) -> bool:
+        """Set the value if it is still at ``version``.
+
+        Args:
+            version: The version that the new value was made from; 0 if there was no data.
+            value: The new data.
+
+        Returns:
+            Whether it was at that version.
+
+        Raises:
+            Exception: what :meth:`set` raises.
+
+        Checkpoints:
+            Never.
+        """
+        if self._with_later()[1] != version:
+            return False
+        self.set(value)
+        return True
+
+    def statistics(self) -> Statistics:
+        """Return figures about the value at this instant.
+
+        Checkpoints:
+            Never.
+        """
+        return Statistics(
+            version=self._version,
+            sets=self._version + self._suppressed,
+            suppressed=self._suppressed,
+            tasks_waiting=len(self._line),
+        )
 
     def set_from_thread(
         self, value: T, *, trio_token: trio.lowlevel.TrioToken | None = None
@@ -180,10 +248,7 @@ class MemoryValue(Value[T]):
         Checkpoints:
             Never.
         """
-        if get_ident() != self._thread:
-            self._move_to_this_thread("fail")
-        if not self._open:
-            self._refuse("fail")
+        self._check_open("fail")
         self._error = error
         self.close()
 
@@ -195,11 +260,37 @@ class MemoryValue(Value[T]):
         """
         return _MemoryWatcher(self)
 
+    @property
+    def version(self) -> int:
+        """The newest version; 0 if there is no data yet."""
+        return self._version
+
+    def _newest(self) -> T | Unset:
+        return self._data
+
+    def _with_later(self) -> tuple[T | Unset, int]:
+        """Return the newest data and version, with what is yet to be set in this very step."""
+        if self._later:
+            return self._later[-1], self._version + len(self._later)
+        return self._data, self._version
+
     def _update(self, value: T) -> int:
+        if self._line.calling:
+            # Somebody who is being told of a set sets the value. All the others are to see the
+            # first one before they see the second.
+            if self._later is None:
+                self._later = deque()
+            self._later.append(value)
+            return self._version + len(self._later)
         self._data = value
         self._version += 1
+        version = self._version
         self._line.call()
-        return self._version
+        while self._later:
+            self._data = self._later.popleft()
+            self._version += 1
+            self._line.call()
+        return version
 
     def _take_over(self) -> None:
         """Set what other threads have set. It runs in Trio's queue, and so must not raise."""
@@ -227,6 +318,13 @@ class MemoryValue(Value[T]):
             self._token = token
             self._thread = get_ident()
 
+    def _check_open(self, method: str) -> None:
+        """Raise unless ``method`` may change the value here and now."""
+        if get_ident() != self._thread:
+            self._move_to_this_thread(method)
+        if not self._open:
+            self._refuse(method)
+
     def _move_to_this_thread(self, method: str) -> None:
         """Let a Trio run in another thread have the value, if none has it yet."""
         if self._token is not None or not trio.lowlevel.in_trio_run():
@@ -247,7 +345,8 @@ class _MemoryWatcher(Watcher[T]):
     __slots__ = ("_value",)
 
     def __init__(self, value: MemoryValue[T]) -> None:
-        super().__init__()
+        # A watcher that is new has not missed what came before it, but for the newest.
+        super().__init__(seen=max(value._version - 1, 0))
         self._value = value
 
     def _version(self) -> int:
@@ -268,9 +367,9 @@ class _MemoryWatcher(Watcher[T]):
         broken.__cause__ = value._error
         return broken
 
-    def _line(self) -> Line:
+    def _lines(self) -> Sequence[Line]:
         self._value._belong()
-        return self._value._line
+        return (self._value._line,)
 
 
 def _token_of_this_thread() -> trio.lowlevel.TrioToken:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, TypeVar, overload
 
 import trio
 
-from ._value import Unset
+from ._unset import Unset
 
 try:
     from supervisor import Signal, signal
@@ -18,7 +19,8 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ._value import ValueWatch, Watcher
+    from ._value import ValueWatch
+    from ._watcher import Watcher
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -110,13 +112,20 @@ def pipe(
             pass
         else:
             return
-        line = watcher._line()
+        lines = watcher._lines()
         while True:
-            with trio.CancelScope() as scope, line.listening(scope.cancel):
+            # What may not be taken yet takes over when it may.
+            with (
+                trio.CancelScope(deadline=watcher._deadline()) as scope,
+                contextlib.ExitStack() as stack,
+            ):
+                for line in lines:
+                    stack.enter_context(line.listening(scope.cancel))
                 await send_channel.send(item)  # type: ignore[arg-type]  # as above
                 return
-            newer = watcher._take(predicate)
-            if not isinstance(newer, Unset):
-                item = newer if transform is None else transform(newer)
+            if not watcher._pending():
+                newer = watcher._take(predicate)
+                if not isinstance(newer, Unset):
+                    item = newer if transform is None else transform(newer)
 
     return run

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 from trio.lowlevel import checkpoint
 
-from ._value import CLOSED, Unset, closed_meanwhile
+from ._unset import Unset
 from ._waiting import Waiter
+from ._watcher import CLOSED, closed_meanwhile, wait_in_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ._value import Watcher
+    from ._watcher import Watcher
 
 T = TypeVar("T")
 
@@ -84,7 +85,6 @@ async def _select(
         for watcher in watchers:
             watcher._claim(waiter)
             claimed.append(watcher)
-            watcher._barrier = None
         if any(watcher._ready() for watcher in watchers):
             await checkpoint()
         else:
@@ -105,16 +105,17 @@ def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tup
     ends: list[tuple[int, Exception]] = []
     for index in (*range(start, len(watchers)), *range(start)):
         watcher = watchers[index]
-        if watcher._waiter is CLOSED:
+        if watcher._state is CLOSED:
             ends = [(index, closed_meanwhile())]
             break
         if watcher._ready():
             value = watcher._take(None)
             if not isinstance(value, Unset):
+                watcher._last = value
                 return index, value
             end = watcher._end()
-            assert end is not None  # it was ready for something
-            ends.append((index, end))
+            if end is not None:
+                ends.append((index, end))
     if not ends:
         return None
     index, end = ends[0]
@@ -123,11 +124,7 @@ def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tup
 
 
 async def _wait(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
-    lines = [watcher._line() for watcher in watchers]
-    for line in lines:
-        line.join(waiter)
-    try:
-        await waiter.park()
-    finally:
-        for line in lines:
-            line.leave(waiter)
+    """Wait until there is reason to look at one of the watchers again."""
+    deadline = min(watcher._deadline() for watcher in watchers)
+    lines = {line: None for watcher in watchers for line in watcher._lines()}
+    await wait_in_lines(lines, waiter, deadline)

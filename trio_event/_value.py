@@ -16,49 +16,32 @@ Seen
     waits for the next. It follows that a watcher never returns a version
     twice, never goes back, and may skip versions that were replaced before it looked.
 
-How one watches is in this module, once for all storages. What a storage adds is how to know the
-version, how to read the newest value, and whether there is an end: the methods of
-:class:`Watcher` whose names begin with an underscore.
+How one watches is in ``_watcher``, once for all storages.
 """
 
 from __future__ import annotations
 
-import enum
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Final, Generic, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
-import trio
-from trio.lowlevel import checkpoint, enable_ki_protection
-
-from ._errors import BacklogDone
-from ._waiting import Waiter
+from ._errors import UnsetError
+from ._unset import UNSET, Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
-    from ._waiting import Line
+    from ._watcher import Watcher
 
 T = TypeVar("T")
+U = TypeVar("U")
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Unset(enum.Enum):
-    """The type of :data:`UNSET`."""
-
-    UNSET = "UNSET"
-
-    def __repr__(self) -> str:
-        """Show the constant's name."""
-        return "UNSET"
-
-
-UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
-"""Stands for "no data yet". ``None`` is data."""
-
-
 class ValueWatch(ABC, Generic[T_co]):
-    """The read side of a value: what can be watched."""
+    """The read side of a value: what can be watched.
+
+    A storage has to define :meth:`watch`; everything else follows from what its watchers say.
+    """
 
     __slots__ = ()
 
@@ -72,6 +55,184 @@ class ValueWatch(ABC, Generic[T_co]):
         Checkpoints:
             Never.
         """
+
+    @property
+    def version(self) -> int:
+        """The newest version; 0 if there is no data yet."""
+        return self.watch()._version()
+
+    @overload
+    def peek(self) -> T_co: ...
+
+    @overload
+    def peek(self, default: U) -> T_co | U: ...
+
+    def peek(self, default: U | Unset = UNSET) -> T_co | U:
+        """Return the newest value, without waiting, and without anybody having seen it.
+
+        Of a derived value it is what the newest source gives, whatever the time.
+
+        Args:
+            default: What to return if there is no data.
+
+        Raises:
+            UnsetError: if there is no data, and no ``default``.
+
+        Checkpoints:
+            Never.
+        """
+        newest = self._newest()
+        if not isinstance(newest, Unset):
+            return newest
+        if isinstance(default, Unset):
+            msg = f"{self!r} has no data yet: wait for it with a watcher, or pass a default"
+            raise UnsetError(msg)
+        return default
+
+    async def wait_version(self, version: int) -> T_co:
+        """Wait until the value is at least at ``version``: read what you have written.
+
+        Args:
+            version: As :meth:`Value.set` returned it.
+
+        Returns:
+            The newest value.
+
+        Raises:
+            EndOfChannel: if the value was closed before.
+            BrokenResourceError: if the value has failed before; from its error.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+        """
+        with self.watch() as watcher:
+
+            def reached(_: object) -> bool:
+                return watcher._version() >= version
+
+            return await watcher.get(predicate=reached)
+
+    async def wait_for(self, predicate: Callable[[T_co], bool], *, held_for: float = 0.0) -> T_co:
+        """Wait until the value satisfies a predicate, now or at any set from now on.
+
+        The predicate is asked at each set, in the middle of it, so that a match which lasts for a
+        single set is not missed. It must be quick. What it raises is raised here, and
+        concerns nobody else.
+
+        Args:
+            predicate: What to wait for.
+            held_for: For how many seconds the predicate must have been true without a break.
+
+        Returns:
+            The value that satisfied it; with ``held_for``, the newest value at the end of that
+            time, which satisfies it as well.
+
+        Raises:
+            EndOfChannel: if the value was closed and does not satisfy it.
+            BrokenResourceError: likewise, if the value has failed; from its error.
+            Exception: whatever the predicate raises.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+
+        Example::
+
+            await temperature.wait_for(lambda degrees: degrees > 30, held_for=60)
+        """
+        from ._condition import wait_for  # noqa: PLC0415  it is built on this module
+
+        return await wait_for(self, predicate, held_for)
+
+    def map(self, function: Callable[[T_co], U]) -> ValueWatch[U]:
+        """Derive the value that ``function`` makes of this one.
+
+        It is computed when a watcher takes it, in the watcher's task; an exception is raised
+        there. A derived value has no task, and nobody knows it: it costs nothing while it is not
+        watched.
+
+        Checkpoints:
+            Never.
+
+        Example::
+
+            names: ValueWatch[str] = lease.map(lambda lease: lease.name)
+        """
+        from ._derived import Mapped  # noqa: PLC0415  it is built on this module
+
+        return Mapped(self, function)
+
+    def filter(self, predicate: Callable[[T_co], bool]) -> ValueWatch[T_co]:
+        """Derive a value that has data only while this one satisfies ``predicate``.
+
+        Checkpoints:
+            Never.
+        """
+        from ._derived import Filtered  # noqa: PLC0415
+
+        return Filtered(self, predicate)
+
+    def distinct(self, key: Callable[[T_co], object] | None = None) -> ValueWatch[T_co]:
+        """Derive a value whose watchers skip what equals the value they returned last.
+
+        Args:
+            key: Compare what this makes of the values instead of the values.
+
+        Checkpoints:
+            Never.
+        """
+        from ._derived import Distinct  # noqa: PLC0415
+
+        return Distinct(self, key)
+
+    def debounce(self, seconds: float) -> ValueWatch[T_co]:
+        """Derive a value whose watchers wait until this one has been quiet for so long.
+
+        The time counts from when the watcher, in a ``get``, notices a new version. When this value
+        has ended, its last state comes at once.
+
+        Raises:
+            ValueError: if ``seconds`` is out of its range.
+
+        Checkpoints:
+            Never.
+        """
+        from ._timed import Debounced  # noqa: PLC0415
+
+        return Debounced(self, seconds)
+
+    def throttle(self, seconds: float) -> ValueWatch[T_co]:
+        """Derive a value whose watchers return at most one update in so many seconds.
+
+        The first comes at once, and each is the newest when its time has come. When this value
+        has ended, its last state comes at once.
+
+        Raises:
+            ValueError: if ``seconds`` is out of its range.
+
+        Checkpoints:
+            Never.
+        """
+        from ._timed import Throttled  # noqa: PLC0415
+
+        return Throttled(self, seconds)
+
+    def _newest(self) -> T_co | Unset:
+        """Return the newest value, if there is one."""
+        return self.watch()._take(None)
+
+    def _bases(self) -> frozenset[ValueWatch[object]]:
+        """Return the values that are set, of which this one is made."""
+        return frozenset((self,))
+
+    def _timed(self) -> bool:
+        """Return whether its watchers let time pass before they take a value."""
+        return False
 
 
 class Value(ValueWatch[T]):
@@ -121,253 +282,3 @@ class Value(ValueWatch[T]):
         Checkpoints:
             Never.
         """
-
-
-class Watcher(trio.abc.ReceiveChannel[T_co]):
-    """Follows a value, for one consumer.
-
-    It is a :class:`trio.abc.ReceiveChannel`: whatever consumes a memory channel consumes a
-    watcher, ``async for`` included. A watcher is for one task at a time.
-
-    Example::
-
-        with lease.watch() as watcher:
-            async for current in watcher:
-                print(current)
-    """
-
-    __slots__ = ("_barrier", "_seen", "_waiter")
-
-    def __init__(self) -> None:
-        """Make a watcher that has seen nothing."""
-        # The version that was returned last.
-        self._seen = 0
-        # The version up to which the backlog reaches that is being read; None if none is.
-        self._barrier: int | None = None
-        # What the task that uses the watcher waits with; BUSY, CLOSED, or None if none uses it.
-        self._waiter: Waiter | None = None
-
-    def __repr__(self) -> str:
-        """Tell what the watcher is doing."""
-        match self._waiter:
-            case None:
-                state = f"has seen version {self._seen} of {self._version()}"
-            case waiter if waiter is CLOSED:
-                state = "closed"
-            case _:
-                state = f"in use, has seen version {self._seen} of {self._version()}"
-        return f"<{type(self).__name__} {state}>"
-
-    # What a storage has to say. None of these blocks, or has a side effect that shows.
-
-    @abstractmethod
-    def _version(self) -> int:
-        """Return the newest version; 0 if there is no data."""
-
-    @abstractmethod
-    def _read(self) -> T_co:
-        """Return the newest value. It is called only where there is one."""
-
-    @abstractmethod
-    def _end(self) -> Exception | None:
-        """Return a new exception to raise when all is seen, if the value has ended."""
-
-    @abstractmethod
-    def _line(self) -> Line:
-        """Return the line that is called at each change of the version, and at the end."""
-
-    # What follows from it, for all storages alike.
-
-    async def get(
-        self, *, predicate: Callable[[T_co], bool] | None = None, backlog_only: bool = False
-    ) -> T_co:
-        """Return the newest value that this watcher has not seen; wait if there is none.
-
-        It is the value that is newest when the task runs. If two sets follow
-        each other before it does, it gets the second, once.
-
-        Args:
-            predicate: Return only a value for which this is true. One that is
-                rejected is not seen: a later ``get`` without the predicate returns it.
-            backlog_only: Don't wait for more than was there at the first call with
-                this argument, and raise :exc:`BacklogDone` after it. A call without it, or the
-                exception, ends the backlog; the next call with it begins another.
-
-        Returns:
-            The value, which is now seen.
-
-        Raises:
-            BusyResourceError: if another task is using the watcher.
-            ClosedResourceError: if the watcher is closed, or is closed meanwhile.
-            EndOfChannel: if the value was closed and its last value is seen or rejected.
-            BrokenResourceError: likewise, if the value has failed; from its error.
-            BacklogDone: if the backlog is read.
-            Exception: whatever the predicate raises; nothing is seen then.
-
-        Checkpoints:
-            Always, before anything is taken.
-
-        Cancellation:
-            Nothing is seen; the watcher works on.
-
-        Example::
-
-            big = await watcher.get(predicate=lambda size: size > 1000)
-        """
-        self._claim(BUSY)
-        try:
-            if not backlog_only:
-                self._barrier = None
-            elif self._barrier is None:
-                self._barrier = self._version()
-            if backlog_only or self._ready():
-                await checkpoint()
-            else:
-                await self._wait()
-            while True:
-                if self._waiter is CLOSED:
-                    raise closed_meanwhile()
-                if backlog_only and self._seen >= (self._barrier or 0):
-                    found: T_co | Unset = UNSET
-                else:
-                    found = self._take(predicate)
-                if not isinstance(found, Unset):
-                    return found
-                if backlog_only:
-                    self._barrier = None
-                    raise BacklogDone
-                end = self._end()
-                if end is not None:
-                    raise end
-                await self._wait()
-        finally:
-            self._release()
-
-    def get_nowait(self) -> T_co:
-        """Return the newest value that this watcher has not seen.
-
-        Returns:
-            The value, which is now seen.
-
-        Raises:
-            WouldBlock: if there is none.
-            BusyResourceError: if another task is using the watcher.
-            ClosedResourceError: if the watcher is closed.
-            EndOfChannel: if the value was closed and its last value is seen.
-            BrokenResourceError: likewise, if the value has failed; from its error.
-
-        Checkpoints:
-            Never.
-        """
-        self._claim(BUSY)
-        try:
-            self._barrier = None
-            found = self._take(None)
-            if not isinstance(found, Unset):
-                return found
-            raise self._end() or trio.WouldBlock
-        finally:
-            self._release()
-
-    async def receive(self) -> T_co:
-        """Return the newest value that this watcher has not seen; see :meth:`get`.
-
-        Checkpoints:
-            Always.
-
-        Cancellation:
-            Nothing is seen; the watcher works on.
-        """
-        return await self.get()
-
-    @enable_ki_protection
-    def close(self) -> None:
-        """Let go of the value. A ``get`` that waits raises :exc:`trio.ClosedResourceError`.
-
-        To close again does nothing.
-
-        Checkpoints:
-            Never.
-        """
-        waiter, self._waiter = self._waiter, CLOSED
-        if waiter is not None:
-            waiter.wake()
-
-    async def aclose(self) -> None:
-        """Close, as ``async with`` does; :meth:`close` and ``with`` do it without waiting.
-
-        Checkpoints:
-            Always.
-
-        Cancellation:
-            The watcher is closed all the same.
-        """
-        self.close()
-        await checkpoint()
-
-    def __enter__(self) -> Self:
-        """Return the watcher, which the end of the ``with`` will close."""
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
-    def _claim(self, waiter: Waiter) -> None:
-        """Take the watcher for the calling task, which will wait with ``waiter``."""
-        if self._waiter is not None:
-            if self._waiter is CLOSED:
-                msg = "this watcher is closed: get another one with watch()"
-                raise trio.ClosedResourceError(msg)
-            msg = "another task is using this watcher: give each task a watcher of its own"
-            raise trio.BusyResourceError(msg)
-        self._waiter = waiter
-
-    def _release(self) -> None:
-        """Give the watcher back."""
-        if self._waiter is not CLOSED:
-            self._waiter = None
-
-    def _unseen(self) -> bool:
-        """Return whether the newest version is unseen."""
-        return self._version() > self._seen
-
-    def _ready(self) -> bool:
-        """Return whether there is something unseen, or the end."""
-        return self._version() > self._seen or self._end() is not None
-
-    def _take(self, predicate: Callable[[T_co], bool] | None) -> T_co | Unset:
-        """Return the newest value, and mark it seen, if it is unseen and satisfies."""
-        version = self._version()
-        if version <= self._seen:
-            return UNSET
-        value = self._read()
-        if predicate is not None and not predicate(value):
-            return UNSET
-        self._seen = version
-        return value
-
-    async def _wait(self) -> None:
-        """Wait until the line is called, or the watcher is closed."""
-        line = self._line()
-        waiter = self._waiter = Waiter()
-        line.join(waiter)
-        try:
-            await waiter.park()
-        finally:
-            line.leave(waiter)
-
-
-# Waiters that nobody waits with: they say what a watcher is doing.
-BUSY: Final = Waiter()
-CLOSED: Final = Waiter()
-
-
-def closed_meanwhile() -> trio.ClosedResourceError:
-    """Make the error of a wait whose watcher was closed."""
-    return trio.ClosedResourceError("this watcher was closed while a task was waiting for it")

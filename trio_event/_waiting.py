@@ -30,6 +30,7 @@ every task itself, at two to three times the cost of a bare ``reschedule``).
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import outcome
@@ -101,16 +102,18 @@ class Waiter:
 class Line:
     """The waiters of a value, and those who want to know of each set while it happens."""
 
-    __slots__ = ("_called", "_listeners", "_waiting")
+    __slots__ = ("_called", "_listeners", "_waiting", "calling")
 
     def __init__(self) -> None:
         self._waiting: dict[Waiter, None] = {}
         # Called and not yet woken: the leader has yet to run. None if there is no leader.
         self._called: dict[Waiter, None] | None = None
         self._listeners: dict[object, Callable[[], object]] | None = None
+        # The listeners are being told: a set by one of them has to wait for the others.
+        self.calling = False
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._called or ())
+        return len(self._waiting) + len(self._called or ()) + len(self._listeners or ())
 
     def join(self, waiter: Waiter) -> None:
         """Be woken by the next call."""
@@ -142,9 +145,18 @@ class Line:
     @enable_ki_protection
     def call(self) -> None:
         """Wake all waiters, and tell all listeners, that there is something new."""
+        if not (self._listeners or self._waiting):
+            return
+        if _batch.lines is not None:
+            _batch.lines[self] = None  # the end of the block will call it
+            return
         if self._listeners:
-            for listener in tuple(self._listeners.values()):
-                listener()
+            self.calling = True
+            try:
+                for listener in tuple(self._listeners.values()):
+                    listener()
+            finally:
+                self.calling = False
         if self._waiting:
             waiting, self._waiting = self._waiting, {}
             if self._called is None:
@@ -155,3 +167,41 @@ class Line:
                         break
             else:
                 self._called.update(waiting)
+
+
+class _Batch(threading.local):
+    """The lines to be called at the end of the thread's ``atomic`` block; None outside of one."""
+
+    lines: dict[Line, None] | None = None
+
+
+_batch = _Batch()
+
+
+@contextlib.contextmanager
+def atomic() -> Iterator[None]:
+    """Make several sets one step, for everybody who waits for one of the values.
+
+    Whoever waits, by whatever means, is told when the block ends: a predicate of ``wait_for`` on
+    composed values sees all sets or none. There must be no ``await`` in the block, for
+    others would see half of it. If it raises, what was set stays set.
+
+    Checkpoints:
+        Never.
+
+    Example::
+
+        with atomic():
+            host.set("example.org")
+            port.set(443)
+    """
+    if _batch.lines is not None:
+        yield  # the outer block is the step
+        return
+    lines = _batch.lines = {}
+    try:
+        yield
+    finally:
+        _batch.lines = None
+        for line in lines:
+            line.call()

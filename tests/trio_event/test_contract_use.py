@@ -203,11 +203,11 @@ async def test_repr_tells_what_the_watcher_is_doing(
     """The state of a watcher can be read off it: what it has seen, whether it is in use."""
     subject.set(1, 2)
     watcher = subject.watch()
-    assert "has seen version 0 of 2" in repr(watcher)
+    assert "1 behind version 2" in repr(watcher)
     assert await watcher.get() == 2
     Call(nursery, watcher.get)
     await wait_all_tasks_blocked()
-    assert "in use, has seen version 2 of 2" in repr(watcher)
+    assert "in use, 0 behind version 2" in repr(watcher)
     watcher.close()
     assert repr(watcher).endswith("closed>")
 

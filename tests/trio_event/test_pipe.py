@@ -15,6 +15,8 @@ from trio_event import MemoryValue, ValueWatch, Watcher, pipe
 from .piping import node, received, running
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_event._waiting import Line
 
 
@@ -46,8 +48,8 @@ class DoubledWatcher(Watcher[int]):
     def _end(self) -> Exception | None:
         return self._source._end()
 
-    def _line(self) -> Line:
-        return self._source._line()
+    def _lines(self) -> Sequence[Line]:
+        return self._source._lines()
 
 
 def is_even(number: int) -> bool:

@@ -1,0 +1,277 @@
+"""Many values under keys, watched as one: ``ValueMap``.
+
+The problem: a watcher of a mapping wants to know what has changed since it looked last, key by key,
+deletes included, and neither the whole mapping each time nor an event for each set. And the
+mapping must not know its watchers, nor remember every key that it ever had.
+
+The mapping keeps a journal: for each key that was changed, the version of its last change, in
+order of version. What has changed since a version is the journal's end. A watcher keeps what it
+knows (references, one to a key), so that it can tell what a key was when it last looked, and that
+nothing has changed if a key came and went meanwhile.
+
+Of deleted keys the journal keeps about as many as there are keys. A watcher that has not looked for
+so long that a delete has been dropped compares all it knows with all there is: the
+batch is the same, it only costs more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
+
+import attrs
+
+from ._memory import MemoryValue
+from ._unset import UNSET, Unset
+from ._value import ValueWatch
+from ._watcher import Watcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._waiting import Line
+
+K = TypeVar("K")
+T = TypeVar("T")
+
+DELETES_KEPT: Final = 64
+"""The journal keeps at least so many deletes."""
+
+
+@final
+@attrs.frozen
+class Change(Generic[K, T]):
+    """What has become of one key."""
+
+    key: K
+    old: T | Unset
+    """What the watcher knew of it; :data:`UNSET` if it was not there."""
+    new: T | Unset
+    """What it is now; :data:`UNSET` if it was deleted."""
+
+
+@final
+class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
+    """Values under keys, in memory, whose watchers get batches of changes.
+
+    The first batch has all keys that there are. Each further one has what has changed since,
+    compacted to one change for each key; a delete is a change whose ``new`` is :data:`UNSET`.
+    Whoever applies all batches to a dictionary has the mapping. It belongs to
+    one thread, as :class:`MemoryValue` does.
+
+    Args:
+        initial: What it begins with.
+
+    Example::
+
+        >>> async def main() -> None:
+        ...     peers = ValueMap({"a": 1, "b": 2})
+        ...     with peers.watch() as watcher:
+        ...         print([change.key for change in await watcher.get()])
+        ...         peers.set("a", 3)
+        ...         peers.delete("b")
+        ...         print([(change.key, change.old, change.new) for change in await watcher.get()])
+        >>> trio.run(main)
+        ['a', 'b']
+        [('a', 1, 3), ('b', 2, UNSET)]
+    """
+
+    __slots__ = ("_current", "_deletes", "_horizon", "_journal", "_ticks")
+
+    def __init__(self, initial: Mapping[K, T] | None = None) -> None:
+        """Make a mapping; see the class."""
+        self._current: dict[K, T] = dict(initial or {})
+        # The version of each key's last change, the oldest first, deletes included.
+        self._journal: dict[K, int] = dict.fromkeys(self._current, 1)
+        self._deletes = 0
+        # Deletes up to this version may be missing in the journal.
+        self._horizon = 0
+        # Counts the changes, and knows threads, lines and the end.
+        self._ticks: MemoryValue[None] = MemoryValue(None) if initial else MemoryValue()
+
+    def __repr__(self) -> str:
+        """Count the keys."""
+        return f"<ValueMap of {len(self._current)} keys, version {self.version}>"
+
+    def __len__(self) -> int:
+        """Return how many keys there are."""
+        return len(self._current)
+
+    @property
+    def version(self) -> int:
+        """How many changes there were; a batch counts once."""
+        return self._ticks.version
+
+    def mapping(self) -> Mapping[K, T]:
+        """Return an immutable copy of all keys and values.
+
+        Checkpoints:
+            Never.
+        """
+        return MappingProxyType(self._current.copy())
+
+    def set(self, key: K, value: T) -> int:
+        """Set the value of one key.
+
+        Returns:
+            The new version.
+
+        Raises:
+            ClosedResourceError: if the mapping has ended.
+            RuntimeError: if it is called in another thread than the mapping's.
+            TypeError: if the key is not hashable.
+
+        Checkpoints:
+            Never.
+        """
+        return self._change({key: value})
+
+    def delete(self, key: K) -> int:
+        """Delete one key.
+
+        Returns:
+            The new version.
+
+        Raises:
+            KeyError: if it is not there.
+            ClosedResourceError: if the mapping has ended.
+            RuntimeError: if it is called in another thread than the mapping's.
+
+        Checkpoints:
+            Never.
+        """
+        if key not in self._current:
+            raise KeyError(key)
+        return self._change({key: UNSET})
+
+    def replace_all(self, mapping: Mapping[K, T]) -> int:
+        """Make the mapping equal to another; only the difference is a change.
+
+        Values are compared with ``==``. If there is no difference, nothing changes.
+
+        Returns:
+            The version, one higher if there was a difference.
+
+        Raises:
+            ClosedResourceError: if the mapping has ended.
+            RuntimeError: if it is called in another thread than the mapping's.
+            Exception: whatever a comparison raises; nothing is changed then.
+
+        Checkpoints:
+            Never.
+        """
+        changes: dict[K, T | Unset] = dict.fromkeys(self._current.keys() - mapping.keys(), UNSET)
+        changes.update(
+            (key, value)
+            for key, value in mapping.items()
+            if key not in self._current or self._current[key] != value
+        )
+        return self._change(changes) if changes else self.version
+
+    def close(self) -> None:
+        """End the mapping in good order; see :meth:`Value.close`.
+
+        Checkpoints:
+            Never.
+        """
+        self._ticks.close()
+
+    def fail(self, error: BaseException) -> None:
+        """End the mapping because of an error; see :meth:`Value.fail`.
+
+        Raises:
+            ClosedResourceError: if the mapping has ended already.
+
+        Checkpoints:
+            Never.
+        """
+        self._ticks.fail(error)
+
+    def watch(self) -> Watcher[tuple[Change[K, T], ...]]:
+        """Return a new watcher, which has seen nothing. It will remember what it has seen.
+
+        Checkpoints:
+            Never.
+        """
+        return _MapWatcher(self)
+
+    def _change(self, changes: Mapping[K, T | Unset]) -> int:
+        self._ticks._check_open("set")
+        version = self._ticks._with_later()[1] + 1
+        for key, value in changes.items():
+            was_deleted = key in self._journal and key not in self._current
+            self._journal.pop(key, None)
+            self._journal[key] = version
+            if isinstance(value, Unset):
+                del self._current[key]
+                self._deletes += 1
+            else:
+                self._current[key] = value
+            self._deletes -= was_deleted
+        if self._deletes > max(DELETES_KEPT, 2 * len(self._current)):
+            self._forget_deletes()
+        return self._ticks.set(None)
+
+    def _forget_deletes(self) -> None:
+        """Drop the older half of the deletes from the journal."""
+        deleted = [key for key in self._journal if key not in self._current]
+        for key in deleted[: len(deleted) // 2]:
+            self._horizon = self._journal.pop(key)
+            self._deletes -= 1
+
+
+@final
+class _MapWatcher(Watcher[tuple[Change[K, T], ...]], Generic[K, T]):
+    __slots__ = ("_known", "_map", "_ticks")
+
+    def __init__(self, value: ValueMap[K, T]) -> None:
+        super().__init__()
+        self._map = value
+        self._ticks = value._ticks.watch()
+        # What this watcher's consumer knows: all that was in the batches so far.
+        self._known: dict[K, T] = {}
+
+    def _version(self) -> int:
+        return self._map.version
+
+    def _read(self) -> tuple[Change[K, T], ...]:
+        current, known = self._map._current, self._known
+        changes = []
+        for key in self._changed_keys():
+            old, new = known.get(key, UNSET), current.get(key, UNSET)
+            if old is not new:
+                changes.append(Change(key, old, new))
+        return tuple(changes)
+
+    def _changed_keys(self) -> Sequence[K]:
+        journal, seen = self._map._journal, self._seen
+        if seen < self._map._horizon:
+            gone = [key for key in self._known if key not in self._map._current]
+            return [*gone, *self._map._current]
+        keys: list[K] = []
+        for key in reversed(journal):
+            if journal[key] <= seen:
+                break
+            keys.append(key)
+        keys.reverse()
+        return keys
+
+    def _take(
+        self, predicate: Callable[[tuple[Change[K, T], ...]], bool] | None
+    ) -> tuple[Change[K, T], ...] | Unset:
+        changes = super()._take(predicate)
+        if isinstance(changes, Unset):
+            return UNSET
+        for change in changes:
+            if isinstance(change.new, Unset):
+                del self._known[change.key]
+            else:
+                self._known[change.key] = change.new
+        return changes or UNSET
+
+    def _end(self) -> Exception | None:
+        return self._ticks._end()
+
+    def _lines(self) -> Sequence[Line]:
+        return self._ticks._lines()

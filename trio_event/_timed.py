@@ -1,0 +1,129 @@
+"""Values that let time pass: ``debounce``, ``throttle``.
+
+Their watchers say *when* the newest version may be taken, and whoever waits on them, a ``get`` or a
+``select``, waits until then unless something happens before. There is no task, and no timer
+while nobody waits.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING, TypeVar, final
+
+import trio
+
+from ._derived import Derived, DerivedWatcher, take_as
+from ._unset import Unset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._value import ValueWatch
+    from ._watcher import Watcher
+
+T = TypeVar("T")
+
+
+class _Timed(Derived[T]):
+    __slots__ = ("_seconds",)
+
+    def __init__(self, source: ValueWatch[T], seconds: float) -> None:
+        if not 0 <= seconds < math.inf:
+            msg = f"seconds={seconds!r} is not a finite number of at least 0"
+            raise ValueError(msg)
+        super().__init__(source)
+        self._seconds = seconds
+
+    def _timed(self) -> bool:
+        return True
+
+
+class _TimedWatcher(DerivedWatcher[T]):
+    __slots__ = ("_seconds",)
+
+    def __init__(self, inner: Watcher[object], seconds: float) -> None:
+        super().__init__(inner)
+        self._seconds = seconds
+
+    @abstractmethod
+    def _due(self) -> float:
+        """Return when what is unseen may be taken."""
+
+    def _own_deadline(self) -> float:
+        # When the source has ended, nothing is worth waiting for.
+        if self._unseen() and self._end() is None:
+            due = self._due()
+            if due > trio.current_time():
+                return due
+        return math.inf
+
+    def _pending(self) -> bool:
+        return self._own_deadline() < math.inf or self._inner._pending()
+
+    def _deadline(self) -> float:
+        return min(self._own_deadline(), self._inner._deadline())
+
+    def _take(self, predicate: Callable[[T], bool] | None) -> T | Unset:
+        return take_as(self._inner, predicate or _any)
+
+
+@final
+class Debounced(_Timed[T]):
+    """See :meth:`ValueWatch.debounce`."""
+
+    __slots__ = ()
+
+    def watch(self) -> Watcher[T]:
+        return _DebouncedWatcher(self._source.watch(), self._seconds)
+
+
+@final
+class _DebouncedWatcher(_TimedWatcher[T]):
+    __slots__ = ("_noticed", "_quiet_at")
+
+    def __init__(self, inner: Watcher[object], seconds: float) -> None:
+        super().__init__(inner, seconds)
+        # The version that was noticed last, and when it will have been quiet for long enough.
+        self._noticed = 0
+        self._quiet_at = -math.inf
+
+    def _due(self) -> float:
+        version = self._version()
+        if version != self._noticed:
+            self._noticed = version
+            self._quiet_at = trio.current_time() + self._seconds
+        return self._quiet_at
+
+
+@final
+class Throttled(_Timed[T]):
+    """See :meth:`ValueWatch.throttle`."""
+
+    __slots__ = ()
+
+    def watch(self) -> Watcher[T]:
+        return _ThrottledWatcher(self._source.watch(), self._seconds)
+
+
+@final
+class _ThrottledWatcher(_TimedWatcher[T]):
+    __slots__ = ("_next",)
+
+    def __init__(self, inner: Watcher[object], seconds: float) -> None:
+        super().__init__(inner, seconds)
+        # When the next update may be taken.
+        self._next = -math.inf
+
+    def _due(self) -> float:
+        return self._next
+
+    def _take(self, predicate: Callable[[T], bool] | None) -> T | Unset:
+        value = super()._take(predicate)
+        if not isinstance(value, Unset):
+            self._next = trio.current_time() + self._seconds
+        return value
+
+
+def _any(_: object) -> bool:
+    return True
