@@ -78,7 +78,8 @@ def typing(session: nox.Session) -> None:
     session.run("mypy")
     for package in PACKAGES:
         session.run("basedpyright", "--ignoreexternal", "--verifytypes", package)
-    session.run("basedpyright")
+    # It would prefer the folder .venv, if there is one, to the environment that it runs in.
+    session.run("basedpyright", "--pythonpath", str(Path(session.bin, "python")))
 
 
 @nox.session(python=TESTED, requires=["build"])

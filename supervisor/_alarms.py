@@ -4,7 +4,7 @@ Graces, start timeouts, a stop's budget and reports of stuck nodes are all the s
 thing, a call at a given time unless it has become needless. They are set and cancelled far more
 often than they go off, so setting one starts no task of its own: it goes onto a heap, and one
 task, which is started for the first and ends with the last, sleeps until the earliest. A
-cancelled alarm stays on the heap until its time, which costs nothing until then.
+cancelled alarm stays on the heap until its time, or until there are many of them.
 
 The task is shielded: it must see the end of a tree that is cancelled from outside.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -22,48 +22,75 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_CANCELLED_KEPT: Final = 64
+
+
 @final
 class Alarm:
     """A call that is to be made at some time."""
 
-    __slots__ = ("call",)
+    __slots__ = ("_alarms", "call")
 
-    def __init__(self, call: Callable[[], object]) -> None:
+    def __init__(self, call: Callable[[], object], alarms: Alarms) -> None:
         self.call: Callable[[], object] | None = call
+        self._alarms = alarms
 
     def cancel(self) -> None:
         """Don't make it."""
-        self.call = None
+        if self.call is not None:
+            self.call = None
+            self._alarms.tidy()
 
 
 @final
 class Alarms:
     """All alarms of one tree."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self) -> None:
+        # Where the task runs, as soon as the tree does.
+        self._nursery: trio.Nursery | None = None
         self._heap: list[tuple[float, int, Alarm]] = []
         self._serial = itertools.count()
+        # At most how many of those on the heap were cancelled.
+        self._cancelled = 0
         self._life: trio.CancelScope | None = None
         self._sleep: trio.CancelScope | None = None
 
     def set(self, seconds: float, call: Callable[[], object]) -> Alarm:
         """Make ``call``, which must not raise, so many seconds from now."""
-        alarm = Alarm(call)
+        alarm = Alarm(call, self)
         due = trio.current_time() + seconds
         heapq.heappush(self._heap, (due, next(self._serial), alarm))
-        if self._life is None:
-            self._life = trio.CancelScope(shield=True)
-            self._nursery.start_soon(self._run, self._life, name="alarms")
-        elif self._sleep is not None:
+        if self._sleep is not None:
             self._sleep.deadline = min(self._sleep.deadline, due)
+        elif self._life is None:
+            self._start()
         return alarm
+
+    def open(self, nursery: trio.Nursery) -> None:
+        """Begin to make the calls, in a task of ``nursery``."""
+        self._nursery = nursery
+        if self._heap:
+            self._start()
+
+    def tidy(self) -> None:
+        """Take note that an alarm was cancelled; drop the cancelled ones if they are many."""
+        self._cancelled += 1
+        if self._cancelled > max(_CANCELLED_KEPT, len(self._heap) // 2):
+            self._heap = [entry for entry in self._heap if entry[2].call is not None]
+            heapq.heapify(self._heap)
+            self._cancelled = 0
 
     def close(self) -> None:
         """End, whatever is set."""
         self._heap.clear()
         if self._life is not None:
             self._life.cancel("the tree has ended")
+
+    def _start(self) -> None:
+        if self._nursery is not None:
+            self._life = trio.CancelScope(shield=True)
+            self._nursery.start_soon(self._run, self._life, name="alarms")
 
     @enable_ki_protection
     async def _run(self, life: trio.CancelScope) -> None:

@@ -77,7 +77,7 @@ class Backoff:
         try:
             mean = min(self.initial * self.factor ** (failures - 1), self.maximum)
         except OverflowError:
-            mean = self.maximum
+            mean = self.maximum if self.initial else 0.0
         # Near the maximum the range is cut rather than the delay: cutting the
         # delay would make half of a thousand failed groups start at one instant.
         low = mean * (1.0 - self.jitter)

@@ -61,7 +61,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protection
 
-from ._crash import Crash, format_error, one_line, split_fatal
+from ._crash import Crash, format_error, one_line
 from ._current import current
 from ._errors import RestartLimitExceeded
 from ._judging import die, judge, keep_stop_error
@@ -323,25 +323,26 @@ def renew(group: Group) -> bool:
     if group.factory is None:
         return True
     try:
-        group.members = make_members(group, group.factory())
-    except BaseException as error:  # noqa: BLE001  it is judged as a runnable's is
-        fatal, mistake = split_fatal(error)
-        if fatal is not None:
-            group.host.tree.leave(fatal)
-        if mistake is not None:
-            now = trio.current_time()
-            crash = Crash(
-                dn=group.dn,
-                time=now,
-                uptime=0.0,
-                incarnation=group.members[0].number + 1,
-                error=one_line(mistake),
-                traceback=format_error(mistake),
-            )
-            group.causes.append(crash)
-            group.errors.append(mistake)
-            group.verdict = group.restarts.failed(now)
-            log_factory_error(group, crash)
+        # In the parent's context, as at first: not in that of a member which has ended.
+        runnables = group.context.copy().run(group.factory)
+        group.members = make_members(group, runnables)
+    except Exception as error:  # noqa: BLE001  a failure of the group, as a death is
+        now = trio.current_time()
+        crash = Crash(
+            dn=group.dn,
+            time=now,
+            uptime=0.0,
+            incarnation=group.members[0].number + 1,
+            error=one_line(error),
+            traceback=format_error(error),
+        )
+        group.causes.append(crash)
+        group.errors.append(error)
+        group.verdict = group.restarts.failed(now)
+        log_factory_error(group, crash)
+        return False
+    except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
+        group.host.tree.leave(error)
         return False
     return True
 

@@ -78,7 +78,8 @@ class Handle:
         """Stop the members, and keep them stopped until :meth:`restart`.
 
         Each is asked to stop, gets its grace, and is then cancelled. A wait for backoff ends at
-        once. A group that has finished, or has ended with its parent, stays as it is.
+        once. A group that has finished, or has ended with its parent, stays as it is. A tree
+        in which a group is kept stopped does not finish.
 
         Checkpoints:
             Always; it returns when all tasks of the group are gone.

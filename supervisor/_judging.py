@@ -70,6 +70,7 @@ def die(incarnation: Incarnation, error: Exception) -> None:
     crash = record(incarnation, error, now)
     node.keep(crash)
     tree.move(incarnation, NodeState.DEAD, now)
+    incarnation.failure = None  # its traceback keeps what the children used alive
     group.causes.append(crash)
     group.errors.append(error)
     if tree.propagate:

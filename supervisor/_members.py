@@ -72,19 +72,33 @@ def make_members(group: Group, runnables: object) -> tuple[Node, ...]:
         check_free(name, parent=parent.node, nodes=nodes, loggers=parent.loggers or ())
         check_runnable(runnable, what=f"the runnable {name!r}")
 
-    children = parent.children
-    if children is None:
-        children = parent.children = {}
     for name, node in before.items():
         if name not in runnables:
             group.host.tree.vanish(node)
-            del children[name]
-    members = []
+    members = {}
     for name, runnable in runnables.items():
-        member = before.get(name)
-        if member is None:
-            member = children[name] = Node(name, runnable, group)
+        member = members[name] = before.get(name) or Node(name, runnable, group)
         member.call = runnable
         member.grace = group.grace_of(name)
-        members.append(member)
-    return tuple(members)
+    if list(members) != list(before):
+        parent.children = _placed(parent.children or {}, before, members)
+    return tuple(members.values())
+
+
+def _placed(
+    children: dict[str, Node], before: dict[str, Node], members: dict[str, Node]
+) -> dict[str, Node]:
+    """Return ``children`` with ``members`` where those that were before are, or at the end.
+
+    The order is that in which groups were started, and they are stopped in the reverse.
+    """
+    if not before:
+        children.update(members)
+        return children
+    placed: dict[str, Node] = {}
+    for name, node in children.items():
+        if name not in before:
+            placed[name] = node
+        elif name == next(iter(before)):
+            placed.update(members)
+    return placed

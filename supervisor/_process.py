@@ -107,6 +107,7 @@ async def _serve(make: Callable[[], Supervisor], timeout: float) -> int:  # noqa
                 name = await _next(received)
                 _logger.info("%s: stopping, within %g s", name, timeout)
                 nursery.start_soon(stop)
+                tree._tree.alarms.set(timeout + LAST_RESORT, partial(_exit, tree, CUT_SHORT))
                 name = await _next(received)
                 _logger.warning("%s again: stopping at once", name)
                 status = CUT_SHORT

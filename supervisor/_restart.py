@@ -112,7 +112,7 @@ class Restarts:
 
     def failed(self, now: float) -> Restart | GiveUp:
         """Give the verdict on the round that a death has just ended."""
-        since = self._ready_since
+        since, self._ready_since = self._ready_since, None
         if since is not None and now - since >= self.backoff.reset_after:
             self.failures = 0
         self.failures += 1

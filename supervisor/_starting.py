@@ -37,6 +37,24 @@ def new_group(
         RunError: if ``parent`` can have no more children.
         ValueError: if a number of seconds is out of its range.
     """
+    check_admits(parent)
+    if start_timeout is not None and not start_timeout > 0:
+        msg = f"start_timeout={start_timeout!r} is not a number of seconds above 0"
+        raise ValueError(msg)
+    tree = parent.node.group.host.tree
+    return Group(
+        parent=parent,
+        host=parent.host or Host(tree, sealed=False),
+        restarts=Restarts(backoff or tree.backoff, limit),
+        context=copy_context(),
+        graces=check_graces(grace),
+        ordered=ordered,
+        start_timeout=start_timeout,
+    )
+
+
+def check_admits(parent: Incarnation) -> None:
+    """Raise :exc:`RunError` unless ``parent`` can have more children now."""
     node = parent.node
     if parent.asked:
         msg = f"{node.dn} can't start children: it has been asked to stop"
@@ -47,19 +65,6 @@ def new_group(
             "start them before signal(Signal.HEALTHY), or start a pool there"
         )
         raise RunError(msg)
-    if start_timeout is not None and not start_timeout > 0:
-        msg = f"start_timeout={start_timeout!r} is not a number of seconds above 0"
-        raise ValueError(msg)
-    tree = node.group.host.tree
-    return Group(
-        parent=parent,
-        host=parent.host or Host(tree, sealed=False),
-        restarts=Restarts(backoff or tree.backoff, limit),
-        context=copy_context(),
-        graces=check_graces(grace),
-        ordered=ordered,
-        start_timeout=start_timeout,
-    )
 
 
 def check_graces(grace: float | Mapping[str, float]) -> float | Mapping[str, float]:
@@ -87,6 +92,9 @@ def start(group: Group, runnables: object) -> Handle:
     if callable(runnables):
         group.factory = runnables
         runnables = runnables()
+        # It is the user's: it may have started other children, or signalled.
+        check_admits(parent)
+        group.host = parent.host or group.host
     group.members = make_members(group, runnables)
     if parent.host is None:
         parent.host = group.host

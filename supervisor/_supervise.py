@@ -141,6 +141,7 @@ async def open_supervisor(
         # The nursery's own wrapper around what the body raised: its tasks raise nothing.
         errors.extend(group.exceptions)
     raise_all([*errors, *tree._tree.errors])
+    await trio.lowlevel.checkpoint_if_cancelled()
 
 
 def raise_all(errors: list[BaseException]) -> None:

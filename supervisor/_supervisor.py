@@ -60,6 +60,7 @@ class Supervisor:
             token=trio.lowlevel.current_trio_token(),
             on_settled=self._settled.unpark_all,
         )
+        tree.alarms = Alarms()
         tree.root = Group(
             parent=None,
             host=Host(tree, sealed=True),
@@ -152,6 +153,7 @@ class Supervisor:
         Raises:
             StopTimeoutError: if the time was over before the tree had stopped; it has
                 now. It names the nodes that were running.
+            ValueError: if ``timeout`` is out of its range.
 
         Checkpoints:
             Always.
@@ -159,11 +161,13 @@ class Supervisor:
         Cancellation:
             The tree is stopped all the same, only not waited for.
         """
-        tree = self._tree
+        if timeout is not None and not timeout >= 0:
+            msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
+            raise ValueError(msg)
         self._end("the tree is stopped")
         alarm = None
         if timeout is not None and not self._gone.is_set():
-            alarm = tree.alarms.set(max(timeout, 0.0), lambda: self._expire(timeout))
+            alarm = self._tree.alarms.set(timeout, lambda: self._expire(timeout))
         try:
             await self._gone.wait()
         finally:
@@ -193,7 +197,7 @@ class Supervisor:
         tree = self._tree
         try:
             async with trio.open_nursery() as nursery:
-                tree.alarms = Alarms(nursery)
+                tree.alarms.open(nursery)
                 await tree.root.host.run()
                 tree.alarms.close()
         except BaseException as error:  # noqa: BLE001  Ctrl-C while the last tasks were awaited

@@ -46,7 +46,8 @@ async def test_alarms_go_off_in_order_of_their_times(autojump_clock: MockClock) 
     """S21: each call is made at its time, whatever the order in which they were set."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
-        alarms = Alarms(nursery)
+        alarms = Alarms()
+        alarms.open(nursery)
         for seconds in (3.0, 1.0, 2.5, 0.0):
             alarms.set(seconds, calls.of(seconds))
         assert calls.made == []
@@ -57,7 +58,8 @@ async def test_alarms_of_one_time_go_off_in_the_order_of_setting(autojump_clock:
     """S21: of two calls for the same instant, the one that was set first is made first."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
-        alarms = Alarms(nursery)
+        alarms = Alarms()
+        alarms.open(nursery)
         for number in range(10):
             alarms.set(1.0, calls.of(number))
     assert calls.made == [(1.0, number) for number in range(10)]
@@ -67,7 +69,8 @@ async def test_an_earlier_alarm_may_be_set_later(autojump_clock: MockClock) -> N
     """S21: an alarm that is due before the one that is slept for goes off at its own time."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
-        alarms = Alarms(nursery)
+        alarms = Alarms()
+        alarms.open(nursery)
         alarms.set(100.0, calls.of("first set"))
         await trio.sleep(1.0)
         alarms.set(200.0, calls.of("later"))
@@ -80,7 +83,8 @@ async def test_a_cancelled_alarm_does_not_go_off(autojump_clock: MockClock) -> N
     """S21: cancelled before the task's first step, in its sleep, twice, or too late: no harm."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
-        alarms = Alarms(nursery)
+        alarms = Alarms()
+        alarms.open(nursery)
         alarms.set(1.0, calls.of("unborn")).cancel()
         slept_for = alarms.set(2.0, calls.of("slept for"))
         behind = alarms.set(4.0, calls.of("behind"))
@@ -98,7 +102,8 @@ async def test_an_alarm_may_cancel_one_of_the_same_time(autojump_clock: MockCloc
     """S21: whether an alarm has become needless is asked when its turn comes."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
-        alarms = Alarms(nursery)
+        alarms = Alarms()
+        alarms.open(nursery)
         later: list[Alarm] = []
 
         def cancel_later() -> None:
@@ -114,7 +119,8 @@ async def test_an_alarm_may_set_the_next(autojump_clock: MockClock) -> None:
     """S18: a report that is repeated sets its own next alarm, at once or later."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
-        alarms = Alarms(nursery)
+        alarms = Alarms()
+        alarms.open(nursery)
 
         def again(delays: list[float]) -> None:
             calls.of(len(delays))()
@@ -129,7 +135,8 @@ async def test_there_is_one_task_while_there_are_alarms(autojump_clock: MockCloc
     """S16: the task comes with the first alarm and ends with the last; then it comes again."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
-        alarms = Alarms(nursery)
+        alarms = Alarms()
+        alarms.open(nursery)
         await wait_all_tasks_blocked()
         assert not nursery.child_tasks
         for number in range(100):
@@ -152,7 +159,8 @@ async def test_needless_alarms_cost_no_steps(autojump_clock: MockClock) -> None:
     trio.lowlevel.add_instrument(steps)
     try:
         async with trio.open_nursery() as nursery:
-            alarms = Alarms(nursery)
+            alarms = Alarms()
+            alarms.open(nursery)
             alarms.set(1000.0, calls.of("last"))
             needless = [alarms.set(1.0 + number / 2, calls.of(number)) for number in range(1000)]
             await wait_all_tasks_blocked()
@@ -164,12 +172,28 @@ async def test_needless_alarms_cost_no_steps(autojump_clock: MockClock) -> None:
     assert steps.times == [0.0, 1.0, 1000.0]
 
 
+async def test_alarms_may_be_set_before_there_is_a_nursery(autojump_clock: MockClock) -> None:
+    """S21: a tree may be stopped before its first step; the time counts from the setting."""
+    calls = Calls(autojump_clock)
+    alarms = Alarms()
+    alarms.set(2.0, calls.of("two"))
+    alarms.set(1.0, calls.of("one"))
+    alarms.set(3.0, calls.of("cancelled")).cancel()
+    await trio.sleep(1.5)
+    async with trio.open_nursery() as nursery:
+        alarms.open(nursery)
+        alarms.set(1.0, calls.of("opened"))
+        assert len(nursery.child_tasks) == 1
+    assert calls.made == [(1.5, "one"), (2.0, "two"), (2.5, "opened")]
+
+
 @pytest.mark.parametrize("begun", [False, True])
 async def test_close_ends_the_task_at_once(autojump_clock: MockClock, *, begun: bool) -> None:
     """S16: a tree that has ended waits for none of its alarms; closing twice is harmless."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
-        alarms = Alarms(nursery)
+        alarms = Alarms()
+        alarms.open(nursery)
         alarms.set(1.0, calls.of("soon"))
         alarms.set(INF, calls.of("never"))
         if begun:
@@ -183,7 +207,7 @@ async def test_close_ends_the_task_at_once(autojump_clock: MockClock, *, begun: 
 async def test_close_without_alarms_is_harmless() -> None:
     """S16: a tree that never needed an alarm closes them like any other."""
     async with trio.open_nursery() as nursery:
-        Alarms(nursery).close()
+        Alarms().close()
         assert not nursery.child_tasks
 
 
@@ -192,7 +216,8 @@ async def test_alarms_go_off_in_a_tree_that_is_cancelled(autojump_clock: MockClo
     calls = Calls(autojump_clock)
     with trio.CancelScope() as outside:
         async with trio.open_nursery() as nursery:
-            alarms = Alarms(nursery)
+            alarms = Alarms()
+            alarms.open(nursery)
             alarms.set(2.0, calls.of("set before"))
             await wait_all_tasks_blocked()
             outside.cancel()
@@ -224,7 +249,8 @@ def test_alarms_agree_with_a_sorted_list(plan: list[tuple[int, int, int | None]]
     async def main() -> None:
         made: dict[int, Alarm] = {}
         async with trio.open_nursery() as nursery:
-            alarms = Alarms(nursery)
+            alarms = Alarms()
+            alarms.open(nursery)
             for when, number in sorted(changes):
                 await trio.sleep_until(when)
                 if number in made:

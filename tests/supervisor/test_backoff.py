@@ -61,6 +61,12 @@ def test_a_huge_number_of_failures_gives_the_maximum(factor: float) -> None:
     assert backoff.delay(HUGE) == 60.0
 
 
+def test_an_initial_delay_of_zero_stays_zero() -> None:
+    """S9: no power of the factor makes a delay out of none."""
+    backoff = Backoff(initial=0.0)
+    assert [backoff.delay(n) for n in (1, 1000, HUGE)] == [0.0] * 3
+
+
 def test_jitter_draws_from_both_sides_of_the_mean() -> None:
     """S9: with jitter=0.25 a delay is between three and five quarters of its mean."""
     drawn = [

@@ -124,7 +124,7 @@ async def test_a_worker_thread_is_the_runnable(name: str) -> None:
     if isinstance(here, supervisor.RawLogger):
         assert isinstance(there, supervisor.RawLogger)
     else:
-        assert here is there or here == there
+        assert here == there
 
 
 @pytest.mark.parametrize("name", ACTING)
@@ -215,6 +215,28 @@ async def test_a_task_that_escaped_can_say_nothing_when_its_incarnation_is_dead(
             assert tree.snapshot().nodes == before
     message = "incarnation 1 of root.child, which has ended: keep the tasks of a runnable in"
     assert all(message in error for error in escape.errors.values())
+
+
+async def test_a_task_that_escaped_from_the_dead_is_stale_while_children_are_joined() -> None:
+    """S1: a runnable that has died is over, although its incarnation has not ended."""
+    async with trio.open_nursery() as foreign:
+        remote, leaf = Remote(), Remote()
+        escape = Escape(foreign, remote)
+
+        async def parent() -> None:
+            supervisor.run("leaf", leaf)
+            await escape()
+
+        async with open_harness(start, supervisor.run, "parent", parent) as tree:
+            await leaf.become_healthy()
+            leaf.hang()
+            await remote.die()
+            await wait_all_tasks_blocked()
+            before = tree.snapshot().nodes
+            assert before["root.parent"].state is NodeState.DEAD
+            await escape.call()
+            assert tree.snapshot().nodes == before
+            leaf.release()
 
 
 async def test_a_task_that_escaped_has_no_say_in_the_next_incarnation() -> None:

@@ -159,24 +159,31 @@ async def test_a_death_is_one_record_with_all_there_is_to_know(
 async def test_the_traceback_shows_the_users_frames_only(caplog: pytest.LogCaptureFixture) -> None:
     """S17: no frame of Trio or of this package, in no member and no cause of the exception."""
 
+    send, receive = trio.open_memory_channel[None](0)
+
+    async def get() -> None:
+        receive.close()
+        await receive.receive()
+
     async def child() -> None:
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(fail, ValueError("broken"))
+                nursery.start_soon(get)
                 nursery.start_soon(trio.sleep_forever)
-        except* ValueError as group:
+        except* trio.ClosedResourceError as group:
             raise OSError("gone") from group
 
     async with open_harness(start, supervisor.run, "child", child, backoff=PATIENT) as tree:
         await tree.wait_settled()
         traceback = tree.snapshot().nodes["root.child"].crashes[-1].traceback
+    send.close()
     (record,) = of_package(caplog)
     assert record.getMessage().endswith(traceback)
     files = [line.split('"')[1] for line in traceback.splitlines() if ' File "' in line]
     assert files
     assert set(files) == {__file__}
-    assert traceback.count("in fail") == 1
-    assert "ValueError: broken" in traceback
+    assert traceback.count("in get") == 1
+    assert "trio.ClosedResourceError" in traceback
     assert traceback.index("ExceptionGroup") < traceback.index("OSError: gone")
 
 

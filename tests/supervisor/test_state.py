@@ -6,9 +6,10 @@ from itertools import product
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import NodeState, Signal
+from supervisor import GroupState, NodeState, Signal
 from supervisor._state import TRANSITIONS
 from supervisor.testing import Remote, open_harness
 
@@ -115,3 +116,40 @@ async def test_a_restart_begins_in_new() -> None:
         await remote.become_healthy()
         states = [state for dn, state in transitions.seen if dn == "root.child"]
         assert states == [NEW, HEALTHY, DEAD, NEW, HEALTHY]
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_a_group_is_stopping_until_the_children_of_the_dead_are_gone(
+    *, grouped: bool
+) -> None:
+    """S3: RUNNING, STOPPING while tasks are joined, BACKOFF; the tree is not settled between."""
+    parent, leaf = Remote(), Remote()
+    patient = supervisor.Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
+
+    async def middle() -> None:
+        supervisor.run("leaf", leaf)
+        await parent()
+
+    async def root() -> None:
+        members = {"middle": middle, "other": idle} if grouped else {"middle": middle}
+        supervisor.run_group(members, backoff=patient)
+        await idle()
+
+    async with open_harness(root) as tree:
+
+        async def state() -> GroupState:
+            await wait_all_tasks_blocked()
+            return tree.snapshot().nodes["root.middle"].group.state
+
+        await leaf.become_healthy()
+        leaf.hang()
+        assert await state() is GroupState.RUNNING
+        await parent.die()
+        assert await state() is GroupState.STOPPING
+        assert tree.snapshot().nodes["root.middle"].state is DEAD
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tree.wait_settled)
+            await wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 1
+            leaf.release()
+        assert await state() is GroupState.BACKOFF

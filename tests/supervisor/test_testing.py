@@ -14,7 +14,7 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, InMemoryMetrics, NodeState, Signal
+from supervisor import Backoff, InMemoryMetrics, NodeState, RestartLimit, Signal
 from supervisor.testing import HarnessError, Remote, RemoteDeathError, open_harness
 
 if TYPE_CHECKING:
@@ -96,6 +96,21 @@ async def test_a_root_that_returns_is_done_and_its_children_live_on(signals: lis
         assert tree.snapshot().nodes["root"].state is NodeState.DONE
         await wait_all_tasks_blocked()
     assert runs == 1
+
+
+async def test_a_child_that_gives_up_takes_the_root_with_it() -> None:
+    """The root dies of it, so the test fails, and the message says who gave up."""
+    remote = Remote()
+
+    async def root() -> None:
+        supervisor.run("child", remote, limit=RestartLimit(0, within=1.0))
+        await idle()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(remote.die)
+        with pytest.raises(HarnessError, match=r"RestartLimitExceeded: root\.child gave up"):
+            async with open_harness(root):
+                await trio.sleep_forever()
 
 
 async def test_other_runnables_are_supervised_as_ever() -> None:
@@ -326,6 +341,7 @@ async def test_a_command_cancelled_after_it_was_received_is_obeyed(
                 nursery.start_soon(give)
                 await sent.wait()
                 scope.cancel()
+        assert not scope.cancelled_caught
         await wait_all_tasks_blocked()
         assert tree.snapshot().nodes["root.child"].state is state
 

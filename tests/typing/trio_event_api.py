@@ -1,0 +1,228 @@
+"""How the types of ``trio_event`` look from outside: for type checkers, never run.
+
+Lines that must be refused carry a ``type: ignore`` with the reason that the checker gives;
+an ignore that is not needed is itself an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Literal, assert_type
+
+import trio
+
+import supervisor
+from trio_event import (
+    UNSET,
+    BacklogDone,
+    MemoryValue,
+    Unset,
+    Value,
+    ValueWatch,
+    Watcher,
+    follow,
+    pipe,
+    select,
+)
+
+
+class Lease: ...
+
+
+class StaticLease(Lease): ...
+
+
+def is_big(number: int) -> bool:
+    return number > 10
+
+
+def is_long(text: str) -> bool:
+    return len(text) > 10
+
+
+def compare_case_blind(old: str, new: str) -> bool:
+    return old.lower() == new.lower()
+
+
+def are_equal(old: int, new: int) -> bool:
+    return old == new
+
+
+def spell(number: int) -> str:
+    return f"{number:x}"
+
+
+async def write(number: int) -> None: ...
+
+
+async def write_text(text: str) -> None: ...
+
+
+def write_at_once(number: int) -> None: ...
+
+
+def making() -> None:
+    """What a value holds is told by its first data, or said."""
+    assert_type(MemoryValue(3), MemoryValue[int])
+    assert_type(MemoryValue[int](), MemoryValue[int])
+    assert_type(MemoryValue[int](UNSET), MemoryValue[int])
+    assert_type(MemoryValue[int | None](None), MemoryValue[int | None])
+    said: MemoryValue[Lease] = MemoryValue()
+    wider: MemoryValue[Lease] = MemoryValue(StaticLease())
+    assert_type(said, MemoryValue[Lease])
+    assert_type(wider, MemoryValue[Lease])
+    assert_type(MemoryValue("a", eq=compare_case_blind), MemoryValue[str])
+    MemoryValue(3, eq=compare_case_blind)  # type: ignore[arg-type]
+    MemoryValue[int]("three")  # type: ignore[arg-type]
+    MemoryValue(3, are_equal)  # type: ignore[call-arg]
+    assert_type(UNSET, Literal[Unset.UNSET])
+
+
+def setting(value: MemoryValue[Lease], token: trio.lowlevel.TrioToken) -> None:
+    """What is set has to be of the value's type, or of one below."""
+    assert_type(value.set(Lease()), int)
+    value.set(StaticLease())
+    value.set(None)  # type: ignore[arg-type]
+    value.set_from_thread(StaticLease())
+    value.set_from_thread(Lease(), trio_token=token)
+    value.set_from_thread(3)  # type: ignore[arg-type]
+    value.fail(OSError())
+    value.fail("gone")  # type: ignore[arg-type]
+    value.close()
+
+
+async def watching(value: MemoryValue[int]) -> None:
+    """A watcher returns what the value holds, by whatever method."""
+    assert_type(value.watch(), Watcher[int])
+    with value.watch() as watcher:
+        assert_type(watcher, Watcher[int])
+        assert_type(await watcher.get(), int)
+        assert_type(await watcher.get(predicate=is_big), int)
+        assert_type(await watcher.get(backlog_only=True), int)
+        assert_type(await watcher.receive(), int)
+        assert_type(watcher.get_nowait(), int)
+        async for number in watcher:
+            assert_type(number, int)
+        await watcher.get(predicate=is_long)  # type: ignore[arg-type]
+        await watcher.get(is_big)  # type: ignore[call-arg]
+    async with value.watch() as closed_asynchronously:
+        # What trio.abc.AsyncResource says of itself.
+        assert_type(await closed_asynchronously.receive(), int)
+
+
+async def consuming(channel: trio.abc.ReceiveChannel[int]) -> int:
+    """Take from any channel."""
+    return await channel.receive()
+
+
+async def channels(value: MemoryValue[int]) -> None:
+    """A watcher is a channel for whoever wants one."""
+    channel: trio.abc.ReceiveChannel[int] = value.watch()
+    assert_type(await consuming(channel), int)
+    assert_type(await consuming(value.watch()), int)
+
+
+async def reading(numbers: ValueWatch[int], watcher: Watcher[int]) -> int:
+    """Read integers."""
+    return await watcher.get() + await numbers.watch().get()
+
+
+async def reading_is_covariant(flag: MemoryValue[bool], text: MemoryValue[str]) -> None:
+    """Whoever reads integers may be given booleans, which are integers."""
+    await reading(flag, flag.watch())
+    await reading(text, flag.watch())  # type: ignore[arg-type]
+    await reading(flag, text.watch())  # type: ignore[arg-type]
+
+
+async def reading_flags(flags: ValueWatch[bool]) -> None:
+    """Read booleans, and set nothing."""
+    assert_type(await flags.watch().get(), bool)
+    flags.set(True)  # type: ignore[attr-defined]
+
+
+def writing(numbers: Value[int]) -> None:
+    """Set an integer."""
+    numbers.set(3)
+
+
+async def writing_is_invariant(flag: MemoryValue[bool], number: MemoryValue[int]) -> None:
+    """Whoever sets integers can't be given a value for booleans, nor read those of integers."""
+    writing(number)
+    writing(flag)  # type: ignore[arg-type]
+    await reading_flags(flag)
+    await reading_flags(number)  # type: ignore[arg-type]
+
+
+async def selecting(
+    first: Watcher[int], second: Watcher[int], text: Watcher[str], flag: Watcher[bool]
+) -> None:
+    """What tells the watchers apart is an index or a name; the value is of any of their types."""
+    assert_type(await select(first, second), tuple[int, int])
+    assert_type(await select(hosts=first, lease=second), tuple[str, int])
+    assert_type(await select(first, flag), tuple[int, int])
+    mixed: tuple[int, int | str] = await select(first, text)
+    named: tuple[str, int | str] = await select(hosts=first, lease=text)
+    assert_type(mixed[1], int | str)
+    assert_type(named[1], int | str)
+    await select(first, lease=second)  # type: ignore[call-overload]
+    await select(MemoryValue(3))  # type: ignore[call-overload]
+
+
+async def following(
+    value: MemoryValue[int], watch: ValueWatch[bool], nursery: trio.Nursery
+) -> None:
+    """The function and the predicate take what the value holds."""
+    assert_type(await follow(value, write), None)
+    await follow(watch, write, predicate=is_big, latest=True)
+    nursery.start_soon(follow, value, write)
+    nursery.start_soon(partial(follow, value, write, latest=True))
+    await follow(value, write_text)  # type: ignore[arg-type]
+    await follow(value, write_at_once)  # type: ignore[arg-type]
+    await follow(value, write, predicate=is_long)  # type: ignore[arg-type]
+    await follow(value, write, is_big)  # type: ignore[call-arg]
+
+
+def piping(
+    value: MemoryValue[int],
+    flag: ValueWatch[bool],
+    numbers: trio.MemorySendChannel[int],
+    texts: trio.MemorySendChannel[str],
+) -> None:
+    """A pipe fits its channel, by itself or by its transform, and is a runnable."""
+    assert_type(pipe(value, numbers), Callable[[], Awaitable[None]])
+    assert_type(pipe(value, numbers, predicate=is_big), Callable[[], Awaitable[None]])
+    assert_type(pipe(value, texts, transform=str), Callable[[], Awaitable[None]])
+    pipe(flag, numbers)
+    pipe(value, texts, predicate=is_big, transform=spell)
+    pipe(value, texts, transform=lambda number: spell(number + 1))
+    supervisor.run("pipe", pipe(value, numbers))
+    supervisor.run_group({"pipe": pipe(value, numbers)})
+    pipe(value, texts)  # type: ignore[misc]
+    pipe(value, numbers, transform=spell)  # type: ignore[arg-type]
+    pipe(value, numbers, predicate=is_long)  # type: ignore[arg-type]
+
+
+class Constant(ValueWatch[str]):
+    """A read side that a user made needs nothing but ``watch``."""
+
+    def watch(self) -> Watcher[str]:
+        return MemoryValue("always").watch()
+
+
+async def own_read_side(texts: trio.MemorySendChannel[str]) -> None:
+    """It goes wherever a value is only read."""
+    pipe(Constant(), texts)
+    await follow(Constant(), write_text)
+    assert_type(await Constant().watch().get(), str)
+    ValueWatch[str]()  # type: ignore[abstract]
+
+
+async def reading_a_backlog(watcher: Watcher[int]) -> list[int]:
+    """The answer that there is no more is an exception without arguments."""
+    backlog = []
+    try:
+        while True:
+            backlog.append(await watcher.get(backlog_only=True))
+    except BacklogDone:
+        return backlog

@@ -1,0 +1,52 @@
+"""Services that end in various ways: ``python endings.py NAME``."""
+
+from __future__ import annotations
+
+import sys
+
+import trio
+
+import supervisor
+from supervisor import RestartLimit, Signal
+
+
+async def finish() -> None:
+    """Be done."""
+    supervisor.signal(Signal.HEALTHY)
+    supervisor.signal(Signal.DONE)
+
+
+async def give_up() -> None:
+    """Die once too often."""
+    raise OSError("the disk is full")
+
+
+async def leave() -> None:
+    """Have a child leave the process with a status of its own."""
+    supervisor.run("leaver", sys.exit, 7)
+    await serve()
+
+
+async def serve() -> None:
+    """Serve until it is stopped."""
+    supervisor.signal(Signal.HEALTHY)
+    sys.stdout.write("serving\n")
+    sys.stdout.flush()
+    await trio.sleep_forever()
+
+
+async def stay() -> None:
+    """Serve for ever, whatever happens."""
+    with trio.CancelScope(shield=True):
+        await serve()
+
+
+async def wait_for_restart() -> None:
+    """Have a child that waits for a restart that is far away."""
+    patient = supervisor.Backoff(initial=3600.0, maximum=3600.0)
+    supervisor.run("patient", give_up, backoff=patient)
+    await serve()
+
+
+if __name__ == "__main__":
+    supervisor.main(globals()[sys.argv[1]], limit=RestartLimit(0, within=1.0))

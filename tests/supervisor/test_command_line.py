@@ -1,0 +1,199 @@
+"""``python -m supervisor run package.module:root`` (S22)."""
+
+from __future__ import annotations
+
+import os
+import signal as signals
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import supervisor
+from supervisor.__main__ import load, main, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The folder of the package ``services``.
+HERE = Path(__file__).parent.parent
+# Where this test's own supervisor comes from. What else Python finds is the command's affair.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(supervisor.__file__).parent.parent)}
+ENVIRONMENT.pop("PYTHONSAFEPATH", None)
+
+MODULES = {
+    "broken/__init__.py": "",
+    "broken/typo.py": "import no_such_module\n",
+    "broken/inside.py": "import broken.missing\n",
+    "broken/raises.py": "raise OSError('the disk is full')\n",
+    "odd.py": "number = 42\n\nclass Roots:\n    async def root(): ...\n",
+}
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make modules that are importable, or not, in the folder that is returned."""
+    for name, text in MODULES.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def run(*arguments: str, folder: Path = HERE) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "supervisor", *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("root", "status"), [("finish", 0), ("leave", 7)])
+def test_run_is_main_for_a_root_by_name(root: str, status: int) -> None:
+    """S22: the module is found from the working directory; the status is that of main()."""
+    result = run("run", f"services.endings:{root}")
+    assert result.returncode == status, result.stderr
+    assert not result.stderr
+
+
+def test_timeout_is_the_budget_of_a_stop() -> None:
+    """S22: with --timeout, SIGTERM has the tree stopped within as many seconds."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "supervisor", "run", "services.endings:serve", "--timeout", "1.5"],
+        cwd=HERE,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "serving\n"
+        process.send_signal(signals.SIGTERM)
+        _, log = process.communicate()
+    assert process.returncode == 0
+    assert "SIGTERM: stopping, within 1.5 s" in log
+
+
+@pytest.mark.usefixtures("modules")
+def test_timeout_is_half_a_minute_by_default() -> None:
+    """S22: the default is that of main(), and the help says so."""
+    assert parse(["run", "odd:Roots.root"]).timeout == 30.0
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize("seconds", ["0", "1.5", "1e3", "inf"])
+def test_timeout_may_be_any_number_of_seconds(seconds: str) -> None:
+    """S22: from nothing to for ever."""
+    assert parse(["run", "odd:Roots.root", "--timeout", seconds]).timeout == float(seconds)
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "soon", ""])
+def test_a_bad_timeout_is_named(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """S22: what is no number of seconds is shown, and the status is 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "odd:Roots.root", f"--timeout={seconds}"])
+    assert exit_.value.code == 2
+    message = f"argument --timeout: {seconds!r} is not a number of seconds of at least 0"
+    assert capsys.readouterr().err.endswith(f"error: {message}\n")
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("odd", "'odd' does not have the form package.module:root"),
+        ("odd:", "'odd:' does not have the form package.module:root"),
+        (":root", "':root' does not have the form package.module:root"),
+        ("", "'' does not have the form package.module:root"),
+        ("no_such:root", "there is no module 'no_such' to import 'no_such:root' from, in ["),
+        (
+            "no_such.module:root",
+            "there is no module 'no_such' to import 'no_such.module:root' from, in [",
+        ),
+        (
+            "broken.absent:root",
+            "there is no module 'broken.absent' to import 'broken.absent:root' from, in [",
+        ),
+        (
+            "odd.module:root",
+            "there is no module 'odd.module' to import 'odd.module:root' from, in [",
+        ),
+        ("odd:root", "there is no 'root' in <module 'odd' from "),
+        ("odd:Roots.toor", "there is no 'toor' in <class 'odd.Roots'>, for 'odd:Roots.toor'"),
+        ("odd:number", "'odd:number' is 42, and not an async function"),
+    ],
+)
+def test_a_target_that_is_not_there_is_named(
+    target: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S22: the error says what could not be imported, without a traceback; the status is 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", target])
+    assert exit_.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("usage: python -m supervisor run ")
+    assert f"\npython -m supervisor run: error: {message}" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_target_may_be_nested() -> None:
+    """S22: what is after the colon may have dots, as in an entry point."""
+    assert load("odd:Roots.root").__qualname__ == "Roots.root"
+
+
+@pytest.mark.parametrize(
+    ("module", "error"),
+    [
+        ("typo", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("inside", "ModuleNotFoundError: No module named 'broken.missing'"),
+        ("raises", "OSError: the disk is full"),
+    ],
+)
+def test_an_error_inside_the_module_shows_as_itself(modules: Path, module: str, error: str) -> None:
+    """S22: where the module is at fault, its own line is shown, and not that it is missing."""
+    result = run("run", f"broken.{module}:root", folder=modules)
+    assert result.returncode == 1
+    assert f"{module}.py" in result.stderr
+    assert result.stderr.endswith(f"{error}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["run"], "the following arguments are required: MODULE:ROOT"),
+        (["walk"], "invalid choice: 'walk'"),
+    ],
+)
+def test_what_is_missing_is_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S22: without a command, or a root, the error says what is to be there."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
+def test_help_tells_what_there_is(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """S22: the help shows the command, or its options and exit statuses, with status 0."""
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    if "run" in arguments:
+        assert "--timeout S how long a stop may take (30)" in shown
+        assert "Exit status: 0 stopped or finished, 1 gave up, 2 wrong arguments, 3 the" in shown
+    else:
+        assert "run run a root runnable until it ends, or until SIGTERM or Ctrl-C" in shown

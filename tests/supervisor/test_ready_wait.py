@@ -1,0 +1,313 @@
+"""Readiness: waiting until a subtree serves (S25)."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, final
+
+import pytest
+import trio
+from hypothesis import given, settings, strategies as st
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
+
+import supervisor
+from supervisor import Backoff, GaveUpError, NodeState, RestartLimit, RunError, Signal
+from supervisor.testing import Remote, open_harness
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from supervisor import Handle, Pool, Supervisor
+
+STEADY = Backoff(initial=1.0, factor=1.0, jitter=0.0)
+
+
+async def idle() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    await trio.sleep_forever()
+
+
+async def be_done() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    supervisor.signal(Signal.DONE)
+
+
+async def start(function: Callable[..., object], *args: object) -> None:
+    """Be a root that starts something and returns, which is enough for the harness."""
+    function(*args)
+
+
+def waiting(tree: Supervisor) -> int:
+    """Return how many tasks wait for a transition."""
+    moved = tree._tree.moved
+    return 0 if moved is None else moved.statistics().tasks_waiting
+
+
+async def test_wait_ready_waits_through_restarts(autojump_clock: MockClock) -> None:
+    """S25: also from a death on, and however often; it returns when all is well at once."""
+    one, two = Remote(), Remote()
+
+    async def root() -> None:
+        supervisor.run("one", one)
+        supervisor.run("two", two)
+
+    returned: list[float] = []
+    async with open_harness(root, backoff=STEADY) as tree, trio.open_nursery() as nursery:
+
+        async def wait() -> None:
+            await tree.wait_ready()
+            returned.append(autojump_clock.current_time())
+
+        for _ in range(3):
+            nursery.start_soon(wait)
+        for _ in range(2):
+            await one.become_healthy()
+            await one.die()
+            await two.become_healthy()
+            await two.die()
+        await two.become_healthy()
+        assert not returned
+        await one.become_healthy()
+        await wait_all_tasks_blocked()
+        assert returned == [2.0] * 3
+        with assert_checkpoints():
+            await tree.wait_ready()
+
+
+async def test_wait_ready_waits_for_a_node_that_is_to_come() -> None:
+    """S25: a child of a pool, by a name that nobody has yet."""
+    pools: list[Pool] = []
+
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool"))
+
+    async with open_harness(root) as tree, trio.open_nursery() as nursery:
+        await tree.wait_settled()
+        nursery.start_soon(tree.wait_ready, "root.pool.child")
+        await wait_all_tasks_blocked()
+        assert waiting(tree) == 1
+        pools[0].run("child", idle)
+        await wait_all_tasks_blocked()
+        assert waiting(tree) == 0
+
+
+@pytest.mark.parametrize("leave", ["stop", "finish"])
+async def test_a_child_that_leaves_its_pool_is_missed_no_more(leave: str) -> None:
+    """S25, S23: when the one that was not ready vanishes, the rest is ready."""
+    pools: list[Pool] = []
+    leaf = Remote()
+
+    async def child() -> None:
+        supervisor.run("leaf", leaf)
+        await be_done()
+
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool"))
+
+    async with open_harness(root) as tree, trio.open_nursery() as nursery:
+        await tree.wait_settled()
+        pools[0].run("child", child)
+        await wait_all_tasks_blocked()
+        assert not tree.ready()
+        nursery.start_soon(tree.wait_ready)
+        await wait_all_tasks_blocked()
+        assert waiting(tree) == 1
+        if leave == "stop":
+            await pools[0].stop("child")
+        else:
+            await leaf.become_healthy()
+            await leaf.be_done()
+        await wait_all_tasks_blocked()
+        assert waiting(tree) == 0
+        assert tree.ready()
+        assert "root.pool.child" not in tree.snapshot().nodes
+
+
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("moves", [0, 1])
+async def test_a_cancelled_wait_leaves_nothing(*, dead: bool, moves: int) -> None:
+    """S25: whether it waits for a start or a restart, and has been woken before or not."""
+    remote, other = Remote(), Remote()
+
+    async def root() -> None:
+        supervisor.run("node", remote)
+        supervisor.run("other", other)
+
+    async with open_harness(root, backoff=Backoff(initial=1000.0, maximum=1000.0)) as tree:
+        if dead:
+            await remote.die()
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tree.wait_ready)
+            await wait_all_tasks_blocked()
+            for _ in range(moves):
+                await other.become_healthy()
+                await wait_all_tasks_blocked()
+            assert waiting(tree) == 1
+            nursery.cancel_scope.cancel()
+        assert waiting(tree) == 0
+
+
+async def test_a_wait_that_is_cancelled_at_once_leaves_nothing() -> None:
+    """S25: in a scope that is cancelled already, also what is ready is not waited for."""
+    async with open_harness(start, supervisor.run, "node", idle) as tree:
+        await tree.wait_settled()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await tree.wait_ready()
+        assert scope.cancelled_caught
+        assert waiting(tree) == 0
+
+
+@final
+class Steps(trio.abc.Instrument):
+    """Counts how often each task runs."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, int] = {}
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self.of[task.name] = self.of.get(task.name, 0) + 1
+
+
+async def test_a_wait_takes_no_steps_while_nothing_moves(autojump_clock: MockClock) -> None:
+    """S25, S16: it is woken by transitions, at most once for each, and by nothing else."""
+    transitions = 0
+    remotes = {f"node{number}": Remote() for number in range(50)}
+
+    class Count:
+        def notify_node_state(self, dn: str, state: NodeState) -> None:  # noqa: ARG002
+            nonlocal transitions
+            transitions += 1
+
+        def notify_node_gone(self, dn: str) -> None:
+            """Be of no interest here."""
+
+    async def root() -> None:
+        for name, remote in remotes.items():
+            supervisor.run(name, remote)
+
+    async with open_harness(root, metrics=Count()) as tree, trio.open_nursery() as nursery:
+        await wait_all_tasks_blocked()
+        nursery.start_soon(tree.wait_ready, name="whole")
+        nursery.start_soon(tree.wait_ready, "root.nobody", name="never")
+        await wait_all_tasks_blocked()
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        before = transitions
+        await trio.sleep(1000.0)
+        assert not {"whole", "never"} & set(steps.of)
+        for remote in remotes.values():
+            await remote.become_healthy()
+            await trio.sleep(1000.0)
+        trio.lowlevel.remove_instrument(steps)
+        assert steps.of["whole"] == steps.of["never"] == transitions - before == 50
+        assert waiting(tree) == 1
+        nursery.cancel_scope.cancel()
+    assert autojump_clock.current_time() == 51_000.0
+
+
+# No wake-up is lost
+
+
+@final
+class Puppet:
+    """A runnable that does whatever it is told, right or wrong."""
+
+    def __init__(self, children: Sequence[Callable[[], object]] = ()) -> None:
+        self._children = children
+        self._orders: trio.MemorySendChannel[Signal | None] | None = None
+
+    async def __call__(self) -> None:
+        self._orders, orders = trio.open_memory_channel[Signal | None](100)
+        for start_child in self._children:
+            start_child()
+        async for order in orders:
+            if order is None:
+                raise OSError("as it was told")
+            supervisor.signal(order)
+            if order is Signal.DONE:
+                return
+
+    def order(self, order: Signal | None) -> None:
+        """Give an order to the incarnation that runs, if one does."""
+        if self._orders is not None:
+            self._orders.send_nowait(order)
+
+
+PUPPETS = ("above", "leaf", "first", "second", "third", "fourth", "child")
+HANDLES = ("above", "leaf", "pair", "ordered")
+DNS = (
+    "root", "root.above", "root.above.leaf", "root.first", "root.second", "root.fourth",
+    "root.pool", "root.pool.child",
+)  # fmt: skip
+# What happens to whom: an order, or a call of one of the handles or the pool.
+ACTS = st.tuples(st.sampled_from(PUPPETS), st.sampled_from([*Signal, None])) | st.tuples(
+    st.sampled_from(["stop", "restart"]), st.sampled_from(HANDLES)
+)
+ACTS |= st.sampled_from([("pool", "run"), ("pool", "stop"), ("sleep", "")])
+
+
+async def play(acts: list[tuple[str, Signal | str | None]]) -> None:
+    """Do what is asked for, and see to it that all are woken who may go on."""
+    handles: dict[str, Handle] = {}
+    pools: list[Pool] = []
+    puppets = {name: Puppet() for name in PUPPETS}
+
+    def keep(name: str, run: Callable[[], Handle]) -> Callable[[], None]:
+        return lambda: handles.update({name: run()})
+
+    puppets["above"] = Puppet([keep("leaf", partial(supervisor.run, "leaf", puppets["leaf"]))])
+
+    def members(*names: str) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {name: puppets[name] for name in names}
+
+    async def root() -> None:
+        keep("above", partial(supervisor.run, "above", puppets["above"]))()
+        keep("pair", partial(supervisor.run_group, members("first", "second")))()
+        ordered = members("third", "fourth")
+        keep("ordered", partial(supervisor.run_group, ordered, ordered=True))()
+        pools.append(supervisor.run_pool("pool"))
+
+    async def call(function: Callable[[], Awaitable[None]]) -> None:
+        with contextlib.suppress(GaveUpError):
+            await function()
+
+    async with open_harness(root, backoff=STEADY) as tree, trio.open_nursery() as nursery:
+        pending: set[str] = set()
+
+        async def wait(dn: str) -> None:
+            await tree.wait_ready(dn)
+            pending.remove(dn)
+
+        for who, what in acts:
+            for dn in set(DNS) - pending:
+                pending.add(dn)
+                nursery.start_soon(wait, dn)
+            await wait_all_tasks_blocked()
+            if who == "sleep":
+                await trio.sleep(10.0)
+            elif who == "pool":
+                with contextlib.suppress(RunError, ValueError, LookupError):
+                    if what == "run":
+                        pools[0].run("child", puppets["child"], limit=RestartLimit(1, 100.0))
+                    else:
+                        await pools[0].stop("child")
+            elif isinstance(what, str):
+                handle = handles.get(what)
+                if handle is not None:
+                    nursery.start_soon(call, getattr(handle, who))
+            else:
+                assert what is None or isinstance(what, Signal)
+                puppets[who].order(what)
+            await wait_all_tasks_blocked()
+            assert not {dn for dn in pending if tree.ready(dn)}
+        nursery.cancel_scope.cancel()
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(acts=st.lists(ACTS, min_size=1, max_size=30))
+def test_whoever_may_go_on_is_woken(acts: list[tuple[str, Signal | str | None]]) -> None:
+    """S25: whatever happens in a tree, nobody waits for a subtree that is ready."""
+    trio.run(play, acts, clock=MockClock(autojump_threshold=0.0))
