@@ -33,7 +33,7 @@ class Alarm:
 
     def __init__(self, call: Callable[[], object], alarms: Alarms) -> None:
         self.call: Callable[[], object] | None = call
-        self._alarms = alarms
+        self._alarms: Alarms = alarms
 
     def cancel(self) -> None:
         """Don't make it."""

@@ -53,17 +53,17 @@ class Host:
     )
 
     def __init__(self, tree: Tree, *, sealed: bool) -> None:
-        self.tree = tree
-        self.cancelled = False
-        self.ended = False
+        self.tree: Tree = tree
+        self.cancelled: bool = False
+        self.ended: bool = False
         # Who waits for the end, or has to be told that the incarnation has failed.
-        self.changed = trio.lowlevel.ParkingLot()
-        self._sealed = sealed
+        self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        self._sealed: bool = sealed
         self._nursery: trio.Nursery | None = None
         # What was started before the nursery was open.
         self._pending: list[Callable[[], object]] = []
         # How many groups have not ended.
-        self._live = 0
+        self._live: int = 0
         self._waiting: trio.lowlevel.Task | None = None
 
     def start_soon(

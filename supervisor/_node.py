@@ -57,20 +57,20 @@ class Node:
     )
 
     def __init__(self, name: str, call: Callable[[], Awaitable[object]], group: Group) -> None:
-        self.name = name
-        self.call = call
-        self.group = group
+        self.name: str = name
+        self.call: Callable[[], Awaitable[object]] = call
+        self.group: Group = group
         # How long the runnable may take, in seconds, from being asked to stop to being cancelled.
-        self.grace = 0.0
+        self.grace: float = 0.0
         # It starts children as long as it is HEALTHY, and they vanish when they are done.
-        self.is_pool = False
+        self.is_pool: bool = False
         # The current or last one, and its number, from 1.
         self.incarnation: Incarnation | None = None
-        self.number = 0
+        self.number: int = 0
         # The last few deaths, oldest first; most nodes never have one.
         self.crashes: tuple[Crash, ...] = ()
         # How many deaths in a row were the same as the one before.
-        self.repeats = 0
+        self.repeats: int = 0
         # What the last incarnation raised when it had been asked to stop.
         self.stop_error: Crash | None = None
 
@@ -114,14 +114,15 @@ class Incarnation:
     )
 
     def __init__(self, node: Node, now: float) -> None:
-        self.node = node
-        self.state = NodeState.NEW
-        self.started = self.since = now
+        self.node: Node = node
+        self.state: NodeState = NodeState.NEW
+        self.started: float = now
+        self.since: float = now
         # Which of the group's rounds it belongs to.
-        self.round = node.group.rounds
-        self.signalled_done = False
+        self.round: int = node.group.rounds
+        self.signalled_done: bool = False
         # The runnable and all children are gone.
-        self.ended = False
+        self.ended: bool = False
         # The task that runs the runnable and then waits for the children.
         self.task: trio.lowlevel.Task | None = None
         # Cancels that task alone; None where the group's scope is enough.
@@ -197,25 +198,25 @@ class Group:
         ordered: bool = False,
         start_timeout: float | None = None,
     ) -> None:
-        self.parent = parent
-        self.host = host
-        self.restarts = restarts
+        self.parent: Incarnation | None = parent
+        self.host: Host = host
+        self.restarts: Restarts = restarts
         # What the runnables find in their context variables, in each incarnation anew.
-        self.context = context
+        self.context: contextvars.Context = context
         self.members: tuple[Node, ...] = ()
         # Makes the members' runnables for each start, where the user gave a function.
         self.factory: Callable[[], object] | None = None
         # The seconds between asking a member to stop and cancelling it, for all or by name.
-        self.graces = graces
+        self.graces: Graces = graces
         # Each member starts when the one before it is HEALTHY or DONE.
-        self.ordered = ordered
-        self.start_timeout = start_timeout
-        self.state = GroupState.RUNNING
+        self.ordered: bool = ordered
+        self.start_timeout: float | None = start_timeout
+        self.state: GroupState = GroupState.RUNNING
         # What is to become of it when the present round has ended, or its backoff.
         self.wish: Wish | None = None
         # How often it was started, and how often of these on an operator's demand.
-        self.rounds = 0
-        self.operator_restarts = 0
+        self.rounds: int = 0
+        self.operator_restarts: int = 0
         # Those who wait for it to change; None while nobody does.
         self.changed: trio.lowlevel.ParkingLot | None = None
         # Reports it while it is STOPPING.
@@ -223,7 +224,7 @@ class Group:
         # When the backoff ends, on Trio's clock.
         self.deadline: float | None = None
         # How many members are still NEW.
-        self.unready = 0
+        self.unready: int = 0
         # Cancels the members of the present round, if they have no scopes of their own;
         # or the wait for the next round.
         self.scope: trio.CancelScope | None = None
@@ -232,7 +233,7 @@ class Group:
         self.errors: list[Exception] = []
         self.verdict: Restart | GiveUp | None = None
         # Why it gave up, once it has.
-        self.obituary = ""
+        self.obituary: str = ""
 
     @property
     def dn(self) -> str:

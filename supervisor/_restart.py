@@ -96,9 +96,9 @@ class Restarts:
     __slots__ = ("_ready_since", "_times", "backoff", "failures", "limit")
 
     def __init__(self, backoff: Backoff, limit: RestartLimit | None) -> None:
-        self.backoff = backoff
-        self.limit = limit
-        self.failures = 0
+        self.backoff: Backoff = backoff
+        self.limit: RestartLimit | None = limit
+        self.failures: int = 0
         self._ready_since: float | None = None
         self._times: deque[float] | None = None
 

@@ -52,20 +52,20 @@ class Tree:
         token: trio.lowlevel.TrioToken,
         on_settled: Callable[[], object],
     ) -> None:
-        self.backoff = backoff
-        self.propagate = propagate
+        self.backoff: Backoff = backoff
+        self.propagate: bool = propagate
         # The run of Trio in which the tree lives.
-        self.token = token
+        self.token: trio.lowlevel.TrioToken = token
         self.root: Group
         self.alarms: Alarms
         # What will leave supervise().
         self.errors: list[BaseException] = []
-        self._metrics = metrics
-        self._on_settled = on_settled
+        self._metrics: Metrics | None = metrics
+        self._on_settled: Callable[[], object] = on_settled
         # Those who wait for any transition; None while nobody does.
         self.moved: trio.lowlevel.ParkingLot | None = None
         # How many nodes are NEW, groups STOPPING, and ordered starts under way.
-        self._restless = 0
+        self._restless: int = 0
 
     @property
     def settled(self) -> bool:

@@ -168,9 +168,9 @@ class Remote:
         self._released = trio.Event()
         self._released.set()
         self._seconds = 0.0
-        self.incarnations = 0
+        self.incarnations: int = 0
         """How often it has been started."""
-        self.running = 0
+        self.running: int = 0
         """How many of its incarnations are alive: never more than one under a supervisor."""
 
     def __repr__(self) -> str:
