@@ -20,6 +20,7 @@ TESTED = SUPPORTED if PRESENT in SUPPORTED else [*SUPPORTED, PRESENT]
 # Async functions of these modules are awaited by the packages alone, and need be no checkpoints.
 MACHINERY = {
     "_alarms",
+    "_condition",
     "_engine",
     "_host",
     "_judging",

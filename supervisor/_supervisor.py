@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import trio
@@ -165,14 +166,9 @@ class Supervisor:
             msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
             raise ValueError(msg)
         self._end("the tree is stopped")
-        alarm = None
         if timeout is not None and not self._gone.is_set():
-            alarm = self._tree.alarms.set(timeout, lambda: self._expire(timeout))
-        try:
-            await self._gone.wait()
-        finally:
-            if alarm is not None and self._gone.is_set():
-                alarm.cancel()
+            self._tree.alarms.set(timeout, partial(self._expire, timeout))
+        await self._gone.wait()
         if self._late:
             msg = (
                 f"the tree had not stopped after {timeout:g} s and was cancelled; "
@@ -192,7 +188,7 @@ class Supervisor:
         self._tree.root.host.cancel(f"the {seconds:g} s for the stop of the tree are over")
 
     @enable_ki_protection
-    async def _run(self) -> None:
+    async def _run(self) -> None:  # noqa: ASYNC910  the host waits, or is cancelled
         """Run the tree to its end. What it ends with is in its ``errors``; this raises nothing."""
         tree = self._tree
         try:

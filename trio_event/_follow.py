@@ -56,7 +56,7 @@ async def follow(
             try:
                 newest = await watcher.get(predicate=predicate)
             except trio.EndOfChannel:
-                return
+                return  # noqa: ASYNC910  get() is a checkpoint however it ends
             if latest:
                 await _call_until_newer(watcher, async_fn, newest, predicate)
             else:
