@@ -4,7 +4,7 @@ The temperature is real: the share of a processor that this process uses. What t
 it and from a setting, and only changes are acted on::
 
     load ──────────┐
-                   ├─ compose ─ map(decide) ─ distinct ─→ the worker
+                   ├─ compose ─ filter ─ map ─ distinct ─→ the worker
     limit ─────────┘
 """
 
@@ -45,17 +45,16 @@ async def measure(load: MemoryValue[float]) -> None:
 
 def thermostat(load: ValueWatch[float], limit: ValueWatch[float]) -> ValueWatch[bool]:
     """Derive whether to heat: below the limit, but not for every little drop."""
-    heating = True
 
-    def decide(now: Composition[float]) -> bool:
-        nonlocal heating
-        if now.load > now.limit:
-            heating = False
-        elif now.load < now.limit * HEAT_BELOW:
-            heating = True
-        return heating
+    def is_clear(now: Composition[float]) -> bool:
+        return now.load > now.limit or now.load < now.limit * HEAT_BELOW
 
-    return compose(load=load, limit=limit).map(decide).distinct()
+    return (
+        compose(load=load, limit=limit)
+        .filter(is_clear)
+        .map(lambda now: now.load < now.limit)
+        .distinct()
+    )
 
 
 async def work(heat: ValueWatch[bool]) -> None:
