@@ -12,8 +12,9 @@ are started.
 A node is found by reference, never by its DN: a DN is put together when somebody
 wants to read it, and never taken apart to act on it. (Upstream finds nodes by
 DN; a wrong name or a stale caller then kills its process, or reaches the wrong
-incarnation.) For the same reason a DN is not stored: in a chain of ten
-thousand nodes the names alone would take a hundred megabytes.
+incarnation.) Nor is a DN stored with its node: in a chain of ten thousand nodes the
+names alone would take a hundred megabytes. The tree keeps one, that of the parent
+whose child was asked last.
 """
 
 from __future__ import annotations
@@ -76,12 +77,10 @@ class Node:
 
     @property
     def dn(self) -> str:
-        names = [self.name]
         parent = self.group.parent
-        while parent is not None:
-            names.append(parent.node.name)
-            parent = parent.node.group.parent
-        return ".".join(reversed(names))
+        if parent is None:
+            return self.name
+        return f"{self.group.host.tree.dn_of(parent.node)}.{self.name}"
 
     def keep(self, crash: Crash) -> None:
         """Add a death to the record."""
