@@ -8,7 +8,7 @@ survives depth, and that can be stopped in an order.
 
 The layout:
 
-- A leaf in a group of its own is one task under a cancel scope (``run_alone``). A
+- A leaf in a group of its own is one task under a cancel scope (``live``). A
   group of several is one task that owns a nursery, with a task in it for each
   member (``run_together``). Either is one *round*: one joint life of the members.
 - A node that starts children gets a ``Host``, a task that owns the nursery in which the
@@ -20,10 +20,9 @@ The layout:
   which the group was started. So no context variable leaks from one incarnation
   into the next.
 
-The way of a death: ``run_alone`` or ``run_together`` → ``live`` (runs the runnable,
-joins its children) → ``_judging.judge`` (what was it?) → ``die`` (record,
-verdict, stop the group) → ``conclude`` (all gone: wait, restart, or hand the failure to the
-parent).
+The way of a death: ``live`` (runs the runnable, joins its children) → ``_judging.judge``
+(what was it?) → ``die`` (record, verdict, stop the group) → ``conclude`` (all gone: wait,
+restart, or hand the failure to the parent).
 
 The way of a stop: ``stop`` asks the members of one group, side by side; the task of each cancels
 its runnable (at once, or after its grace) and then, in ``stop_children``, stops its groups one
@@ -55,6 +54,7 @@ Ctrl-C can't fall between two lines of bookkeeping.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -81,7 +81,6 @@ from ._stopping import (
 from ._stuck import unwatch
 
 if TYPE_CHECKING:
-    import contextvars
     from collections.abc import Awaitable, Callable
 
     from ._host import Host
@@ -100,21 +99,21 @@ def add(group: Group) -> None:
 def begin(group: Group) -> None:
     """Start a round of ``group``, with new incarnations of its members."""
     now = trio.current_time()
-    group.restarts.started()
+    members, ordered = group.members, group.terms.ordered
     group.rounds += 1
     group.wish = None
-    group.unready = len(group.members)
+    group.unready = len(members)
+    group.ready_since = None
     group.host.tree.shift(group, GroupState.RUNNING)
-    first = group.members[0]
-    for node in (first,) if group.ordered else group.members:
+    first = members[0]
+    for node in (first,) if ordered else members:
         begin_node(node, now)
-    if len(group.members) == 1:
-        group.host.start_soon(context_of(first), run_alone, first, name=first.name)
+    if len(members) == 1:
+        group.host.start_soon(group.context, live, first, first.name)
     else:
-        if group.ordered:
+        if ordered:
             group.host.tree.stir()  # until all have been started
-        name = f"group of {first.name}"
-        group.host.start_soon(group.context.copy(), run_together, group, name=name)
+        group.host.start_soon(group.context, run_together, group, f"group of {first.name}")
 
 
 def begin_node(node: Node, now: float) -> None:
@@ -124,44 +123,31 @@ def begin_node(node: Node, now: float) -> None:
         for child in (node.incarnation.children or {}).values():
             forget_loggers(child)
     group.host.tree.begin(node, now)
-    if group.start_timeout is not None:
+    seconds = group.terms.start_timeout
+    if seconds is not None:
         incarnation = node.incarnation
         assert incarnation is not None
         incarnation.alarm = group.host.tree.alarms.set(
-            group.start_timeout, partial(start_timed_out, incarnation)
+            seconds, partial(start_timed_out, incarnation)
         )
-
-
-def context_of(node: Node) -> contextvars.Context:
-    """Make the context in which a node's present incarnation runs."""
-    context = node.group.context.copy()
-    assert node.incarnation is not None
-    context.run(current.set, node.incarnation)
-    return context
-
-
-@enable_ki_protection
-async def run_alone(node: Node) -> None:
-    """Run a round of a group that has one member."""
-    await live_in_scope(node)
-    await conclude(node.group)
 
 
 @enable_ki_protection
 async def run_together(group: Group) -> None:
     """Run a round of a group that has several members."""
-    run = live_in_scope if group.graces else live
+    ordered = group.terms.ordered
     async with trio.open_nursery() as nursery:
         group.scope = nursery.cancel_scope
         previous = None
         for node in group.members:
-            if group.ordered and previous is not None:
+            if ordered and previous is not None:
                 if not await is_ready(previous):
                     break
                 begin_node(node, trio.current_time())
-            context_of(node).run(partial(nursery.start_soon, run, node, name=node.name))
+            # This task's context is the group's, of which each member gets a copy.
+            nursery.start_soon(live, node, name=node.name)
             previous = node
-        if group.ordered:
+        if ordered:
             group.host.tree.calm()
     await conclude(group)
 
@@ -187,36 +173,40 @@ _READY: Final = frozenset({NodeState.HEALTHY, NodeState.DONE})
 
 
 @enable_ki_protection
-async def live_in_scope(node: Node) -> None:
-    """Run one incarnation under a cancel scope of its own."""
-    assert node.incarnation is not None
-    with trio.CancelScope() as node.incarnation.scope:
-        await live(node)
-
-
-@enable_ki_protection
 async def live(node: Node) -> None:
-    """Run one incarnation: the runnable, then its children to their end."""
-    incarnation = node.incarnation
+    """Run one incarnation: the runnable, then its children to their end.
+
+    It is the whole task of a member. Each coroutine more would cost every node a few hundred bytes.
+    """
+    group, incarnation = node.group, node.incarnation
     assert incarnation is not None
-    if incarnation.asked:
-        node.group.host.tree.move(incarnation, NodeState.CANCELED, trio.current_time())
-    else:
-        incarnation.task = current_task()
-        try:
-            await _unprotected(node.call)
-        except BaseException as error:  # noqa: BLE001  all of it is judged
-            judge(incarnation, error)
+    current.set(incarnation)  # in this task's own context, and so in that of all it starts
+    alone = len(group.members) == 1
+    with trio.CancelScope() if alone or group.terms.graces else _GROUPS_SCOPE as incarnation.scope:
+        if incarnation.asked:
+            group.host.tree.move(incarnation, NodeState.CANCELED, trio.current_time())
         else:
-            judge(incarnation, None)
-        if incarnation.host is not None:
-            await join_children(incarnation, incarnation.host)
-        incarnation.task = None
+            incarnation.task = current_task()
+            try:
+                await _unprotected(node.call)
+            except BaseException as error:  # noqa: BLE001  all of it is judged
+                judge(incarnation, error)
+            else:
+                judge(incarnation, None)
+            if incarnation.host is not None:
+                await join_children(incarnation, incarnation.host)
+            incarnation.task = None
     if incarnation.alarm is not None:
         incarnation.alarm.cancel()
         incarnation.alarm = None
     incarnation.scope = None
     incarnation.ended = True
+    if alone:
+        await conclude(group)
+
+
+# Where no member has a grace, the scope of the group's nursery is enough for all.
+_GROUPS_SCOPE: Final = nullcontext()
 
 
 @disable_ki_protection
@@ -270,8 +260,7 @@ async def conclude(group: Group) -> None:
     unwatch(group)
     while True:
         verdict, group.verdict = group.verdict, None
-        causes, group.causes = tuple(group.causes), []
-        errors, group.errors = group.errors, []
+        deaths, group.deaths = group.deaths, None
         if host.cancelled or group.wish is Wish.END:
             break
         if group.wish is Wish.HOLD:
@@ -286,12 +275,12 @@ async def conclude(group: Group) -> None:
             host.leave()
             return
         elif isinstance(verdict, GiveUp):
-            give_up(group, verdict, causes, errors)
+            give_up(group, verdict, deaths or [])
             tree.shift(group, GroupState.FAILED)
             host.leave()
             return
         else:
-            errors.clear()  # their tracebacks keep what the members used alive
+            deaths = None  # their tracebacks keep what the members used alive
             try:
                 if await backed_off(group, verdict.delay):
                     continue
@@ -325,7 +314,7 @@ def renew(group: Group) -> bool:
     try:
         # In the parent's context, as at first: not in that of a member which has ended.
         runnables = group.context.copy().run(group.factory)
-        group.members = make_members(group, runnables)
+        make_members(group, runnables)
     except Exception as error:  # noqa: BLE001  a failure of the group, as a death is
         now = trio.current_time()
         crash = Crash(
@@ -336,9 +325,7 @@ def renew(group: Group) -> bool:
             error=one_line(error),
             traceback=format_error(error),
         )
-        group.causes.append(crash)
-        group.errors.append(error)
-        group.verdict = group.restarts.failed(now)
+        group.failed(crash, error)
         log_factory_error(group, crash)
         return False
     except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
@@ -347,13 +334,13 @@ def renew(group: Group) -> bool:
     return True
 
 
-def give_up(
-    group: Group, verdict: GiveUp, causes: tuple[Crash, ...], errors: list[Exception]
-) -> None:
+def give_up(group: Group, verdict: GiveUp, deaths: list[tuple[Crash, Exception]]) -> None:
     """Hand the failure of a group to its parent, which dies of it."""
-    limit = group.restarts.limit
+    limit = group.terms.limit
     assert limit is not None
     dn = group.dn
+    causes = tuple(crash for crash, _ in deaths)
+    errors = [error for _, error in deaths]
     last = ", ".join(f"{crash.dn}: {crash.error}" for crash in causes)
     failure = RestartLimitExceeded(
         f"{dn} gave up: {limit.restarts} restarts within {limit.within:g} s are allowed, "

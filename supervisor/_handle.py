@@ -121,7 +121,7 @@ class Handle:
         if at_rest:
             if not held:
                 group.host.enter()  # it had left, when it had finished
-            group.host.start_soon(group.context.copy(), conclude, group, name=f"restart {group.dn}")
+            group.host.start_soon(group.context, conclude, group, f"restart {group.dn}")
         else:
             interrupt(group, f"{group.dn} is restarted on demand")
         await trio.lowlevel.checkpoint()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
 from trio.lowlevel import (
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     from ._tree import Tree
 
-ArgsT = TypeVarTuple("ArgsT")
+ArgT = TypeVar("ArgT")
 
 
 @final
@@ -61,7 +60,9 @@ class Host:
         self._sealed: bool = sealed
         self._nursery: trio.Nursery | None = None
         # What was started before the nursery was open.
-        self._pending: list[Callable[[], object]] = []
+        self._pending: list[
+            tuple[contextvars.Context, Callable[[Any], Awaitable[object]], object, str]
+        ] = []
         # How many groups have not ended.
         self._live: int = 0
         self._waiting: trio.lowlevel.Task | None = None
@@ -69,15 +70,16 @@ class Host:
     def start_soon(
         self,
         context: contextvars.Context,
-        async_fn: Callable[[Unpack[ArgsT]], Awaitable[object]],
-        *args: *ArgsT,
+        async_fn: Callable[[ArgT], Awaitable[object]],
+        arg: ArgT,
         name: str,
     ) -> None:
         """Start a task in a copy of ``context``, as soon as the nursery is open."""
         if self._nursery is None:
-            self._pending.append(lambda: self.start_soon(context, async_fn, *args, name=name))
+            self._pending.append((context, async_fn, arg, name))
         else:
-            context.run(partial(self._nursery.start_soon, async_fn, *args, name=name))
+            # It is Trio that makes the copy. Mypy can't fit a TypeVarTuple into a ParamSpec.
+            context.run(self._nursery.start_soon, async_fn, arg, name=name)  # type: ignore[arg-type]
 
     def enter(self) -> None:
         """Take note that there is one more group."""
@@ -106,9 +108,10 @@ class Host:
             self._nursery = nursery
             if self.cancelled:
                 nursery.cancel_scope.cancel("the tree was stopped before it began")
-            for start in self._pending:
-                start()
-            self._pending.clear()
+            pending, self._pending = self._pending, []
+            for context, async_fn, arg, name in pending:
+                self.start_soon(context, async_fn, arg, name)
+            del pending
             try:
                 if self._live or not self._sealed:
                     self._waiting = current_task()

@@ -71,13 +71,10 @@ def die(incarnation: Incarnation, error: Exception) -> None:
     node.keep(crash)
     tree.move(incarnation, NodeState.DEAD, now)
     incarnation.failure = None  # its traceback keeps what the children used alive
-    group.causes.append(crash)
-    group.errors.append(error)
+    group.failed(crash, error)
     if tree.propagate:
         error.add_note(f"raised by the runnable {node.dn}")
         tree.leave(error)
-    if group.verdict is None:
-        group.verdict = group.restarts.failed(now)
     log_death(node, crash)
     if len(group.members) > 1:
         stop(group, f"group {group.dn} restarts: {node.dn} died: {crash.error}")

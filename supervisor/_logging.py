@@ -111,7 +111,7 @@ def _consequence(group: Group) -> str:
         return "it is being stopped"
     who = "it" if len(group.members) == 1 else f"its group {group.dn}"
     if isinstance(verdict, GiveUp):
-        limit = group.restarts.limit
+        limit = group.terms.limit
         assert limit is not None
         return f"{who} gives up ({limit.restarts} restarts within {limit.within:g} s are allowed)"
     return f"{who} restarts in {verdict.delay:.2f} s"

@@ -17,21 +17,22 @@ from ._node import Node
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from ._node import Group
+    from ._node import Group, Incarnation
 
 
-def check_runnable(runnable: object, *, what: str) -> None:
-    """Raise :exc:`TypeError` unless ``runnable`` can be called."""
+def check_runnable(runnable: object, what: str, *args: object) -> None:
+    """Raise :exc:`TypeError` unless ``runnable`` can be called; ``what % args`` is who got it."""
+    if callable(runnable):
+        return
     if inspect.iscoroutine(runnable):
         runnable.close()
         msg = (
-            f"{what} got {runnable!r}: pass the async function and its arguments, "
+            f"{what % args} got {runnable!r}: pass the async function and its arguments, "
             "without calling it"
         )
-        raise TypeError(msg)
-    if not callable(runnable):
-        msg = f"{what} got {runnable!r}, which is not an async function"
-        raise TypeError(msg)
+    else:
+        msg = f"{what % args} got {runnable!r}, which is not an async function"
+    raise TypeError(msg)
 
 
 def bind(
@@ -41,7 +42,25 @@ def bind(
     return functools.partial(function, *args) if args else function
 
 
-def make_members(group: Group, runnables: object) -> tuple[Node, ...]:
+def make_member(group: Group, name: str, call: Callable[[], Awaitable[object]]) -> None:
+    """Check ``name``, and make ``call`` the only node of a new group."""
+    parent = group.parent
+    assert parent is not None
+    check_new(name, parent)
+    member = Node(name, call, group, group.terms.grace_of(name))
+    if parent.children is None:
+        parent.children = {}
+    parent.children[name] = member
+    group.members = (member,)
+
+
+def check_new(name: str, parent: Incarnation) -> None:
+    """Raise an error unless ``parent`` can have a new child called ``name``."""
+    check_name(name, parent=parent.node)
+    check_free(name, parent=parent.node, nodes=parent.children or (), loggers=parent.loggers or ())
+
+
+def make_members(group: Group, runnables: object) -> None:
     """Check ``runnables``, and make them the nodes of ``group``, in their order.
 
     A member that the group had before under the same name stays the node it
@@ -58,31 +77,32 @@ def make_members(group: Group, runnables: object) -> tuple[Node, ...]:
     if not runnables:
         msg = f"a group under {parent.node.dn} got an empty mapping: a group needs a member"
         raise ValueError(msg)
-    if not isinstance(group.graces, float):
-        for name in group.graces:
+    if isinstance(group.terms.graces, Mapping):
+        for name in group.terms.graces:
             if name not in runnables:
                 msg = (
                     f"grace names {name!r}, which is no member of the group under {parent.node.dn}"
                 )
                 raise ValueError(msg)
     before = {node.name: node for node in group.members}
-    nodes = (parent.children or {}).keys() - before.keys() if before else parent.children or ()
     for name, runnable in runnables.items():
-        check_name(name, parent=parent.node)
-        check_free(name, parent=parent.node, nodes=nodes, loggers=parent.loggers or ())
-        check_runnable(runnable, what=f"the runnable {name!r}")
+        if name not in before:
+            check_new(name, parent)
+        check_runnable(runnable, "the runnable %r", name)
 
     for name, node in before.items():
         if name not in runnables:
             group.host.tree.vanish(node)
     members = {}
     for name, runnable in runnables.items():
-        member = members[name] = before.get(name) or Node(name, runnable, group)
+        member = before.get(name)
+        if member is None:
+            member = Node(name, runnable, group, group.terms.grace_of(name))
         member.call = runnable
-        member.grace = group.grace_of(name)
+        members[name] = member
     if list(members) != list(before):
         parent.children = _placed(parent.children or {}, before, members)
-    return tuple(members.values())
+    group.members = tuple(members.values())
 
 
 def _placed(

@@ -26,7 +26,7 @@ def check_name(name: object, *, parent: Node) -> None:
 
 def check_free(name: str, *, parent: Node, nodes: Container[str], loggers: Container[str]) -> None:
     """Raise :exc:`DuplicateNameError` if a node or a sub-logger has ``name``."""
-    for kind, taken in (("a node", nodes), ("a sub-logger", loggers)):
-        if name in taken:
-            msg = f"{kind} {parent.dn}.{name} exists already: choose another name than {name!r}"
-            raise DuplicateNameError(msg)
+    if name in nodes or name in loggers:
+        kind = "a node" if name in nodes else "a sub-logger"
+        msg = f"{kind} {parent.dn}.{name} exists already: choose another name than {name!r}"
+        raise DuplicateNameError(msg)

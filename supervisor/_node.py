@@ -22,6 +22,9 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Final, final
 
+import attrs
+
+from ._restart import Restarts
 from ._state import GroupState, NodeState
 
 if TYPE_CHECKING:
@@ -31,9 +34,10 @@ if TYPE_CHECKING:
     import trio
 
     from ._alarms import Alarm
+    from ._backoff import Backoff
     from ._crash import Crash
     from ._host import Host
-    from ._restart import GiveUp, Restart, Restarts
+    from ._restart import GiveUp, Restart, RestartLimit
 
     Graces = float | Mapping[str, float]
 
@@ -57,12 +61,14 @@ class Node:
         "stop_error",
     )
 
-    def __init__(self, name: str, call: Callable[[], Awaitable[object]], group: Group) -> None:
+    def __init__(
+        self, name: str, call: Callable[[], Awaitable[object]], group: Group, grace: float
+    ) -> None:
         self.name: str = name
         self.call: Callable[[], Awaitable[object]] = call
         self.group: Group = group
         # How long the runnable may take, in seconds, from being asked to stop to being cancelled.
-        self.grace: float = 0.0
+        self.grace: float = grace
         # It starts children as long as it is HEALTHY, and they vanish when they are done.
         self.is_pool: bool = False
         # The current or last one, and its number, from 1.
@@ -158,29 +164,48 @@ _OVER: Final = frozenset({NodeState.DEAD, NodeState.CANCELED})
 
 
 @final
+@attrs.frozen
+class Terms:
+    """What was asked for when a group was started, besides its members."""
+
+    backoff: Backoff | None = None
+    limit: RestartLimit | None = None
+    graces: Graces = 0.0
+    """The seconds between asking a member to stop and cancelling it, for all or by name."""
+    ordered: bool = False
+    """Each member starts when the one before it is ``HEALTHY`` or ``DONE``."""
+    start_timeout: float | None = None
+
+    def grace_of(self, name: str) -> float:
+        return self.graces if isinstance(self.graces, float) else self.graces.get(name, 0.0)
+
+
+USUAL: Final = Terms()
+"""The terms of all groups for which nothing was asked: most of them."""
+
+
+@final
 class Group:
     """Nodes that start together, and restart together when one of them dies."""
 
     __slots__ = (
         "alarm",
-        "causes",
         "changed",
         "context",
         "deadline",
-        "errors",
+        "deaths",
         "factory",
-        "graces",
         "host",
         "members",
         "obituary",
         "operator_restarts",
-        "ordered",
         "parent",
+        "ready_since",
         "restarts",
         "rounds",
         "scope",
-        "start_timeout",
         "state",
+        "terms",
         "unready",
         "verdict",
         "wish",
@@ -188,28 +213,19 @@ class Group:
 
     def __init__(
         self,
-        *,
         parent: Incarnation | None,
         host: Host,
-        restarts: Restarts,
+        terms: Terms,
         context: contextvars.Context,
-        graces: Graces = 0.0,
-        ordered: bool = False,
-        start_timeout: float | None = None,
     ) -> None:
         self.parent: Incarnation | None = parent
         self.host: Host = host
-        self.restarts: Restarts = restarts
+        self.terms: Terms = terms
         # What the runnables find in their context variables, in each incarnation anew.
         self.context: contextvars.Context = context
         self.members: tuple[Node, ...] = ()
         # Makes the members' runnables for each start, where the user gave a function.
         self.factory: Callable[[], object] | None = None
-        # The seconds between asking a member to stop and cancelling it, for all or by name.
-        self.graces: Graces = graces
-        # Each member starts when the one before it is HEALTHY or DONE.
-        self.ordered: bool = ordered
-        self.start_timeout: float | None = start_timeout
         self.state: GroupState = GroupState.RUNNING
         # What is to become of it when the present round has ended, or its backoff.
         self.wish: Wish | None = None
@@ -222,14 +238,16 @@ class Group:
         self.alarm: Alarm | None = None
         # When the backoff ends, on Trio's clock.
         self.deadline: float | None = None
-        # How many members are still NEW.
+        # How many members are still NEW; since when there are none and all are well.
         self.unready: int = 0
+        self.ready_since: float | None = None
         # Cancels the members of the present round, if they have no scopes of their own;
         # or the wait for the next round.
         self.scope: trio.CancelScope | None = None
+        # Its past failures, once there are any.
+        self.restarts: Restarts | None = None
         # What the present round's deaths were, and what follows from them.
-        self.causes: list[Crash] = []
-        self.errors: list[Exception] = []
+        self.deaths: list[tuple[Crash, Exception]] | None = None
         self.verdict: Restart | GiveUp | None = None
         # Why it gave up, once it has.
         self.obituary: str = ""
@@ -247,8 +265,17 @@ class Group:
         """Nothing of it runs, and nothing will unless somebody demands it."""
         return self.state in _AT_REST
 
-    def grace_of(self, name: str) -> float:
-        return self.graces if isinstance(self.graces, float) else self.graces.get(name, 0.0)
+    def failed(self, crash: Crash, error: Exception) -> None:
+        """Add a failure to the present round; the first one decides what follows."""
+        if self.deaths is None:
+            self.deaths = []
+        self.deaths.append((crash, error))
+        if self.verdict is None:
+            if self.restarts is None:
+                backoff = self.terms.backoff or self.host.tree.backoff
+                self.restarts = Restarts(backoff, self.terms.limit)
+            self.verdict = self.restarts.failed(crash.time, self.ready_since)
+            self.ready_since = None
 
     def tell(self) -> None:
         """Wake those who wait for a change."""

@@ -9,7 +9,7 @@ import trio
 from ._current import current
 from ._errors import NotSupervisedError, PoolFullError, RunError, UnknownNameError
 from ._members import bind, check_runnable
-from ._starting import new_group, start
+from ._starting import new_group, start_alone
 from ._state import NodeState
 from ._stopping import end, wait_at_rest
 
@@ -119,7 +119,7 @@ class Pool:
             Never; the child starts when the caller next waits.
         """
         parent = self._acting("run")
-        check_runnable(async_fn, what=f"run({name!r})")
+        check_runnable(async_fn, "run(%r)", name)
         if self._max_children is not None and len(parent.children or ()) >= self._max_children:
             msg = (
                 f"the pool {self.dn} is full: it has its {self._max_children} children, "
@@ -127,7 +127,7 @@ class Pool:
             )
             raise PoolFullError(msg)
         group = new_group(parent, backoff, limit, grace=grace, start_timeout=start_timeout)
-        return start(group, {name: bind(async_fn, args)})
+        return start_alone(group, name, bind(async_fn, args))
 
     async def stop(self, name: str) -> None:
         """Stop a child, as its handle would, and let it vanish.

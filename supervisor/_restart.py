@@ -93,27 +93,21 @@ class GiveUp:
 class Restarts:
     """The past of one group, as far as the next verdict needs it."""
 
-    __slots__ = ("_ready_since", "_times", "backoff", "failures", "limit")
+    __slots__ = ("_times", "backoff", "failures", "limit")
 
     def __init__(self, backoff: Backoff, limit: RestartLimit | None) -> None:
         self.backoff: Backoff = backoff
         self.limit: RestartLimit | None = limit
         self.failures: int = 0
-        self._ready_since: float | None = None
         self._times: deque[float] | None = None
 
-    def started(self) -> None:
-        """Begin a round: the members are no longer ready."""
-        self._ready_since = None
+    def failed(self, now: float, ready_since: float | None) -> Restart | GiveUp:
+        """Give the verdict on the round that a death has just ended.
 
-    def ready(self, now: float) -> None:
-        """Note that all members are ``HEALTHY`` or ``DONE`` from now on."""
-        self._ready_since = now
-
-    def failed(self, now: float) -> Restart | GiveUp:
-        """Give the verdict on the round that a death has just ended."""
-        since, self._ready_since = self._ready_since, None
-        if since is not None and now - since >= self.backoff.reset_after:
+        All members had been ``HEALTHY`` or ``DONE`` since ``ready_since``; ``None`` if they
+        never were.
+        """
+        if ready_since is not None and now - ready_since >= self.backoff.reset_after:
             self.failures = 0
         self.failures += 1
         if self.limit is not None:

@@ -12,7 +12,7 @@ from ._logging import RawLogger, node_logger
 from ._members import bind, check_runnable
 from ._names import check_free, check_name
 from ._pool import Pool, keep_pool
-from ._starting import new_group, start
+from ._starting import new_group, start_alone, start_together
 from ._state import NodeState, Signal
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def run(
             supervisor.signal(Signal.DONE)
     """
     parent = acting_incarnation("run")
-    check_runnable(async_fn, what=f"run({name!r})")
+    check_runnable(async_fn, "run(%r)", name)
     group = new_group(parent, backoff, limit, grace=grace, start_timeout=start_timeout)
-    return start(group, {name: bind(async_fn, args)})
+    return start_alone(group, name, bind(async_fn, args))
 
 
 @trio.lowlevel.enable_ki_protection
@@ -154,7 +154,7 @@ def run_group(
     group = new_group(
         parent, backoff, limit, grace=grace, ordered=ordered, start_timeout=start_timeout
     )
-    return start(group, runnables)
+    return start_together(group, runnables)
 
 
 @trio.lowlevel.enable_ki_protection
@@ -204,7 +204,7 @@ def run_pool(
         msg = f"max_children={max_children!r} of the pool {name!r} is not above 0"
         raise ValueError(msg)
     group = new_group(parent, backoff, limit)
-    handle = start(group, {name: keep_pool})
+    handle = start_alone(group, name, keep_pool)
     (node,) = group.members
     node.is_pool = True
     return Pool(node, handle, max_children)

@@ -108,7 +108,7 @@ def _node(node: Node, dn: str, groups: dict[Group, GroupSnapshot]) -> NodeSnapsh
             dn=node.group.dn,
             state=node.group.state,
             deadline=node.group.deadline,
-            failures=node.group.restarts.failures,
+            failures=node.group.restarts.failures if node.group.restarts else 0,
             operator_restarts=node.group.operator_restarts,
         )
     incarnation = node.incarnation

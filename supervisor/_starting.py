@@ -11,12 +11,13 @@ from ._engine import add
 from ._errors import RunError
 from ._handle import Handle
 from ._host import Host
-from ._members import make_members
-from ._node import Group
-from ._restart import Restarts
+from ._members import make_member, make_members
+from ._node import USUAL, Group, Terms
 from ._state import NodeState
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ._backoff import Backoff
     from ._node import Incarnation
     from ._restart import RestartLimit
@@ -38,19 +39,15 @@ def new_group(
         ValueError: if a number of seconds is out of its range.
     """
     check_admits(parent)
-    if start_timeout is not None and not start_timeout > 0:
-        msg = f"start_timeout={start_timeout!r} is not a number of seconds above 0"
-        raise ValueError(msg)
-    tree = parent.node.group.host.tree
-    return Group(
-        parent=parent,
-        host=parent.host or Host(tree, sealed=False),
-        restarts=Restarts(backoff or tree.backoff, limit),
-        context=copy_context(),
-        graces=check_graces(grace),
-        ordered=ordered,
-        start_timeout=start_timeout,
-    )
+    if grace == 0.0 and not (backoff or limit or start_timeout is not None or ordered):
+        terms = USUAL
+    else:
+        if start_timeout is not None and not start_timeout > 0:
+            msg = f"start_timeout={start_timeout!r} is not a number of seconds above 0"
+            raise ValueError(msg)
+        terms = Terms(backoff, limit, check_graces(grace), ordered, start_timeout)
+    host = parent.host or Host(parent.node.group.host.tree, sealed=False)
+    return Group(parent, host, terms, copy_context())
 
 
 def check_admits(parent: Incarnation) -> None:
@@ -85,21 +82,34 @@ def check_grace(grace: float) -> float:
     return float(grace)
 
 
-def start(group: Group, runnables: object) -> Handle:
-    """Give a new group its members, or the function that makes them, and start it."""
+def start(group: Group) -> Handle:
+    """Start a new group that has its members."""
     parent = group.parent
     assert parent is not None
+    if parent.host is None:
+        parent.host = group.host
+        node = parent.node
+        name = f"children of {node.name}"
+        node.group.host.start_soon(node.group.context, Host.run, parent.host, name)
+    add(group)
+    return Handle(group)
+
+
+def start_alone(group: Group, name: str, call: Callable[[], Awaitable[object]]) -> Handle:
+    """Give a new group its only member, and start it."""
+    make_member(group, name, call)
+    return start(group)
+
+
+def start_together(group: Group, runnables: object) -> Handle:
+    """Give a new group its members, or the function that makes them, and start it."""
     if callable(runnables):
+        parent = group.parent
+        assert parent is not None
         group.factory = runnables
         runnables = runnables()
         # It is the user's: it may have started other children, or signalled.
         check_admits(parent)
         group.host = parent.host or group.host
-    group.members = make_members(group, runnables)
-    if parent.host is None:
-        parent.host = group.host
-        node = parent.node
-        name = f"children of {node.name}"
-        node.group.host.start_soon(node.group.context, parent.host.run, name=name)
-    add(group)
-    return Handle(group)
+    make_members(group, runnables)
+    return start(group)

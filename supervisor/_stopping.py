@@ -46,7 +46,7 @@ def stop(group: Group, reason: str) -> None:
             incarnation.alarm = tree.alarms.set(node.grace, partial(scope.cancel, reason))
         else:
             scope.cancel(reason)
-    if group.scope is not None and not group.graces:
+    if group.scope is not None and not group.terms.graces:
         group.scope.cancel(reason)
 
 
@@ -97,7 +97,7 @@ def fail(incarnation: Incarnation, failure: Exception, reason: str) -> None:
 def start_timed_out(incarnation: Incarnation) -> None:
     """Let a member die that is ``NEW`` for too long."""
     if incarnation.state is NodeState.NEW:
-        dn, seconds = incarnation.node.dn, incarnation.node.group.start_timeout
+        dn, seconds = incarnation.node.dn, incarnation.node.group.terms.start_timeout
         message = f"{dn} is still NEW after its start_timeout of {seconds:g} s"
         fail(incarnation, StartTimeoutError(message), message)
 

@@ -71,7 +71,7 @@ async def supervise(
 
         trio.run(supervisor.supervise, root)
     """
-    check_runnable(root, what="supervise()")
+    check_runnable(root, "supervise()")
     tree = Supervisor(bind(root, args), backoff, limit, metrics, grace, propagate=propagate)
     await tree._run()
     raise_all(tree._tree.errors)
@@ -123,7 +123,7 @@ async def open_supervisor(
             await tree.wait_settled()
             print(tree.snapshot())
     """
-    check_runnable(root, what="open_supervisor()")
+    check_runnable(root, "open_supervisor()")
     tree = Supervisor(bind(root, args), backoff, limit, metrics, grace, propagate=propagate)
     errors: list[BaseException] = []
     try:

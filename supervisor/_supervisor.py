@@ -16,9 +16,8 @@ from ._engine import add
 from ._errors import StopTimeoutError
 from ._host import Host
 from ._logging import label_records
-from ._node import Group, Node
+from ._node import Group, Node, Terms
 from ._ready import is_ready, wait_ready
-from ._restart import Restarts
 from ._snapshot import Snapshot, take
 from ._starting import check_grace
 from ._stopping import end
@@ -63,14 +62,12 @@ class Supervisor:
         )
         tree.alarms = Alarms()
         tree.root = Group(
-            parent=None,
-            host=Host(tree, sealed=True),
-            restarts=Restarts(tree.backoff, limit),
-            context=copy_context(),
-            graces=check_grace(grace),
+            None,
+            Host(tree, sealed=True),
+            Terms(limit=limit, graces=check_grace(grace)),
+            copy_context(),
         )
-        root = Node("root", call, tree.root)
-        root.grace = tree.root.grace_of("root")
+        root = Node("root", call, tree.root, float(grace))
         tree.root.members = (root,)
         add(tree.root)
 

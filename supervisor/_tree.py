@@ -133,8 +133,9 @@ class Tree:
             group = incarnation.node.group
             group.unready -= 1
             if group.unready == 0 and state is NodeState.HEALTHY:
-                group.restarts.ready(now)
-            group.tell()
+                group.ready_since = now
+            if group.unready == 0 or state is not NodeState.HEALTHY or group.terms.ordered:
+                group.tell()
             self.calm()
         self.tell()
 
