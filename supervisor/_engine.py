@@ -104,7 +104,8 @@ def begin(group: Group) -> None:
     group.wish = None
     group.unready = len(members)
     group.ready_since = None
-    group.host.tree.shift(group, GroupState.RUNNING)
+    if group.state is not GroupState.RUNNING:  # which a new group is
+        group.host.tree.shift(group, GroupState.RUNNING)
     first = members[0]
     for node in (first,) if ordered else members:
         begin_node(node, now)

@@ -56,8 +56,8 @@ def make_member(group: Group, name: str, call: Callable[[], Awaitable[object]]) 
 
 def check_new(name: str, parent: Incarnation) -> None:
     """Raise an error unless ``parent`` can have a new child called ``name``."""
-    check_name(name, parent=parent.node)
-    check_free(name, parent=parent.node, nodes=parent.children or (), loggers=parent.loggers or ())
+    check_name(name, parent.node)
+    check_free(name, parent.node, parent.children, parent.loggers)
 
 
 def make_members(group: Group, runnables: object) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[a-z0-9_]{1,64}")
 
 
-def check_name(name: object, *, parent: Node) -> None:
+def check_name(name: object, parent: Node) -> None:
     """Raise :exc:`InvalidNameError` unless ``name`` can be part of a DN."""
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         msg = (
@@ -24,9 +24,12 @@ def check_name(name: object, *, parent: Node) -> None:
         raise InvalidNameError(msg)
 
 
-def check_free(name: str, *, parent: Node, nodes: Container[str], loggers: Container[str]) -> None:
+def check_free(
+    name: str, parent: Node, nodes: Container[str] | None, loggers: Container[str] | None
+) -> None:
     """Raise :exc:`DuplicateNameError` if a node or a sub-logger has ``name``."""
-    if name in nodes or name in loggers:
-        kind = "a node" if name in nodes else "a sub-logger"
+    is_node = nodes is not None and name in nodes
+    if is_node or (loggers is not None and name in loggers):
+        kind = "a node" if is_node else "a sub-logger"
         msg = f"{kind} {parent.dn}.{name} exists already: choose another name than {name!r}"
         raise DuplicateNameError(msg)

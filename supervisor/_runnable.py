@@ -363,8 +363,8 @@ def sub_logger(name: str) -> logging.Logger:
     """
     incarnation = calling_incarnation("sub_logger")
     node = incarnation.node
-    check_name(name, parent=node)
-    check_free(name, parent=node, nodes=incarnation.children or (), loggers=())
+    check_name(name, node)
+    check_free(name, node, incarnation.children, None)
     if incarnation.loggers is None:
         incarnation.loggers = set()
     incarnation.loggers.add(name)

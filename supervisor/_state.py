@@ -9,6 +9,9 @@ from typing import Final
 class NodeState(enum.Enum):
     """Where one incarnation of a node is in its life."""
 
+    # Enum's own is written in Python, and each transition is looked up in a table.
+    __hash__ = object.__hash__
+
     NEW = "NEW"
     """Started; sets itself up, and may start children."""
 
@@ -37,6 +40,8 @@ class Signal(enum.Enum):
 
 class GroupState(enum.Enum):
     """Where a group, the unit of restarts, is in its life."""
+
+    __hash__ = object.__hash__  # as above
 
     RUNNING = "RUNNING"
     """Its members were started and none has died."""
