@@ -194,13 +194,16 @@ async def live(node: Node) -> None:
                 judge(incarnation, error)
             else:
                 judge(incarnation, None)
-            if incarnation.host is not None:
-                await join_children(incarnation, incarnation.host)
-            incarnation.task = None
+            if incarnation.host is not None and incarnation.state is NodeState.DONE:
+                await outlive(incarnation, incarnation.host)
+    # Trio keeps the reason of a cancellation with its scope; in a deep tree that is a long DN.
+    incarnation.scope = None
+    if incarnation.host is not None:
+        await join_children(incarnation, incarnation.host)
+    incarnation.task = None
     if incarnation.alarm is not None:
         incarnation.alarm.cancel()
         incarnation.alarm = None
-    incarnation.scope = None
     incarnation.ended = True
     if alone:
         await conclude(group)
@@ -219,14 +222,17 @@ async def _unprotected(call: Callable[[], Awaitable[object]]) -> None:
     await awaitable
 
 
+async def outlive(incarnation: Incarnation, host: Host) -> None:
+    """Wait until the children of a ``DONE`` node have ended by themselves, or are to be stopped."""
+    try:
+        while not host.ended and incarnation.failure is None:
+            await host.wait_changed()
+    except trio.Cancelled:
+        pass  # they are asked to stop in join_children
+
+
 async def join_children(incarnation: Incarnation, host: Host) -> None:
-    """Wait until the children are gone: by themselves after ``DONE``, else by a stop."""
-    if incarnation.state is NodeState.DONE:
-        try:
-            while not host.ended and incarnation.failure is None:
-                await host.changed.park()
-        except trio.Cancelled:
-            pass  # the children are asked to stop below, and joined
+    """Stop the children that are left, and wait until all are gone."""
     if not host.ended:
         # Bounded by the children's graces and their own clean-up. A cancellation from outside
         # reaches them without us.
@@ -244,10 +250,12 @@ async def stop_children(incarnation: Incarnation, host: Host) -> None:
     """Stop the groups of children, the last started first, each after the one before."""
     host.seal()
     for group in reversed(incarnation.groups()):
+        if host.cancelled:
+            break  # all of them are ending already
         end(group, f"{incarnation.node.dn} has ended")
         await wait_at_rest(group)
     while not host.ended:
-        await host.changed.park()
+        await host.wait_changed()
 
 
 # Going on

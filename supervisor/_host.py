@@ -40,13 +40,13 @@ class Host:
     """
 
     __slots__ = (
+        "_changed",
         "_live",
         "_nursery",
         "_pending",
         "_sealed",
         "_waiting",
         "cancelled",
-        "changed",
         "ended",
         "tree",
     )
@@ -55,8 +55,8 @@ class Host:
         self.tree: Tree = tree
         self.cancelled: bool = False
         self.ended: bool = False
-        # Who waits for the end, or has to be told that the incarnation has failed.
-        self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        # Those who wait for the end; None while nobody does.
+        self._changed: trio.lowlevel.ParkingLot | None = None
         self._sealed: bool = sealed
         self._nursery: trio.Nursery | None = None
         # What was started before the nursery was open.
@@ -124,7 +124,18 @@ class Host:
                 self.tree.leave(error)
         self._nursery = None
         self.ended = True
-        self.changed.unpark_all()
+        self.tell()
+
+    async def wait_changed(self) -> None:
+        """Wait until it has ended, or something is to be told to those who wait for that."""
+        if self._changed is None:
+            self._changed = trio.lowlevel.ParkingLot()
+        await self._changed.park()
+
+    def tell(self) -> None:
+        """Wake those who wait."""
+        if self._changed is not None:
+            self._changed.unpark_all()
 
     def _abort(self, _: object) -> Abort:
         self._waiting = None

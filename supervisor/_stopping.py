@@ -89,7 +89,7 @@ def fail(incarnation: Incarnation, failure: Exception, reason: str) -> None:
         incarnation.failure = failure
         if incarnation.state is NodeState.DONE:
             assert incarnation.host is not None  # its children are what has failed
-            incarnation.host.changed.unpark_all()
+            incarnation.host.tell()
         else:
             stop(incarnation.node.group, reason)
 
