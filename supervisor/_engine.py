@@ -264,7 +264,7 @@ async def stop_children(incarnation: Incarnation, host: Host) -> None:
 @enable_ki_protection
 async def conclude(group: Group) -> None:
     """Decide, all tasks of a round being gone, what becomes of the group."""
-    host, group.scope = group.host, None
+    host, group.scope, group.waking = group.host, None, False
     tree = host.tree
     unwatch(group)
     while True:

@@ -89,8 +89,7 @@ class Handle:
         """
         group = self._group
         round_ = group.rounds
-        running = not group.at_rest or group.wish is Wish.RESTART
-        if running and group.wish is not Wish.END:
+        if not group.at_rest and group.wish is not Wish.END:
             group.wish = Wish.HOLD
             group.tell()
             interrupt(group, f"{group.dn} is stopped on demand")
@@ -114,13 +113,14 @@ class Handle:
             The group is restarted all the same, only not waited for.
         """
         group = self._group
-        if self._is_over() or (group.state is GroupState.FINISHED and group.host.ended):
+        if self._is_over():
             self._give_up("restart")
-        round_, at_rest, held = group.rounds, group.at_rest, group.wish is Wish.HOLD
+        round_ = group.rounds
         group.wish = Wish.RESTART
-        if at_rest:
-            if not held:
-                group.host.enter()  # it had left, when it had finished
+        if group.at_rest:
+            if group.state is GroupState.FINISHED:
+                group.host.enter()  # it had left
+            group.waking = True
             group.host.start_soon(group.context, conclude, group, f"restart {group.dn}")
         else:
             interrupt(group, f"{group.dn} is restarted on demand")
@@ -137,6 +137,7 @@ class Handle:
             group.wish is Wish.END
             or group.host.cancelled
             or group.state is GroupState.FAILED
+            or (group.state is GroupState.FINISHED and group.host.over)
             or (group.parent is not None and group.parent.ended)
         )
 

@@ -48,12 +48,15 @@ class Host:
         "_waiting",
         "cancelled",
         "ended",
+        "over",
         "tree",
     )
 
     def __init__(self, tree: Tree, *, sealed: bool) -> None:
         self.tree: Tree = tree
         self.cancelled: bool = False
+        # No group can start any more: the last has ended, or all are cancelled.
+        self.over: bool = False
         self.ended: bool = False
         # Those who wait for the end; None while nobody does.
         self._changed: trio.lowlevel.ParkingLot | None = None
@@ -113,7 +116,8 @@ class Host:
                 self.start_soon(context, async_fn, arg, name)
             del pending
             try:
-                if self._live or not self._sealed:
+                # A group may come back between the wake-up and this task's next step.
+                while self._live or not self._sealed:
                     self._waiting = current_task()
                     await wait_task_rescheduled(self._abort)
             except trio.Cancelled:
@@ -122,6 +126,7 @@ class Host:
                     watch(self.tree.root)
             except BaseException as error:  # noqa: BLE001  Ctrl-C, where this is Trio's main task
                 self.tree.leave(error)
+            self.over = True
         self._nursery = None
         self.ended = True
         self.tell()

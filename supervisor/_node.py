@@ -208,6 +208,7 @@ class Group:
         "terms",
         "unready",
         "verdict",
+        "waking",
         "wish",
     )
 
@@ -229,6 +230,8 @@ class Group:
         self.state: GroupState = GroupState.RUNNING
         # What is to become of it when the present round has ended, or its backoff.
         self.wish: Wish | None = None
+        # It rested, and a task has been started that will do as it was wished since.
+        self.waking: bool = False
         # How often it was started, and how often of these on an operator's demand.
         self.rounds: int = 0
         self.operator_restarts: int = 0
@@ -263,7 +266,7 @@ class Group:
     @property
     def at_rest(self) -> bool:
         """Nothing of it runs, and nothing will unless somebody demands it."""
-        return self.state in _AT_REST
+        return self.state in _AT_REST and not self.waking
 
     def failed(self, crash: Crash, error: Exception) -> None:
         """Add a failure to the present round; the first one decides what follows."""

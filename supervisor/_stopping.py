@@ -52,7 +52,7 @@ def stop(group: Group, reason: str) -> None:
 
 def end(group: Group, reason: str) -> None:
     """Stop a group for good."""
-    if group.wish is Wish.HOLD and group.state is GroupState.STOPPED:
+    if group.wish is Wish.HOLD and group.at_rest:
         # It was kept for a restart that will not come.
         forget(group)
         group.host.leave()
