@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 from pathlib import Path
@@ -97,11 +98,18 @@ def split_fatal(error: BaseException) -> tuple[BaseException | None, Exception |
         return None, None
     if not isinstance(error, BaseExceptionGroup):
         return error, None
-    _, rest = error.split(trio.Cancelled)
-    if rest is None:
-        return None, None
-    ordinary, fatal = rest.split(Exception)
+    try:
+        _, rest = error.split(trio.Cancelled)
+        ordinary, fatal = (None, None) if rest is None else rest.split(Exception)
+    except Exception:  # noqa: BLE001  too deep, or a foreign derive(): what can't be taken apart
+        return error, None
     return None if fatal is None else unwrapped(fatal), ordinary
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note, unless ``error`` takes none, as one that is frozen."""
+    with contextlib.suppress(Exception):
+        error.add_note(note)
 
 
 def unwrapped(error: BaseException) -> BaseException:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._crash import Crash, format_error, one_line, split_fatal
+from ._crash import Crash, add_note, format_error, one_line, split_fatal
 from ._errors import UnexpectedReturnError
 from ._logging import log_death, log_stop_error
 from ._state import GroupState, NodeState
@@ -73,7 +73,7 @@ def die(incarnation: Incarnation, error: Exception) -> None:
     incarnation.failure = None  # its traceback keeps what the children used alive
     group.failed(crash, error)
     if tree.propagate:
-        error.add_note(f"raised by the runnable {node.dn}")
+        add_note(error, f"raised by the runnable {node.dn}")
         tree.leave(error)
     log_death(node, crash)
     if len(group.members) > 1:

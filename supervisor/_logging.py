@@ -14,6 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Final, final
 
 from ._current import current
+from ._report import log
 from ._restart import GiveUp
 from ._tree import descendants
 
@@ -90,19 +91,20 @@ def log_death(node: Node, crash: Crash) -> None:
         text += f" (the same death again, {node.repeats + 1} in a row)"
     else:
         text += "\n" + crash.traceback
-    node_logger(crash.dn).error("%s", text)
+    log(node_logger(crash.dn), logging.ERROR, "%s", text)
 
 
 def log_stop_error(crash: Crash) -> None:
     """Report what a runnable raised when it had been asked to stop."""
     text = f"{crash.dn} was asked to stop and raised an error: {crash.error}"
-    node_logger(crash.dn).error("%s\n%s", text, crash.traceback)
+    log(node_logger(crash.dn), logging.ERROR, "%s\n%s", text, crash.traceback)
 
 
 def log_factory_error(group: Group, crash: Crash) -> None:
     """Report that the function that makes a group's runnables failed."""
     text = f"the function that makes the runnables of {crash.dn} failed: {crash.error}"
-    node_logger(crash.dn).error("%s; %s\n%s", text, _consequence(group), crash.traceback)
+    text += f"; {_consequence(group)}"
+    log(node_logger(crash.dn), logging.ERROR, "%s\n%s", text, crash.traceback)
 
 
 def _consequence(group: Group) -> str:

@@ -19,7 +19,8 @@ class Metrics(Protocol):
 
     Both methods are called synchronously, in Trio's thread, in the order in
     which things happen, and must return quickly. An ``Exception`` that one
-    raises is logged on the logger ``supervisor``, and the tree goes on.
+    raises is logged on the logger ``supervisor``, and the tree goes on. Any other
+    exception leaves the tree, as a runnable's does.
     """
 
     def notify_node_state(self, dn: str, state: NodeState) -> None:

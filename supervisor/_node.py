@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from ._restart import Restarts
+from ._restart import Restart, Restarts
 from ._state import GroupState, NodeState
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ._backoff import Backoff
     from ._crash import Crash
     from ._host import Host
-    from ._restart import GiveUp, Restart, RestartLimit
+    from ._restart import GiveUp, RestartLimit
 
     Graces = float | Mapping[str, float]
 
@@ -277,7 +277,11 @@ class Group:
             if self.restarts is None:
                 backoff = self.terms.backoff or self.host.tree.backoff
                 self.restarts = Restarts(backoff, self.terms.limit)
-            self.verdict = self.restarts.failed(crash.time, self.ready_since)
+            try:
+                self.verdict = self.restarts.failed(crash.time, self.ready_since)
+            except BaseException as mistake:  # noqa: BLE001  the random source is a user's; it leaves
+                self.host.tree.leave(mistake)
+                self.verdict = Restart(0.0)
             self.ready_since = None
 
     def tell(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from ._crash import is_machinery
 from ._logging import node_logger
+from ._report import log
 from ._state import NodeState
 from ._tree import descendants
 
@@ -60,14 +61,17 @@ def report(late: Iterable[Incarnation], when: str) -> None:
     late = list(late)
     for incarnation in late[:NODES_REPORTED]:
         dn = incarnation.node.dn
-        node_logger(dn).warning(
+        log(
+            node_logger(dn),
+            logging.WARNING,
             "%s has not ended %s; its tasks wait here:\n%s",
             dn,
             when,
             "\n".join(await_stacks(incarnation)),
         )
     if len(late) > NODES_REPORTED:
-        _logger.warning("%d more nodes have not ended %s", len(late) - NODES_REPORTED, when)
+        more = len(late) - NODES_REPORTED
+        log(_logger, logging.WARNING, "%d more nodes have not ended %s", more, when)
 
 
 def running(group: Group, *, below: bool = False) -> Iterator[Incarnation]:

@@ -191,8 +191,10 @@ class Supervisor:
         try:
             async with trio.open_nursery() as nursery:
                 tree.alarms.open(nursery)
-                await tree.root.host.run()
-                tree.alarms.close()
+                try:
+                    await tree.root.host.run()
+                finally:
+                    tree.alarms.close()  # its task is shielded, and would go on for ever
         except BaseException as error:  # noqa: BLE001  Ctrl-C while the last tasks were awaited
             tree.errors.append(unwrapped(error))
         self._gone.set()

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, final
 
 from ._node import Incarnation
+from ._report import log
 from ._state import TRANSITIONS, GroupState, NodeState
 
 if TYPE_CHECKING:
@@ -169,17 +170,21 @@ class Tree:
             return  # it never came
         try:
             self._metrics.notify_node_gone(node.dn)
-        except Exception:
-            _logger.exception("%r failed at the vanishing of %s", self._metrics, node.dn)
+        except Exception:  # noqa: BLE001  it is logged
+            text = "%r failed at the vanishing of %s"
+            log(_logger, logging.ERROR, text, self._metrics, node.dn, exc_info=True)
+        except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
+            self.leave(error)
 
     def _notify_state(self, node: Node, state: NodeState) -> None:
         assert self._metrics is not None
         try:
             self._metrics.notify_node_state(node.dn, state)
-        except Exception:
-            _logger.exception(
-                "%r failed at the transition of %s to %s", self._metrics, node.dn, state.name
-            )
+        except Exception:  # noqa: BLE001  it is logged
+            text = "%r failed at the transition of %s to %s"
+            log(_logger, logging.ERROR, text, self._metrics, node.dn, state.name, exc_info=True)
+        except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
+            self.leave(error)
 
     def stir(self) -> None:
         """Take note of one more thing that keeps the tree from being settled."""
