@@ -14,6 +14,7 @@ import trio
 from ._errors import RestartLimitExceeded, StopTimeoutError
 from ._log_format import preset_logging
 from ._members import bind, check_runnable
+from ._report import log
 from ._stuck import report, running
 from ._supervise import raise_all
 from ._supervisor import Supervisor
@@ -82,7 +83,8 @@ def main(
     if not timeout >= 0:
         msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
         raise ValueError(msg)
-    preset_logging(sys.stderr)
+    if sys.stderr is not None:
+        preset_logging(sys.stderr)
     make = partial(Supervisor, bind(root, args), backoff, limit, metrics, grace, propagate=False)
     sys.exit(trio.run(_serve, make, timeout))
 
@@ -99,20 +101,22 @@ async def _serve(make: Callable[[], Supervisor], timeout: float) -> int:  # noqa
                 try:
                     await tree.stop(timeout=timeout)
                 except StopTimeoutError as error:
-                    _logger.error("%s", error)  # noqa: TRY400  its traceback says nothing more
+                    log(_logger, logging.ERROR, "%s", error)
                     status = CUT_SHORT
 
             async def obey() -> None:
                 nonlocal status
                 name = await _next(received)
-                _logger.info("%s: stopping, within %g s", name, timeout)
+                log(_logger, logging.INFO, "%s: stopping, within %g s", name, timeout)
                 nursery.start_soon(stop)
                 tree._tree.alarms.set(timeout + LAST_RESORT, partial(_exit, tree, CUT_SHORT))
                 name = await _next(received)
-                _logger.warning("%s again: stopping at once", name)
+                log(_logger, logging.WARNING, "%s again: stopping at once", name)
                 status = CUT_SHORT
                 tree._tree.root.host.cancel(f"a second {name}")
                 tree._tree.alarms.set(LAST_RESORT, partial(_exit, tree, CUT_SHORT))
+                while True:
+                    await _next(received)  # left over, it would kill the process at the very end
 
             nursery.start_soon(obey)
             await tree._run()
@@ -120,7 +124,7 @@ async def _serve(make: Callable[[], Supervisor], timeout: float) -> int:  # noqa
             nursery.cancel_scope.cancel("the tree has ended")
     errors = tree._tree.errors
     if len(errors) == 1 and isinstance(errors[0], RestartLimitExceeded):
-        _logger.critical("%s", errors[0])
+        log(_logger, logging.CRITICAL, "%s", errors[0])
         return GAVE_UP
     raise_all(errors)
     return status
@@ -132,7 +136,9 @@ async def _next(received: AsyncIterator[int]) -> str:
 
 def _exit(tree: Supervisor, status: int) -> None:
     """End the process although there are tasks left, which nothing can end."""
-    report(running(tree._tree.root, below=True), f"{LAST_RESORT:g} s after it was cancelled")
-    _logger.critical("the process ends without these nodes")
-    logging.shutdown()
-    os._exit(status)
+    try:
+        report(running(tree._tree.root, below=True), f"{LAST_RESORT:g} s after it was cancelled")
+        log(_logger, logging.CRITICAL, "the process ends without these nodes")
+        logging.shutdown()
+    finally:
+        os._exit(status)

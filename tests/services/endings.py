@@ -35,6 +35,15 @@ async def serve() -> None:
     await trio.sleep_forever()
 
 
+async def linger() -> None:
+    """Serve, and when stopped take until a line comes."""
+    try:
+        await serve()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(sys.stdin.readline)
+
+
 async def stay() -> None:
     """Serve for ever, whatever happens."""
     with trio.CancelScope(shield=True):

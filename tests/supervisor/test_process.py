@@ -39,6 +39,7 @@ def service(
     """Run a service; a test that fails leaves no process behind."""
     with subprocess.Popen(
         [sys.executable, SERVICES / name, *map(str, arguments)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
         env=ENVIRONMENT | environment,
@@ -143,6 +144,20 @@ def test_a_second_signal_ends_the_process_at_once(
     ]
 
 
+@pytest.mark.parametrize("third", [SIGTERM, SIGINT])
+def test_further_signals_change_nothing(third: signals.Signals) -> None:
+    """S22: what is cancelled still cleans up, and the status is that of the second signal."""
+    with service("endings.py", "linger") as process:
+        assert next_line(process) == "serving"
+        process.send_signal(SIGTERM)
+        wait_for_log(process, "SIGTERM: stopping")
+        process.send_signal(SIGTERM)
+        wait_for_log(process, "SIGTERM again")
+        process.send_signal(third)
+        _, log = process.communicate("go\n")
+    assert (process.returncode, log) == (3, "")
+
+
 def test_a_task_that_ignores_its_cancellation_does_not_keep_the_process() -> None:
     """S22: the process ends without it, names it and where it waits, with status 3."""
     with service("endings.py", "stay") as process:
@@ -204,6 +219,15 @@ def test_system_exit_keeps_its_status() -> None:
 
 
 # Logging
+
+
+def test_without_a_standard_error_it_serves_all_the_same() -> None:
+    """S22: a process may be started with standard error closed; there is nothing to log to."""
+    command = [sys.executable, str(SERVICES / "endings.py"), "finish"]
+    closed = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *command], env=ENVIRONMENT, check=False
+    )
+    assert closed.returncode == 0
 
 
 def test_a_pipe_gets_a_json_object_a_line() -> None:
