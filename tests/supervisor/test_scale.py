@@ -1,0 +1,354 @@
+"""Scale: depth, breadth, age and the cost of each node, all of it counted and none of it timed."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import tracemalloc
+from functools import partial
+from typing import TYPE_CHECKING, NoReturn, final
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import supervisor
+from supervisor import Backoff, InMemoryMetrics, Signal
+from supervisor._node import Group, Incarnation, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import pytest
+    from trio.testing import MockClock
+
+    from supervisor import Pool
+
+DEPTH = 10_000
+AT_ONCE = Backoff(initial=0.0)
+
+
+@final
+class Steps(trio.abc.Instrument):
+    """Counts the steps that tasks take, but for those of the test itself."""
+
+    def __init__(self) -> None:
+        self._test = trio.lowlevel.current_task()
+        self._counted = 0
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._counted += task is not self._test
+
+    def take(self) -> int:
+        """Return how many there were since this was last asked."""
+        counted, self._counted = self._counted, 0
+        return counted
+
+
+async def idle() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    await trio.sleep_forever()
+
+
+@final
+class Mortal:
+    """A runnable that dies whenever it is told to."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+        self._die = trio.Event()
+
+    async def __call__(self) -> NoReturn:
+        self.starts += 1
+        supervisor.signal(Signal.HEALTHY)
+        await self._die.wait()
+        self._die = trio.Event()
+        raise OSError("as it was told")
+
+    async def restart(self) -> None:
+        """Let it die, and wait until all that follows from it has happened."""
+        self._die.set()
+        await wait_all_tasks_blocked()
+
+
+# Depth
+
+
+@final
+class Chain:
+    """A root with one child, which has one child, and so on."""
+
+    def __init__(self) -> None:
+        self.starts = 0
+        self.alive = 0
+        self.top = Mortal()
+
+    async def __call__(self, level: int = 0) -> None:
+        self.starts += 1
+        if level < DEPTH:
+            supervisor.run("n", self, level + 1)
+        self.alive += 1
+        try:
+            await (self.top() if level == 1 else idle())
+        finally:
+            self.alive -= 1
+
+
+async def test_a_chain_of_ten_thousand_starts_restarts_and_stops(autojump_clock: MockClock) -> None:
+    """S7, S12, S21: depth is bounded by memory only, also where the levels go one by one."""
+    chain = Chain()
+    async with supervisor.open_supervisor(chain, backoff=AT_ONCE) as tree:
+        await wait_all_tasks_blocked()
+        assert chain.alive == chain.starts == DEPTH + 1
+        await chain.top.restart()
+        assert (chain.alive, chain.starts) == (DEPTH + 1, 2 * DEPTH + 1)
+        assert tree.ready()
+        await tree.stop()
+        assert chain.alive == 0
+    assert autojump_clock.current_time() == 0.0
+
+
+async def test_a_chain_of_ten_thousand_can_be_cancelled() -> None:
+    """S12: no exception crosses a nursery on its way through ten thousand of them."""
+    chain = Chain()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(supervisor.supervise, chain))
+        await wait_all_tasks_blocked()
+        assert chain.alive == DEPTH + 1
+        nursery.cancel_scope.cancel()
+    assert chain.alive == 0
+
+
+async def test_a_stop_keeps_no_reason_longer_than_it_takes() -> None:
+    """S21: a reason is a DN and more; those of a deep chain, all at once, would fill the memory."""
+    depth = 1000
+    peaks: list[int] = []
+
+    async def level(number: int = 0) -> None:
+        if number < depth:
+            supervisor.run("n" * 64, level, number + 1)
+        try:
+            await idle()
+        finally:
+            peaks.append(tracemalloc.get_traced_memory()[1])
+
+    async with supervisor.open_supervisor(level):
+        await wait_all_tasks_blocked()
+        tracemalloc.start()
+    tracemalloc.stop()
+    # The reasons have half a DN's 65 kB each on average: 32 MB. All else takes 4 MB.
+    assert peaks[-1] < 8_000_000
+
+
+# Breadth
+
+
+async def steps_of_a_restart(siblings: int) -> int:
+    """Count the steps of all tasks from a leaf's death until it runs again."""
+    mortal = Mortal()
+
+    async def root() -> None:
+        for number in range(siblings):
+            supervisor.run(f"idle{number}", idle)
+        supervisor.run("mortal", mortal)
+        await idle()
+
+    async with supervisor.open_supervisor(root, backoff=AT_ONCE):
+        await wait_all_tasks_blocked()
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        await mortal.restart()
+        trio.lowlevel.remove_instrument(steps)
+        assert mortal.starts == 2
+    return steps.take()
+
+
+async def test_a_restart_takes_the_same_steps_among_any_number_of_siblings() -> None:
+    """S16: it wakes nobody whom it does not concern."""
+    assert await steps_of_a_restart(20_000) == await steps_of_a_restart(10)
+
+
+async def test_an_idle_tree_takes_no_steps(autojump_clock: MockClock) -> None:
+    """S16: nothing in a thousand nodes wakes up in an hour."""
+
+    async def branch() -> None:
+        supervisor.run_group({f"member{number}": idle for number in range(9)})
+        await idle()
+
+    async def root() -> None:
+        supervisor.run_pool("pool")
+        for number in range(100):
+            supervisor.run(f"branch{number}", branch, start_timeout=60.0)
+        await idle()
+
+    async with supervisor.open_supervisor(root) as tree:
+        await tree.wait_ready()
+        assert len(tree.snapshot().nodes) == 1002
+        await trio.sleep(60.0)  # until the timeouts are over, which nobody needs any more
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        await trio.sleep(3600.0)
+        trio.lowlevel.remove_instrument(steps)
+        assert steps.take() == 0
+        assert autojump_clock.current_time() == 3660.0
+
+
+async def test_the_steps_of_a_group_restart_are_linear_in_its_members() -> None:
+    """S7: each member more costs as many steps as the one before."""
+
+    async def steps_of(members: int) -> int:
+        mortal = Mortal()
+
+        async def root() -> None:
+            rest = {f"idle{number}": idle for number in range(members - 1)}
+            supervisor.run_group({"mortal": mortal, **rest})
+            await idle()
+
+        async with supervisor.open_supervisor(root, backoff=AT_ONCE):
+            await wait_all_tasks_blocked()
+            steps = Steps()
+            trio.lowlevel.add_instrument(steps)
+            await mortal.restart()
+            trio.lowlevel.remove_instrument(steps)
+        return steps.take()
+
+    few, more, many = [await steps_of(members) for members in (10, 110, 1110)]
+    # Two for each: one in which it is cancelled, one in which it starts.
+    assert (more - few, many - more) == (2 * 100, 2 * 1000)
+
+
+# Age
+
+
+async def test_restarts_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S14, S16: what a tree keeps of its past is bounded, however often a leaf restarts."""
+    # Pytest would keep each record.
+    monkeypatch.setattr(logging.getLogger("supervisor.node.root.mortal"), "disabled", True)
+    mortal = Mortal()
+
+    async def root() -> None:
+        supervisor.run("mortal", mortal)
+        supervisor.run_group({"a": idle, "b": idle})
+        await idle()
+
+    async with supervisor.open_supervisor(root, backoff=AT_ONCE, metrics=InMemoryMetrics()):
+        await wait_all_tasks_blocked()
+
+        async def grown(restarts: int) -> int:
+            gc.collect()
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(restarts):
+                await mortal.restart()
+            gc.collect()
+            return tracemalloc.get_traced_memory()[0] - before
+
+        tracemalloc.start()
+        await grown(200)  # the last few crashes, alarms and caches come to their full size
+        growth = await grown(4000)
+        tracemalloc.stop()
+        assert mortal.starts == 4201
+        # Numbers have become longer, but not a single byte was kept of each restart.
+        assert growth < 4000
+
+
+def left_over() -> dict[str, int]:
+    """Count what a tree is made of, in the whole process."""
+    gc.collect()
+    kinds = (Node, Group, Incarnation, trio.lowlevel.Task, trio.CancelScope)
+    objects = gc.get_objects()
+    counted = {kind.__name__: sum(type(each) is kind for each in objects) for kind in kinds}
+    counted["loggers"] = len(logging.Logger.manager.loggerDict)
+    counted["tasks"] = trio.lowlevel.current_statistics().tasks_living
+    return counted
+
+
+async def test_ten_thousand_jobs_leave_nothing_behind_in_their_pool() -> None:
+    """S23: no node, name, task, logger or metric is left of a child that is done."""
+    metrics = InMemoryMetrics()
+    pools: list[Pool] = []
+    done = 0
+
+    async def helper() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.sub_logger("sub").debug("helped")
+        supervisor.signal(Signal.DONE)
+
+    async def job() -> None:
+        nonlocal done
+        supervisor.run("helper", helper)
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.logger().debug("done")
+        supervisor.signal(Signal.DONE)
+        done += 1
+
+    async def root() -> None:
+        pools.append(supervisor.run_pool("jobs"))
+        await idle()
+
+    async with supervisor.open_supervisor(root, metrics=metrics) as tree:
+        await tree.wait_ready()
+
+        async def work_through(batches: range) -> None:
+            for batch in batches:
+                for number in range(1000):
+                    pools[0].run(f"job{number}_of_{batch}", job)
+                await wait_all_tasks_blocked()
+
+        await work_through(range(1))  # it makes what comes into being once
+        before = left_over()
+        await work_through(range(1, 10))
+        assert done == 10_000
+        assert left_over() == before
+        assert len(pools[0]) == 0
+        assert list(tree.snapshot().nodes) == list(metrics.nodes()) == ["root", "root.jobs"]
+        await work_through(range(1))  # the names are free
+
+
+# The cost of a node
+
+
+async def scoped() -> None:
+    with trio.CancelScope():
+        await trio.sleep_forever()
+
+
+async def bytes_of_each(start: Callable[[trio.Nursery], Awaitable[None] | None]) -> float:
+    """Return how much memory each of the thousand things takes that ``start`` starts."""
+    gc.collect()
+    tracemalloc.start()
+    async with trio.open_nursery() as nursery:
+        before, _ = tracemalloc.get_traced_memory()
+        start(nursery)
+        await wait_all_tasks_blocked()
+        gc.collect()
+        used = tracemalloc.get_traced_memory()[0] - before
+        nursery.cancel_scope.cancel()
+    tracemalloc.stop()
+    return used / 1000
+
+
+async def test_a_node_costs_little_more_memory_than_its_task() -> None:
+    """S16: 1.5 kB above a task under a scope if alone in its group, 1.25 above a task if not."""
+
+    async def alone() -> None:
+        for number in range(1000):
+            supervisor.run(f"leaf{number}", trio.sleep_forever)
+        await idle()
+
+    async def together() -> None:
+        supervisor.run_group({f"leaf{number}": trio.sleep_forever for number in range(1000)})
+        await idle()
+
+    def tasks(fn: Callable[[], Awaitable[None]], nursery: trio.Nursery) -> None:
+        for _ in range(1000):
+            nursery.start_soon(fn)
+
+    def tree(root: Callable[[], Awaitable[None]], nursery: trio.Nursery) -> None:
+        nursery.start_soon(supervisor.supervise, root)
+
+    bare = await bytes_of_each(partial(tasks, trio.sleep_forever))
+    in_scope = await bytes_of_each(partial(tasks, scoped))
+    # The objects: node, incarnation, group, its context and members; two coroutines, and the
+    # context variable's place in the task's own context; names, and the parent's index of them.
+    assert await bytes_of_each(partial(tree, alone)) - in_scope < 1500
+    # A member shares group and context with the others.
+    assert await bytes_of_each(partial(tree, together)) - bare < 1250
