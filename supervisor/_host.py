@@ -111,10 +111,7 @@ class Host:
             self._nursery = nursery
             if self.cancelled:
                 nursery.cancel_scope.cancel("the tree was stopped before it began")
-            pending, self._pending = self._pending, []
-            for context, async_fn, arg, name in pending:
-                self.start_soon(context, async_fn, arg, name)
-            del pending
+            self._start_pending()
             try:
                 # A group may come back between the wake-up and this task's next step.
                 while self._live or not self._sealed:
@@ -141,6 +138,12 @@ class Host:
         """Wake those who wait."""
         if self._changed is not None:
             self._changed.unpark_all()
+
+    def _start_pending(self) -> None:
+        # Not in run, whose variables live as long as it: the last node would outlive its end.
+        pending, self._pending = self._pending, []
+        for context, async_fn, arg, name in pending:
+            self.start_soon(context, async_fn, arg, name)
 
     def _abort(self, _: object) -> Abort:
         self._waiting = None

@@ -110,5 +110,5 @@ def forget(group: Group) -> None:
         group.wish = Wish.END  # a handle must not bring it back: its name may be another's
         for node in group.members:
             del parent.children[node.name]
-            group.host.tree.vanish(node)
             forget_loggers(node)
+            group.host.tree.vanish(node)

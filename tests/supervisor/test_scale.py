@@ -266,6 +266,7 @@ async def test_ten_thousand_jobs_leave_nothing_behind_in_their_pool() -> None:
     metrics = InMemoryMetrics()
     pools: list[Pool] = []
     done = 0
+    outside = left_over()
 
     async def helper() -> None:
         supervisor.signal(Signal.HEALTHY)
@@ -293,8 +294,11 @@ async def test_ten_thousand_jobs_leave_nothing_behind_in_their_pool() -> None:
                     pools[0].run(f"job{number}_of_{batch}", job)
                 await wait_all_tasks_blocked()
 
-        await work_through(range(1))  # it makes what comes into being once
+        logging.getLogger("supervisor.node.root.jobs")  # the pool's own
+        await work_through(range(1))
         before = left_over()
+        for kind in ("Node", "Group", "Incarnation"):
+            assert before[kind] - outside[kind] == 2
         await work_through(range(1, 10))
         assert done == 10_000
         assert left_over() == before
