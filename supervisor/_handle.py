@@ -68,7 +68,8 @@ class Handle:
         await trio.lowlevel.checkpoint()
         group = self._group
         while True:
-            if group.unready == 0 and group.state in {GroupState.RUNNING, GroupState.FINISHED}:
+            running = group.state is GroupState.RUNNING and not group.host.cancelled
+            if group.unready == 0 and (running or group.state is GroupState.FINISHED):
                 return
             if group.wish is Wish.HOLD or self._is_over():
                 self._give_up("be healthy")

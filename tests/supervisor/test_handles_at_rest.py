@@ -1,4 +1,4 @@
-"""Operations on groups of which nothing runs, and several at once (S19)."""
+"""Operations on groups of which nothing runs, or nothing will, and several at once (S19)."""
 
 from __future__ import annotations
 
@@ -153,3 +153,31 @@ async def test_the_last_group_is_restarted_whole_or_not_at_all(
             GroupState.RUNNING if kept else GroupState.FINISHED
         )
     assert autojump_clock.current_time() == 0.0
+
+
+async def test_a_member_that_is_cancelled_when_new_is_not_healthy(
+    autojump_clock: MockClock,
+) -> None:
+    """S12, S19: when all is cancelled from outside, nobody is told that a group is healthy."""
+    handles: list[Handle] = []
+    above, slow = Remote(), Remote()
+    above.stop_slowly(1.0)
+    slow.stop_slowly(1.0)
+
+    async def root() -> None:
+        handles.append(supervisor.run_group({"new": Remote(), "slow": slow}))
+        await above()
+
+    async def wait() -> None:
+        with pytest.raises(GaveUpError, match="ends with its parent"):
+            await handles[0].wait_healthy()
+        assert autojump_clock.current_time() == 0.0
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as outside:
+            async with open_harness(root):
+                await slow.become_healthy()
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+                outside.cancel()
+                await trio.sleep_forever()
