@@ -133,7 +133,9 @@ class Tree:
                 incarnation.host.seal()
             group = incarnation.node.group
             group.unready -= 1
-            if group.unready == 0 and state is NodeState.HEALTHY:
+            # One that becomes HEALTHY within its grace joins siblings that have died.
+            together = group.unready == 0 and group.state is GroupState.RUNNING
+            if together and state is NodeState.HEALTHY:
                 group.ready_since = now
             if group.unready == 0 or state is not NodeState.HEALTHY or group.terms.ordered:
                 group.tell()
