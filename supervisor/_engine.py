@@ -103,7 +103,7 @@ def begin(group: Group) -> None:
     group.rounds += 1
     group.wish = None
     group.unready = len(members)
-    group.ready_since = None
+    group.end_readiness(now)
     if group.state is not GroupState.RUNNING:  # which a new group is
         group.host.tree.shift(group, GroupState.RUNNING)
     first = members[0]

@@ -277,12 +277,18 @@ class Group:
             if self.restarts is None:
                 backoff = self.terms.backoff or self.host.tree.backoff
                 self.restarts = Restarts(backoff, self.terms.limit)
+            self.end_readiness(crash.time)
             try:
-                self.verdict = self.restarts.failed(crash.time, self.ready_since)
+                self.verdict = self.restarts.failed(crash.time)
             except BaseException as mistake:  # noqa: BLE001  the random source is a user's; it leaves
                 self.host.tree.leave(mistake)
                 self.verdict = Restart(0.0)
-            self.ready_since = None
+
+    def end_readiness(self, now: float) -> None:
+        """Take note that the members are ready no longer; to have been so makes up for failures."""
+        if self.ready_since is not None and self.restarts is not None:
+            self.restarts.was_ready(now - self.ready_since)
+        self.ready_since = None
 
     def tell(self) -> None:
         """Wake those who wait for a change."""

@@ -101,14 +101,13 @@ class Restarts:
         self.failures: int = 0
         self._times: deque[float] | None = None
 
-    def failed(self, now: float, ready_since: float | None) -> Restart | GiveUp:
-        """Give the verdict on the round that a death has just ended.
-
-        All members had been ``HEALTHY`` or ``DONE`` since ``ready_since``; ``None`` if they
-        never were.
-        """
-        if ready_since is not None and now - ready_since >= self.backoff.reset_after:
+    def was_ready(self, seconds: float) -> None:
+        """Take note of how long all members had been ``HEALTHY`` or ``DONE``, until just now."""
+        if seconds >= self.backoff.reset_after:
             self.failures = 0
+
+    def failed(self, now: float) -> Restart | GiveUp:
+        """Give the verdict on the round that a death has just ended."""
         self.failures += 1
         if self.limit is not None:
             times = self._times

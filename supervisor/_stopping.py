@@ -29,6 +29,7 @@ def stop(group: Group, reason: str) -> None:
     if group.state is not GroupState.RUNNING:
         return
     tree = group.host.tree
+    group.end_readiness(trio.current_time())
     tree.shift(group, GroupState.STOPPING)
     watch(group)
     for node in group.members:

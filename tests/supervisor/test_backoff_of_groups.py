@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+import trio
+
 import supervisor
 from supervisor import Backoff, Signal
 from supervisor.testing import Remote, open_harness
@@ -39,3 +42,29 @@ async def test_who_gets_healthy_within_its_grace_does_not_make_its_group_healthy
         await failing.die()
         await failing.become_healthy()
         assert calls == [0.0, 1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("healthy", "stopped", "failures"), [(9.0, 0.0, 2), (10.0, 0.0, 1), (9.0, 100.0, 2)]
+)
+async def test_health_before_a_restart_on_demand_counts_and_time_at_rest_does_not(
+    healthy: float, stopped: float, failures: int, autojump_clock: MockClock
+) -> None:
+    """S9, S19: the failures of before are made up for by reset_after seconds of health alone."""
+    worker = Remote()
+    handles: list[supervisor.Handle] = []
+
+    async def root() -> None:
+        handles.append(supervisor.run("worker", worker))
+
+    async with open_harness(root, backoff=Backoff(initial=1.0, reset_after=10.0)) as tree:
+        await worker.die()
+        await worker.become_healthy()
+        await trio.sleep(healthy)
+        if stopped:
+            await handles[0].stop()
+            await trio.sleep(stopped)
+        await handles[0].restart()
+        await worker.die()
+        await trio.testing.wait_all_tasks_blocked()
+        assert tree.snapshot().nodes["root.worker"].group.failures == failures

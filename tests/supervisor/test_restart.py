@@ -56,12 +56,11 @@ def test_verdicts_agree_with_the_model(
     times: list[float] = []
     for each in rounds:
         now += each.wait
-        since = None
         if each.ready is not None:
             now += each.ready
-            since = now
+            restarts.was_ready(each.life)
         now += each.life
-        verdict = restarts.failed(now, since)
+        verdict = restarts.failed(now)
 
         reset = each.ready is not None and each.life >= reset_after
         failures = 1 if reset else failures + 1
@@ -77,7 +76,7 @@ def test_verdicts_agree_with_the_model(
 def test_failures_of_rounds_that_were_never_ready_add_up() -> None:
     """S9: a group that never gets ready waits longer each time."""
     restarts = Restarts(doubling(), None)
-    delays = [restarts.failed(now, None) for now in (0.0, 100.0, 10_000.0)]
+    delays = [restarts.failed(now) for now in (0.0, 100.0, 10_000.0)]
     assert delays == [Restart(1.0), Restart(2.0), Restart(4.0)]
 
 
@@ -86,16 +85,18 @@ def test_the_backoff_resets_after_reset_after_of_readiness(life: float, delay: f
     """S9: exactly reset_after seconds of readiness are enough, less is not."""
     restarts = Restarts(doubling(reset_after=10.0), None)
     for _ in range(2):
-        restarts.failed(0.0, None)
-    assert restarts.failed(life, 0.0) == Restart(delay)
+        restarts.failed(0.0)
+    restarts.was_ready(life)
+    assert restarts.failed(life) == Restart(delay)
 
 
 def test_with_reset_after_zero_readiness_resets_at_once() -> None:
     """S9: reset_after=0 is upstream's rule; not being ready still counts."""
     restarts = Restarts(doubling(reset_after=0.0), None)
-    assert restarts.failed(0.0, None) == Restart(1.0)
-    assert restarts.failed(0.0, None) == Restart(2.0)
-    assert restarts.failed(0.0, 0.0) == Restart(1.0)
+    assert restarts.failed(0.0) == Restart(1.0)
+    assert restarts.failed(0.0) == Restart(2.0)
+    restarts.was_ready(0.0)
+    assert restarts.failed(0.0) == Restart(1.0)
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
@@ -103,7 +104,7 @@ def test_the_restart_beyond_the_limit_gives_up(allowed: int) -> None:
     """S10: the limit's number of restarts take place, the next one does not."""
     restarts = Restarts(doubling(), RestartLimit(allowed, within=100.0))
     times = [float(now) for now in range(allowed + 1)]
-    verdicts = [restarts.failed(now, None) for now in times]
+    verdicts = [restarts.failed(now) for now in times]
     assert all(isinstance(verdict, Restart) for verdict in verdicts[:-1])
     assert verdicts[-1] == GiveUp(tuple(times))
 
@@ -112,34 +113,36 @@ def test_the_restart_beyond_the_limit_gives_up(allowed: int) -> None:
 def test_a_restart_leaves_the_window_after_more_than_within(now: float, *, gives_up: bool) -> None:
     """S10: a restart exactly `within` ago still counts; an earlier one does not."""
     restarts = Restarts(doubling(), RestartLimit(1, within=60.0))
-    restarts.failed(0.0, None)
-    assert isinstance(restarts.failed(now, None), GiveUp) is gives_up
+    restarts.failed(0.0)
+    assert isinstance(restarts.failed(now), GiveUp) is gives_up
 
 
 def test_becoming_ready_does_not_extend_the_limit() -> None:
     """S10: the window knows times only; a reset of the backoff is no pardon."""
     restarts = Restarts(doubling(reset_after=0.0), RestartLimit(1, within=100.0))
-    restarts.failed(0.0, 0.0)
-    assert restarts.failed(50.0, 50.0) == GiveUp((0.0, 50.0))
+    restarts.was_ready(0.0)
+    restarts.failed(0.0)
+    restarts.was_ready(0.0)
+    assert restarts.failed(50.0) == GiveUp((0.0, 50.0))
 
 
 def test_without_a_limit_it_never_gives_up() -> None:
     """S10: the default is to restart for ever."""
     restarts = Restarts(Backoff(), None)
-    assert all(isinstance(restarts.failed(0.0, None), Restart) for _ in range(10_000))
+    assert all(isinstance(restarts.failed(0.0), Restart) for _ in range(10_000))
 
 
 def test_its_memory_is_bounded_by_the_limit() -> None:
     """S10: as many times are kept as the limit allows, however often the group restarts."""
     restarts = Restarts(doubling(), RestartLimit(3, within=10.0))
     for number in range(1000):
-        assert isinstance(restarts.failed(number * 4.0, None), Restart)
+        assert isinstance(restarts.failed(number * 4.0), Restart)
     assert restarts._times is not None
     assert len(restarts._times) == 3
 
     unlimited = Restarts(doubling(), None)
     for number in range(1000):
-        unlimited.failed(number * 4.0, None)
+        unlimited.failed(number * 4.0)
     assert not unlimited._times
 
 
