@@ -131,6 +131,7 @@ async def test_other_nodes_keep_their_loggers_through_restarts(
     async with open_harness(root, backoff=AT_ONCE):
         await child.become_healthy()
         await parent.die()
+        await wait_all_tasks_blocked()
         await child.become_healthy()
         logger = logging.getLogger("supervisor.node.root.parent.child")
         assert logger.level == logging.DEBUG
