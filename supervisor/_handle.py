@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NoReturn, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._engine import conclude
 from ._errors import GaveUpError
@@ -75,6 +76,7 @@ class Handle:
                 self._give_up("be healthy")
             await wait_changed(group)
 
+    @enable_ki_protection
     async def stop(self) -> None:
         """Stop the members, and keep them stopped until :meth:`restart`.
 
@@ -98,6 +100,7 @@ class Handle:
         while not group.at_rest and group.rounds == round_:
             await wait_changed(group)
 
+    @enable_ki_protection
     async def restart(self) -> None:
         """Stop the members if they run, and start them again without a backoff.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVarTuple, Unpack, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._current import current
 from ._errors import NotSupervisedError, PoolFullError, RunError, UnknownNameError
@@ -82,6 +83,7 @@ class Pool:
         """
         await self._handle.wait_healthy()
 
+    @enable_ki_protection
     def run(
         self,
         name: str,
@@ -129,6 +131,7 @@ class Pool:
         group = new_group(parent, backoff, limit, grace=grace, start_timeout=start_timeout)
         return start_alone(group, name, bind(async_fn, args))
 
+    @enable_ki_protection
     async def stop(self, name: str) -> None:
         """Stop a child, as its handle would, and let it vanish.
 

@@ -135,6 +135,7 @@ class Supervisor:
         await trio.lowlevel.checkpoint()
         await wait_ready(self._tree, dn)
 
+    @enable_ki_protection
     async def stop(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  it bounds the stop, not the wait for it
         """Stop the tree in good order, and wait until all its tasks are gone.
 

@@ -1,0 +1,150 @@
+"""Ctrl-C between any two lines of the package: nothing hangs, and no task is left (S11)."""
+
+from __future__ import annotations
+
+import signal as signals
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import supervisor
+from supervisor import Backoff, Pool, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from types import FrameType
+
+PACKAGE = str(Path(supervisor.__file__).parent)
+STEADY = Backoff(initial=0.5, factor=1.0, jitter=0.0)
+
+
+class Interruption:
+    """Sends a SIGINT to this thread before the line of the package with a certain number."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+        self.lines = 0
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Interruption | None:
+        """Be the trace function of all frames, and of those in the package also of their lines."""
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            self.lines += 1
+            if self.lines == self._number:
+                signals.raise_signal(signals.SIGINT)
+        return self
+
+
+class Service:
+    """A tree in which there is a bit of everything, for some seconds."""
+
+    def __init__(self) -> None:
+        self.alive = 0
+
+    async def work(self, life: float, *, crash: bool = False) -> None:
+        self.alive += 1
+        try:
+            supervisor.signal(Signal.HEALTHY)
+            await trio.sleep(life)
+            if crash:
+                raise OSError
+            supervisor.signal(Signal.DONE)
+        finally:
+            self.alive -= 1
+
+    async def wait_for_stop(self) -> None:
+        self.alive += 1
+        try:
+            supervisor.signal(Signal.HEALTHY)
+            await supervisor.wait_stop_requested()
+            await trio.sleep(0.5)
+        finally:
+            self.alive -= 1
+
+    async def inner(self) -> NoReturn:
+        members = {"a": partial(self.work, 1.0, crash=True), "b": partial(self.work, 99.0)}
+        supervisor.run_group(members, ordered=True, start_timeout=5.0)
+        supervisor.run("late", self.wait_for_stop, grace=1.0)
+        pool = supervisor.run_pool("pool")
+        supervisor.signal(Signal.HEALTHY)
+        await pool.wait_healthy()
+        await self.use(pool)
+        await trio.sleep_forever()
+
+    async def use(self, pool: Pool) -> None:
+        pool.run("short", self.work, 0.25)
+        pool.run("long", self.work, 99.0)
+        await pool.stop("long")
+
+    async def root(self) -> None:
+        inner = supervisor.run("inner", self.inner, grace=0.25)
+        await inner.wait_healthy()
+        work = supervisor.run("work", self.work, 3.0)
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep(2.0)
+        await inner.restart()
+        await work.stop()
+        supervisor.signal(Signal.DONE)
+
+    async def open(self) -> None:
+        async with supervisor.open_supervisor(self.root, backoff=STEADY) as tree:
+            await trio.sleep(4.0)
+            await tree.stop(timeout=3.0)
+
+    async def supervise(self) -> None:
+        with trio.move_on_after(4.0):
+            await supervisor.supervise(self.root, backoff=STEADY)
+
+
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Let a SIGINT raise KeyboardInterrupt, whatever has started these tests."""
+    before = signals.signal(signals.SIGINT, signals.default_int_handler)
+    yield
+    signals.signal(signals.SIGINT, before)
+
+
+def run(
+    way: Callable[[Service], Awaitable[object]],
+    service: Service,
+    interruption: Interruption,
+    *,
+    only_at_checkpoints: bool,
+) -> None:
+    """Run the service in one of its ways, and interrupt it."""
+    tracer = sys.gettrace()
+    sys.settrace(interruption)
+    try:
+        trio.run(
+            way,
+            service,
+            clock=MockClock(autojump_threshold=0),
+            restrict_keyboard_interrupt_to_checkpoints=only_at_checkpoints,
+        )
+    finally:
+        sys.settrace(tracer)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+# Between a runnable's call, which is nobody's but its own, and its first step.
+@pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("only_at_checkpoints", [False, True])
+@pytest.mark.parametrize("way", [Service.open, Service.supervise])
+def test_an_interruption_ends_all(
+    way: Callable[[Service], Awaitable[object]], *, only_at_checkpoints: bool
+) -> None:
+    """S11: it leaves trio.run() as KeyboardInterrupt, when all runnables have cleaned up."""
+    whole = Interruption(0)
+    run(way, Service(), whole, only_at_checkpoints=only_at_checkpoints)
+    # Trio's shuffling of tasks makes some lines more or less.
+    for number in range(1, whole.lines - 100, 71):
+        service = Service()
+        with pytest.raises(KeyboardInterrupt):
+            run(way, service, Interruption(number), only_at_checkpoints=only_at_checkpoints)
+        assert service.alive == 0
