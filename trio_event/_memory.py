@@ -15,17 +15,19 @@ from threading import get_ident
 from typing import TYPE_CHECKING, NoReturn, TypeVar, final
 
 import trio
-from trio.lowlevel import enable_ki_protection
+from trio.lowlevel import current_trio_token, enable_ki_protection
 
 from ._errors import UnsetError
+from ._memory_watcher import MemoryWatcher
 from ._statistics import Statistics
 from ._unset import UNSET, Unset
 from ._value import Value
 from ._waiting import Line
-from ._watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
+
+    from ._watcher import Watcher
 
 T = TypeVar("T")
 
@@ -68,6 +70,7 @@ class MemoryValue(Value[T]):
         "_later",
         "_line",
         "_open",
+        "_previous",
         "_suppressed",
         "_thread",
         "_token",
@@ -80,6 +83,8 @@ class MemoryValue(Value[T]):
         """Make a value; see the class."""
         self._data = initial
         self._version = int(initial is not UNSET)
+        # The version before the newest: a new watcher has not missed it.
+        self._previous = 0
         self._eq = eq
         self._suppressed = 0
         # What was set by those who are being told of a set, to be set after it.
@@ -128,7 +133,16 @@ class MemoryValue(Value[T]):
             if not isinstance(newest, Unset) and self._eq(newest, value):
                 self._suppressed += 1
                 return version
-        return self._update(value)
+        line = self._line
+        if line._listeners or line.calling:
+            return self._update(value)
+        # What _update() does if nobody listens.
+        self._data = value
+        self._previous = version = self._version
+        self._version = version = version + 1
+        if line._waiting:
+            line.call()
+        return version
 
     def update(self, function: Callable[[T], T]) -> int:
         """Set what ``function`` makes of the present value.
@@ -258,7 +272,7 @@ class MemoryValue(Value[T]):
         Checkpoints:
             Never.
         """
-        return _MemoryWatcher(self)
+        return MemoryWatcher(self)
 
     @property
     def version(self) -> int:
@@ -267,6 +281,14 @@ class MemoryValue(Value[T]):
 
     def _newest(self) -> T | Unset:
         return self._data
+
+    def _ending(self) -> Exception:
+        """Make the exception that tells a watcher of the end."""
+        if self._error is None:
+            return trio.EndOfChannel()
+        broken = trio.BrokenResourceError(f"the value has failed: {self._error!r}")
+        broken.__cause__ = self._error
+        return broken
 
     def _with_later(self) -> tuple[T | Unset, int]:
         """Return the newest data and version, with what is yet to be set in this very step."""
@@ -282,14 +304,16 @@ class MemoryValue(Value[T]):
                 self._later = deque()
             self._later.append(value)
             return self._version + len(self._later)
-        self._data = value
-        self._version += 1
-        version = self._version
-        self._line.call()
+        version = self._advance(value)
         while self._later:
-            self._data = self._later.popleft()
-            self._version += 1
-            self._line.call()
+            self._advance(self._later.popleft())
+        return version
+
+    def _advance(self, value: T) -> int:
+        self._data = value
+        self._previous = self._version
+        self._version = version = self._version + 1
+        self._line.call()
         return version
 
     def _take_over(self) -> None:
@@ -310,7 +334,7 @@ class MemoryValue(Value[T]):
 
     def _belong(self) -> None:
         """Take note of the Trio run in which the value is used."""
-        token = trio.lowlevel.current_trio_token()
+        token = current_trio_token()
         if self._token is not token:
             if len(self._line):
                 msg = f"{self!r} is watched in another Trio run: give each run a value of its own"
@@ -338,38 +362,6 @@ class MemoryValue(Value[T]):
     def _refuse(self, method: str) -> NoReturn:
         msg = f"{method}() was called on {self!r}, which has ended: make a new value"
         raise trio.ClosedResourceError(msg)
-
-
-@final
-class _MemoryWatcher(Watcher[T]):
-    __slots__ = ("_value",)
-
-    def __init__(self, value: MemoryValue[T]) -> None:
-        # A watcher that is new has not missed what came before it, but for the newest.
-        super().__init__(seen=max(value._version - 1, 0))
-        self._value = value
-
-    def _version(self) -> int:
-        return self._value._version
-
-    def _read(self) -> T:
-        data = self._value._data
-        assert not isinstance(data, Unset)
-        return data
-
-    def _end(self) -> Exception | None:
-        value = self._value
-        if value._open:
-            return None
-        if value._error is None:
-            return trio.EndOfChannel()
-        broken = trio.BrokenResourceError(f"the value has failed: {value._error!r}")
-        broken.__cause__ = value._error
-        return broken
-
-    def _lines(self) -> Sequence[Line]:
-        self._value._belong()
-        return (self._value._line,)
 
 
 def _token_of_this_thread() -> trio.lowlevel.TrioToken:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from trio.lowlevel import checkpoint
 
-from ._unset import Unset
-from ._waiting import Waiter
-from ._watcher import CLOSED, closed_meanwhile, wait_in_lines
+from ._unset import UNSET
+from ._waiting import Waiter, wait_in_lines
+from ._watcher import CLOSED, closed_meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,13 +81,13 @@ async def _select(
     watchers: Sequence[Watcher[T]], names: Sequence[object] | None = None
 ) -> tuple[int, T]:
     waiter = Waiter()
-    claimed: list[Watcher[T]] = []
     try:
         for watcher in watchers:
             watcher._claim(waiter)
-            claimed.append(watcher)
-        if any(watcher._ready() for watcher in watchers):
-            await checkpoint()
+        for watcher in watchers:
+            if watcher._ready():
+                await checkpoint()
+                break
         else:
             await _wait(watchers, waiter)
         while True:
@@ -95,22 +96,23 @@ async def _select(
                 return found
             await _wait(watchers, waiter)
     finally:
-        for watcher in claimed:
-            watcher._release()
+        for watcher in watchers:
+            if watcher._state is waiter:
+                watcher._state = None
 
 
 def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tuple[int, T] | None:
     """Take an update from one of the watchers; raise the end of one if none has any."""
     start = random.randrange(len(watchers))  # noqa: S311  fairness, not secrecy
     ends: list[tuple[int, Exception]] = []
-    for index in (*range(start, len(watchers)), *range(start)):
+    for index in chain(range(start, len(watchers)), range(start)):
         watcher = watchers[index]
         if watcher._state is CLOSED:
             ends = [(index, closed_meanwhile())]
             break
         if watcher._ready():
             value = watcher._take(None)
-            if not isinstance(value, Unset):
+            if value is not UNSET:
                 watcher._last = value
                 return index, value
             end = watcher._end()

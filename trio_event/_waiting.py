@@ -17,6 +17,8 @@ The invariants:
 - Those who were called are moved out of the line at once (``_called``). A leader that
   scanned the line itself would find tasks that have run and wait again, and wake
   them for ever.
+- While ``_called`` is not empty, its leader has yet to run, or one of them has been cancelled and
+  has yet to: whoever is called meanwhile is added to it, and needs no other leader.
 - A task that was woken can't be cancelled before its step, so the leader always gets to wake
   the rest. One that is cancelled while called, but not yet woken, steps out
   and wakes the rest as well, in place of the leader: it does no harm to be early.
@@ -30,10 +32,12 @@ every task itself, at two to three times the cost of a bare ``reschedule``).
 from __future__ import annotations
 
 import contextlib
-import threading
+import math
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, final
 
 import outcome
+import trio
 from trio.lowlevel import (
     Abort,
     current_task,
@@ -43,7 +47,7 @@ from trio.lowlevel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator
 
     from trio.lowlevel import Task
 
@@ -69,7 +73,11 @@ _WOKEN = _Woken()
 
 @final
 class Waiter:
-    """One task's wait, until any of the lines that it joined is called."""
+    """One task's wait, until any of the lines that it joined is called.
+
+    A waiter is the abort function of its own wait: a bound method would be one more object for
+    each task that waits.
+    """
 
     __slots__ = ("task",)
 
@@ -80,7 +88,7 @@ class Waiter:
     async def park(self) -> None:
         """Wait until woken."""
         self.task = current_task()
-        await wait_task_rescheduled(self._abort)
+        await wait_task_rescheduled(self)
 
     @enable_ki_protection
     def wake(self) -> bool:
@@ -93,7 +101,8 @@ class Waiter:
         return True
 
     @enable_ki_protection
-    def _abort(self, _: object) -> Abort:
+    def __call__(self, _: object) -> Abort:
+        """Give up the wait, because the task is cancelled."""
         self.task = None
         return Abort.SUCCEEDED
 
@@ -106,14 +115,14 @@ class Line:
 
     def __init__(self) -> None:
         self._waiting: dict[Waiter, None] = {}
-        # Called and not yet woken: the leader has yet to run. None if there is no leader.
-        self._called: dict[Waiter, None] | None = None
+        # Called and not yet woken: the leader, which is not among them, has yet to run.
+        self._called: dict[Waiter, None] = {}
         self._listeners: dict[object, Callable[[], object]] | None = None
         # The listeners are being told: a set by one of them has to wait for the others.
         self.calling = False
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._called or ()) + len(self._listeners or ())
+        return len(self._waiting) + len(self._called) + len(self._listeners or ())
 
     def join(self, waiter: Waiter) -> None:
         """Be woken by the next call."""
@@ -123,12 +132,14 @@ class Line:
     def leave(self, waiter: Waiter) -> None:
         """Be in the line no longer; each waiter does this in its first step after its wait."""
         self._waiting.pop(waiter, None)
-        called = self._called
-        if called is not None:
-            self._called = None
-            called.pop(waiter, None)
+        if self._called:
+            called, self._called = self._called, {}
             for other in called:
-                other.wake()
+                # As Waiter.wake() does; a call of it would be a fifth of the cost of waking.
+                task = other.task
+                if task is not None:
+                    other.task = None
+                    reschedule(task, _WOKEN)
 
     @contextlib.contextmanager
     def listening(self, listener: Callable[[], object]) -> Iterator[None]:
@@ -145,10 +156,8 @@ class Line:
     @enable_ki_protection
     def call(self) -> None:
         """Wake all waiters, and tell all listeners, that there is something new."""
-        if not (self._listeners or self._waiting):
-            return
-        if _batch.lines is not None:
-            _batch.lines[self] = None  # the end of the block will call it
+        if _steps and (lines := _steps.get(get_ident())) is not None:
+            lines[self] = None  # the end of the block will call it
             return
         if self._listeners:
             self.calling = True
@@ -157,25 +166,46 @@ class Line:
                     listener()
             finally:
                 self.calling = False
-        if self._waiting:
-            waiting, self._waiting = self._waiting, {}
-            if self._called is None:
-                while waiting:
-                    leader, _ = waiting.popitem()
-                    if leader.wake():
-                        self._called = waiting
-                        break
-            else:
-                self._called.update(waiting)
+        if self._called:
+            # Their leader will wake these as well.
+            self._called.update(self._waiting)
+            self._waiting.clear()
+            return
+        waiting = self._waiting
+        while waiting:
+            leader, _ = waiting.popitem()
+            task = leader.task
+            if task is not None:
+                leader.task = None
+                reschedule(task, _WOKEN)
+                if waiting:
+                    self._called, self._waiting = waiting, {}
+                return
 
 
-class _Batch(threading.local):
-    """The lines to be called at the end of the thread's ``atomic`` block; None outside of one."""
+async def wait_in_lines(lines: Collection[Line], waiter: Waiter, deadline: float) -> None:
+    """Wait with ``waiter`` until one of the lines is called, or the deadline has come."""
+    for line in lines:
+        line.join(waiter)
+    try:
+        if deadline == math.inf:
+            waiter.task = current_task()
+            await wait_task_rescheduled(waiter)
+        else:
+            with trio.CancelScope(deadline=deadline):
+                await waiter.park()
+    finally:
+        _leave_all(lines, waiter)
 
-    lines: dict[Line, None] | None = None
+
+@enable_ki_protection
+def _leave_all(lines: Collection[Line], waiter: Waiter) -> None:
+    for line in lines:
+        line.leave(waiter)
 
 
-_batch = _Batch()
+# The lines to be called at the end of an ``atomic`` block, by the thread that is in it.
+_steps: dict[int, dict[Line, None]] = {}
 
 
 @contextlib.contextmanager
@@ -195,13 +225,19 @@ def atomic() -> Iterator[None]:
             host.set("example.org")
             port.set(443)
     """
-    if _batch.lines is not None:
+    thread = get_ident()
+    if thread in _steps:
         yield  # the outer block is the step
         return
-    lines = _batch.lines = {}
+    lines = _steps[thread] = {}
     try:
         yield
     finally:
-        _batch.lines = None
-        for line in lines:
-            line.call()
+        del _steps[thread]
+        _call_all(lines)
+
+
+@enable_ki_protection
+def _call_all(lines: Collection[Line]) -> None:
+    for line in lines:
+        line.call()

@@ -17,10 +17,10 @@ from trio.lowlevel import checkpoint, enable_ki_protection
 
 from ._errors import BacklogDone
 from ._unset import UNSET, Unset
-from ._waiting import Waiter
+from ._waiting import Waiter, wait_in_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
     from ._waiting import Line
@@ -172,32 +172,49 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
             big = await watcher.get(predicate=lambda size: size > 1000)
         """
-        barrier = self._claim(BUSY)
-        if not backlog_only:
-            barrier = None
-        elif barrier is None:
-            barrier = self._version()
+        if backlog_only:
+            return await self._get_backlog(predicate)
+        self._claim(BUSY)
         try:
-            if backlog_only or self._ready():
+            if self._ready():
                 await checkpoint()
             else:
                 await self._wait()
             while True:
                 if self._state is CLOSED:
                     raise closed_meanwhile()
-                pending = self._pending()
-                if not pending and (barrier is None or self._position() < barrier):
+                if not self._pending():
                     found = self._take(predicate)
-                    if not isinstance(found, Unset):
+                    if found is not UNSET:
                         self._last = found
                         return found
-                if barrier is not None and (not pending or self._position() >= barrier):
-                    barrier = None
-                    raise BacklogDone
-                end = None if pending else self._end()
-                if end is not None:
-                    raise end
+                    end = self._end()
+                    if end is not None:
+                        raise end
                 await self._wait()
+        finally:
+            self._release()
+
+    async def _get_backlog(self, predicate: Callable[[T_co], bool] | None) -> T_co:
+        """Return the newest unseen value, if it belongs to the backlog."""
+        barrier = self._claim(BUSY)
+        if barrier is None:
+            barrier = self._version()
+        try:
+            await checkpoint()
+            while True:
+                if self._state is CLOSED:
+                    raise closed_meanwhile()
+                if self._position() < barrier:
+                    if self._pending():
+                        await self._wait()
+                        continue
+                    found = self._take(predicate)
+                    if found is not UNSET:
+                        self._last = found
+                        return found
+                barrier = None
+                raise BacklogDone
         finally:
             self._release(barrier)
 
@@ -252,7 +269,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             if self._pending():
                 raise trio.WouldBlock
             found = self._take(None)
-            if not isinstance(found, Unset):
+            if found is not UNSET:
                 self._last = found
                 return found
             raise self._end() or trio.WouldBlock
@@ -339,25 +356,10 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             return not self._pending()
         return self._end() is not None
 
-    async def _wait(self) -> None:
+    def _wait(self) -> Awaitable[None]:
         """Wait until there is reason to look again, or the watcher is closed."""
         self._state = waiter = Waiter()
-        await wait_in_lines(self._lines(), waiter, self._deadline())
-
-
-async def wait_in_lines(lines: Collection[Line], waiter: Waiter, deadline: float) -> None:
-    """Wait with ``waiter`` until one of the lines is called, or the deadline has come."""
-    for line in lines:
-        line.join(waiter)
-    try:
-        if deadline == math.inf:
-            await waiter.park()
-        else:
-            with trio.CancelScope(deadline=deadline):
-                await waiter.park()
-    finally:
-        for line in lines:
-            line.leave(waiter)
+        return wait_in_lines(self._lines(), waiter, self._deadline())
 
 
 # Waiters that nobody waits with: they say what a watcher is doing.
