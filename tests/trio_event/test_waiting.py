@@ -8,6 +8,7 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
+import outcome
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -300,6 +301,22 @@ async def test_waiter_is_woken_once(nursery: trio.Nursery) -> None:
 async def test_waiter_that_does_not_wait_is_not_woken() -> None:
     """V4: before its wait, and after its end, there is no task to wake."""
     assert not Waiter().wake()
+
+
+async def test_one_outcome_wakes_all_tasks(nursery: trio.Nursery) -> None:
+    """V1: what a task is woken with is unwrapped, and nothing else, so that one object serves all.
+
+    If this fails with a new version of ``outcome`` or Trio, let ``_waiting`` call ``reschedule``
+    without ``_WOKEN``. It is as correct, and waking a task takes twice as long.
+    """
+    assert outcome.Outcome.__abstractmethods__ == {"unwrap", "send", "asend"}
+    assert not getattr(outcome.Outcome, "__final__", False)
+    line = Line()
+    for _ in range(2):
+        calls = await parked(nursery, line, 3)
+        line.call()
+        await wait_all_tasks_blocked()
+        assert all(call.ended for call in calls)
 
 
 async def test_wait_in_a_cancelled_scope_joins_in_vain() -> None:
