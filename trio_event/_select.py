@@ -6,7 +6,7 @@ import random
 from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from trio.lowlevel import checkpoint
+from trio.lowlevel import checkpoint, enable_ki_protection
 
 from ._unset import UNSET
 from ._waiting import Waiter, wait_in_lines
@@ -96,9 +96,15 @@ async def _select(
                 return found
             await _wait(watchers, waiter)
     finally:
-        for watcher in watchers:
-            if watcher._state is waiter:
-                watcher._state = None
+        _release(watchers, waiter)
+
+
+@enable_ki_protection
+def _release(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
+    """Give back the watchers that were claimed for ``waiter``, and are not closed."""
+    for watcher in watchers:
+        if watcher._state is waiter:
+            watcher._state = None
 
 
 def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tuple[int, T] | None:

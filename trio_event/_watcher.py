@@ -198,9 +198,9 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
     async def _get_backlog(self, predicate: Callable[[T_co], bool] | None) -> T_co:
         """Return the newest unseen value, if it belongs to the backlog."""
         barrier = self._claim(BUSY)
-        if barrier is None:
-            barrier = self._version()
         try:
+            if barrier is None:
+                barrier = self._version()
             await checkpoint()
             while True:
                 if self._state is CLOSED:
@@ -341,6 +341,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         self._state = waiter
         return state
 
+    @enable_ki_protection
     def _release(self, barrier: int | None = None) -> None:
         """Give the watcher back."""
         if self._state is not CLOSED:

@@ -99,6 +99,8 @@ async def test_close_wakes_the_pending_get(subject: Subject, nursery: trio.Nurse
     watcher.close()
     with pytest.raises(trio.ClosedResourceError, match="closed while a task was waiting"):
         await get.result()
+    with pytest.raises(trio.ClosedResourceError, match="get another one"):
+        watcher.get_nowait()
 
 
 async def test_close_before_the_woken_task_runs_ends_its_get(

@@ -28,7 +28,9 @@ OPERATIONS = (
 # The order of tasks in Trio and the choices of select are part of a history.
 histories = st.random_module().flatmap(
     lambda _: st.lists(
-        st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5), st.integers(0, 5)), max_size=60
+        st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5), st.integers(0, 5)),
+        min_size=20,
+        max_size=60,
     )
 )
 

@@ -40,6 +40,10 @@ def insist_on_good(datum: Datum) -> bool:
     return True
 
 
+def itself(datum: Datum) -> Datum:
+    return datum
+
+
 PREDICATES = (None, is_good, insist_on_good)
 
 # What a call may raise that has begun.
@@ -55,8 +59,9 @@ ENDS = (
 @final
 @attrs.define(eq=False)
 class Source:
-    """A value, and what is true of it."""
+    """A value, how it is watched, and what is true of it."""
 
+    derived: bool
     value: MemoryValue[Datum] = attrs.field(factory=MemoryValue)
     newest: Datum | None = None
     # What its watchers get when they have seen all.
@@ -65,6 +70,10 @@ class Source:
     @property
     def version(self) -> int:
         return 0 if self.newest is None else self.newest.version
+
+    def watch(self) -> Watcher[Datum]:
+        """Watch it as it is, or by way of a derived value that is always equal."""
+        return (self.value.map(itself) if self.derived else self.value).watch()
 
 
 @final
@@ -157,13 +166,14 @@ class World:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        self._sources = [Source(), Source()]
+        # The watchers of values in memory have a get of their own; all others share one.
+        self._sources = [Source(derived=False), Source(derived=True)]
         self._observers: list[Observer] = []
         self._waits: list[Wait] = []
 
     async def watch(self, which: int, _: int) -> None:
         source = self._sources[which % 2]
-        self._observers.append(Observer(source, source.value.watch()))
+        self._observers.append(Observer(source, source.watch()))
 
     async def set(self, which: int, how: int) -> None:
         source = self._sources[which % 2]

@@ -1,0 +1,168 @@
+"""Ctrl-C at any moment of a call: everybody else is woken all the same (V1, V5)."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, final
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_event import MemoryValue, Watcher, atomic, compose, select
+
+from .calls import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from trio.lowlevel import Task
+
+    Action = Callable[[], Awaitable[object]]
+
+
+# Trio takes the tasks of one batch in either order.
+ROUNDS = 10
+
+
+@final
+class Interrupt(trio.abc.Instrument):
+    """Ctrl-C at one of the moments at which Python would notice it in the tasks of a nursery.
+
+    Those are when a function begins, and when a built-in one has returned.
+    """
+
+    def __init__(self, moment: int) -> None:
+        self.nursery: trio.Nursery | None = None
+        self.moment = moment
+        self.left = moment
+
+    def before_task_step(self, task: Task) -> None:
+        if self.nursery is not None and task.parent_nursery is self.nursery:
+            sys.setprofile(self._profile)
+
+    def after_task_step(self, task: Task) -> None:
+        if task.parent_nursery is self.nursery:
+            sys.setprofile(None)
+
+    def _profile(self, _frame: object, event: str, _arg: object) -> None:
+        if event in {"call", "c_return"}:
+            self.left -= 1
+            if self.left == 0:
+                signal.raise_signal(signal.SIGINT)
+
+
+@final
+class Scene:
+    """Two values, for each of which others wait, and a call that concerns them."""
+
+    def __init__(self) -> None:
+        self.values: tuple[MemoryValue[int], ...] = (MemoryValue(), MemoryValue())
+        self.watchers: list[Watcher[object]] = []
+
+    def get(self) -> Action:
+        self.watchers = [self.values[0].watch()]
+        return self.watchers[0].get
+
+    def get_with_a_predicate(self) -> Action:
+        self.watchers = [self.values[0].watch()]
+        return partial(self.watchers[0].get, predicate=lambda number: number == 2)
+
+    def get_backlog(self) -> Action:
+        self.values[0].set(0)
+        self.watchers = [self.values[0].watch()]
+        return partial(self.watchers[0].get, backlog_only=True)
+
+    def get_of_a_derived_value(self) -> Action:
+        self.watchers = [compose(*self.values).watch()]
+        return self.watchers[0].get
+
+    def select(self) -> Action:
+        self.watchers = [value.watch() for value in self.values]
+        return partial(select, *self.watchers)
+
+    def set(self) -> Action:
+        async def set_both() -> None:
+            for value in self.values:
+                value.set(1)
+
+        return set_both
+
+    def set_at_once(self) -> Action:
+        async def set_both() -> None:
+            with atomic():
+                for value in self.values:
+                    value.set(1)
+
+        return set_both
+
+    async def play(self, call: Action, interrupt: Interrupt) -> None:
+        """Make the call beside others that wait, and set what they wait for."""
+
+        async def interrupted() -> None:
+            try:
+                async with trio.open_nursery() as interrupt.nursery:
+                    interrupt.nursery.start_soon(call)
+            except* KeyboardInterrupt:
+                pass
+
+        async with trio.open_nursery() as nursery:
+            others = [Call(nursery, value.watch().get) for value in self.values * 2]
+            await wait_all_tasks_blocked()
+            nursery.start_soon(interrupted)
+            await wait_all_tasks_blocked()
+            for other, value in zip(others, self.values * 2, strict=True):
+                assert other.ended == (value.version > 0), "a set has not woken all"
+            for number in (1, 2):
+                for value in self.values:
+                    value.set(number)
+                await wait_all_tasks_blocked()
+            assert all(other.ended for other in others), "somebody waits in vain"
+            nursery.cancel_scope.cancel()
+        assert [len(value._line) for value in self.values] == [0, 0]
+        for watcher in self.watchers:
+            watcher._take(None)
+            with pytest.raises(trio.WouldBlock):
+                watcher.get_nowait()
+
+
+async def play(kind: Callable[[Scene], Action], interrupt: Interrupt) -> None:
+    """Play in a task that is not the one to which Trio brings a Ctrl-C that can't be raised."""
+    scene, done = Scene(), trio.Event()
+
+    async def in_a_task() -> None:
+        await scene.play(kind(scene), interrupt)
+        done.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(in_a_task)
+        while not done.is_set():
+            try:
+                await done.wait()
+            except KeyboardInterrupt:
+                continue
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Scene.get,
+        Scene.get_with_a_predicate,
+        Scene.get_backlog,
+        Scene.get_of_a_derived_value,
+        Scene.select,
+        Scene.set,
+        Scene.set_at_once,
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_interrupted_at_any_moment(kind: Callable[[Scene], Action]) -> None:
+    """V1, V5: nobody waits in vain, nothing is left in a line, and the watchers work on."""
+    interrupt = Interrupt(0)
+    # A call has some moments more or less with each order of tasks.
+    while interrupt.left < ROUNDS:
+        interrupt = Interrupt(interrupt.moment + 1)
+        trio.run(play, kind, interrupt, instruments=[interrupt])
+    assert interrupt.moment > 2 * ROUNDS
