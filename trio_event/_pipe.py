@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, TypeVar, overload
 
 import trio
 
 from ._unset import Unset
+from ._waiting import Listening
 
 try:
     from supervisor import Signal, signal
@@ -117,10 +117,8 @@ def pipe(
             # What may not be taken yet takes over when it may.
             with (
                 trio.CancelScope(deadline=watcher._deadline()) as scope,
-                contextlib.ExitStack() as stack,
+                Listening(lines, scope.cancel),
             ):
-                for line in lines:
-                    stack.enter_context(line.listening(scope.cancel))
                 await send_channel.send(item)  # type: ignore[arg-type]  # as above
                 return
             if not watcher._pending():

@@ -108,6 +108,30 @@ class Waiter:
 
 
 @final
+class Listening:
+    """Has ``listener``, which must not raise, called by each call of the lines meanwhile."""
+
+    __slots__ = ("_lines", "_listener")
+
+    def __init__(self, lines: Collection[Line], listener: Callable[[], object]) -> None:
+        self._lines = lines
+        self._listener = listener
+
+    @enable_ki_protection
+    def __enter__(self) -> None:
+        for line in self._lines:
+            if line._listeners is None:
+                line._listeners = {}
+            line._listeners[self] = self._listener
+
+    @enable_ki_protection
+    def __exit__(self, *_: object) -> None:
+        for line in self._lines:
+            if line._listeners:
+                del line._listeners[self]
+
+
+@final
 class Line:
     """The waiters of a value, and those who want to know of each set while it happens."""
 
@@ -117,7 +141,7 @@ class Line:
         self._waiting: dict[Waiter, None] = {}
         # Called and not yet woken: the leader, which is not among them, has yet to run.
         self._called: dict[Waiter, None] = {}
-        self._listeners: dict[object, Callable[[], object]] | None = None
+        self._listeners: dict[Listening, Callable[[], object]] | None = None
         # The listeners are being told: a set by one of them has to wait for the others.
         self.calling = False
 
@@ -141,17 +165,9 @@ class Line:
                     other.task = None
                     reschedule(task, _WOKEN)
 
-    @contextlib.contextmanager
-    def listening(self, listener: Callable[[], object]) -> Iterator[None]:
+    def listening(self, listener: Callable[[], object]) -> Listening:
         """Have ``listener``, which must not raise, called by each call meanwhile."""
-        key = object()
-        if self._listeners is None:
-            self._listeners = {}
-        self._listeners[key] = listener
-        try:
-            yield
-        finally:
-            del self._listeners[key]
+        return Listening((self,), listener)
 
     @enable_ki_protection
     def call(self) -> None:
