@@ -17,11 +17,12 @@ The invariants:
 - Those who were called are moved out of the line at once (``_called``). A leader that
   scanned the line itself would find tasks that have run and wait again, and wake
   them for ever.
-- While ``_called`` is not empty, its leader has yet to run, or one of them has been cancelled and
-  has yet to: whoever is called meanwhile is added to it, and needs no other leader.
 - A task that was woken can't be cancelled before its step, so the leader always gets to wake
   the rest. One that is cancelled while called, but not yet woken, steps out
   and wakes the rest as well, in place of the leader: it does no harm to be early.
+- So as long as anybody is in ``_called``, there is a task that will take them out in its next step.
+  Those who are called meanwhile are added to them, and need no leader of their own.
+- Ctrl-C comes before or after each method that moves waiters, never in the middle of one.
 
 Rejected: a memory channel per watcher, as upstream has (a set then costs as much as there
 are watchers, idle or not, and hands a waiting one the value of the first of
@@ -139,7 +140,7 @@ class Line:
 
     def __init__(self) -> None:
         self._waiting: dict[Waiter, None] = {}
-        # Called and not yet woken: the leader, which is not among them, has yet to run.
+        # Called and not yet woken; the leader is not among them.
         self._called: dict[Waiter, None] = {}
         self._listeners: dict[Listening, Callable[[], object]] | None = None
         # The listeners are being told: a set by one of them has to wait for the others.
@@ -172,7 +173,7 @@ class Line:
     @enable_ki_protection
     def call(self) -> None:
         """Wake all waiters, and tell all listeners, that there is something new."""
-        if _steps and (lines := _steps.get(get_ident())) is not None:
+        if _blocks and (lines := _blocks.get(get_ident())) is not None:
             lines[self] = None  # the end of the block will call it
             return
         if self._listeners:
@@ -183,7 +184,7 @@ class Line:
             finally:
                 self.calling = False
         if self._called:
-            # Their leader will wake these as well.
+            # Their leader has yet to run, and will wake these as well.
             self._called.update(self._waiting)
             self._waiting.clear()
             return
@@ -203,13 +204,13 @@ async def wait_in_lines(lines: Collection[Line], waiter: Waiter, deadline: float
     """Wait with ``waiter`` until one of the lines is called, or the deadline has come."""
     for line in lines:
         line.join(waiter)
+    waiter.task = current_task()
     try:
         if deadline == math.inf:
-            waiter.task = current_task()
             await wait_task_rescheduled(waiter)
         else:
             with trio.CancelScope(deadline=deadline):
-                await waiter.park()
+                await wait_task_rescheduled(waiter)
     finally:
         _leave_all(lines, waiter)
 
@@ -220,8 +221,8 @@ def _leave_all(lines: Collection[Line], waiter: Waiter) -> None:
         line.leave(waiter)
 
 
-# The lines to be called at the end of an ``atomic`` block, by the thread that is in it.
-_steps: dict[int, dict[Line, None]] = {}
+# By thread, the lines to be called at the end of the ``atomic`` block that it is in.
+_blocks: dict[int, dict[Line, None]] = {}
 
 
 @contextlib.contextmanager
@@ -242,14 +243,14 @@ def atomic() -> Iterator[None]:
             port.set(443)
     """
     thread = get_ident()
-    if thread in _steps:
+    if thread in _blocks:
         yield  # the outer block is the step
         return
-    lines = _steps[thread] = {}
+    lines = _blocks[thread] = {}
     try:
         yield
     finally:
-        del _steps[thread]
+        del _blocks[thread]
         _call_all(lines)
 
 
