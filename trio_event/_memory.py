@@ -309,6 +309,7 @@ class MemoryValue(Value[T]):
             self._advance(self._later.popleft())
         return version
 
+    @enable_ki_protection
     def _advance(self, value: T) -> int:
         self._data = value
         self._previous = self._version

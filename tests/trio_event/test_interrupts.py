@@ -90,6 +90,13 @@ class Scene:
 
         return set_both
 
+    def compare_and_set(self) -> Action:
+        async def set_both() -> None:
+            for value in self.values:
+                value.compare_and_set(0, 1)
+
+        return set_both
+
     def set_at_once(self) -> Action:
         async def set_both() -> None:
             with atomic():
@@ -154,6 +161,7 @@ async def play(kind: Callable[[Scene], Action], interrupt: Interrupt) -> None:
         Scene.get_of_a_derived_value,
         Scene.select,
         Scene.set,
+        Scene.compare_and_set,
         Scene.set_at_once,
     ],
     ids=lambda kind: kind.__name__,
