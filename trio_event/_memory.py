@@ -164,6 +164,7 @@ class MemoryValue(Value[T]):
 
             counter.update(lambda number: number + 1)
         """
+        self._check_open("update")
         newest, _ = self._with_later()
         if isinstance(newest, Unset):
             msg = f"update() was called on {self!r}, which has no data: set() it before"
@@ -173,22 +174,27 @@ class MemoryValue(Value[T]):
     def compare_and_set(self, version: int, value: T) -> bool:
         """Set the value if it is still at ``version``.
 
+        It is an update also if ``eq`` finds the values equal: of all who have made something of
+        one version, a single one succeeds.
+
         Args:
             version: The version that the new value was made from; 0 if there was no data.
             value: The new data.
 
         Returns:
-            Whether it was at that version.
+            Whether it was at that version, and the value is set.
 
         Raises:
-            Exception: what :meth:`set` raises.
+            ClosedResourceError: if the value has ended.
+            RuntimeError: if it is called in another thread than the value's.
 
         Checkpoints:
             Never.
         """
+        self._check_open("compare_and_set")
         if self._with_later()[1] != version:
             return False
-        self.set(value)
+        self._update(value)
         return True
 
     def statistics(self) -> Statistics:
@@ -303,11 +309,19 @@ class MemoryValue(Value[T]):
             if self._later is None:
                 self._later = deque()
             self._later.append(value)
+            self._line.after = self._set_later
             return self._version + len(self._later)
         version = self._advance(value)
+        if self._later:
+            self._set_later()
+        return version
+
+    @enable_ki_protection
+    def _set_later(self) -> None:
+        """Set what was set by those who were being told of a set, one after the other."""
+        self._line.after = None
         while self._later:
             self._advance(self._later.popleft())
-        return version
 
     @enable_ki_protection
     def _advance(self, value: T) -> int:

@@ -136,7 +136,7 @@ class Listening:
 class Line:
     """The waiters of a value, and those who want to know of each set while it happens."""
 
-    __slots__ = ("_called", "_listeners", "_waiting", "calling")
+    __slots__ = ("_called", "_listeners", "_waiting", "after", "calling")
 
     def __init__(self) -> None:
         self._waiting: dict[Waiter, None] = {}
@@ -145,6 +145,8 @@ class Line:
         self._listeners: dict[Listening, Callable[[], object]] | None = None
         # The listeners are being told: a set by one of them has to wait for the others.
         self.calling = False
+        # What they have left to be done after it, if an atomic block is what has called the line.
+        self.after: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._called) + len(self._listeners or ())
@@ -256,5 +258,12 @@ def atomic() -> Iterator[None]:
 
 @enable_ki_protection
 def _call_all(lines: Collection[Line]) -> None:
+    """Call several lines, as if they were one."""
+    for line in lines:
+        line.calling = True  # those of one line may set the value of another
     for line in lines:
         line.call()
+        line.calling = False
+    for line in lines:
+        if line.after is not None:
+            line.after()
