@@ -94,7 +94,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
     # What a derived value says otherwise.
 
     def _position(self) -> int:
-        """Return the version that was returned last."""
+        """Return the version up to which all is seen."""
         return self._seen
 
     def _pending(self) -> bool:
@@ -120,7 +120,12 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
     @property
     def changed(self) -> bool:
-        """Whether there is a value that this watcher has not seen. Nothing is seen by asking."""
+        """Whether there is a value that :meth:`get_nowait` would return. Asking takes nothing.
+
+        What a function of a derived value raises is raised here.
+        """
+        if self._pending():
+            return False
         found = False
 
         def notice(_: object) -> bool:
@@ -243,10 +248,9 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             if update.missed:
                 log.info("skipped %d states", update.missed)
         """
-        before, previous = self._position(), self._last
+        before, previous = self._seen, self._last
         value = await self.get(predicate=predicate)
-        version = self._position()
-        return Update(value, version, version - before - 1, previous)
+        return Update(value, self._seen, self._seen - before - 1, previous)
 
     def get_nowait(self) -> T_co:
         """Return the newest value that this watcher has not seen.
