@@ -3,30 +3,34 @@
 What a watcher of composed values returns is read from all sources in one step of its task, each at
 its newest. Sets that follow each other without a checkpoint between them are seen together, and
 what is derived twice from one source is seen at one version of it: there is no queue in which the
-parts of a state could overtake each other. Only a predicate that is asked in the
-middle of a set (``wait_for``) could come between two sets; ``atomic`` keeps it out.
+parts of a state could overtake each other. The values that are set are read before anything is
+computed of them, so a function that sets one of them comes too late to make a mixture. Only a
+predicate that is asked in the middle of a set (``wait_for``) could come between two sets; ``atomic``
+keeps it out.
 
-The version of composed values counts the versions of all values that are set, each once, however
-often it occurs among the sources.
+The version of composed values is the sum of the versions of all values that are set, each counted
+once, however often it occurs among the sources.
 
 A source that lets time pass (``debounce``, ``throttle``) takes part with what its own watcher has
-returned last.
+returned last, and with the version of that.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, final, overload
 
 import trio
 
+from ._derived import compute
 from ._unset import UNSET, Unset
 from ._value import ValueWatch
 from ._watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ._waiting import Line
 
@@ -117,6 +121,10 @@ def compose(*values: ValueWatch[Any], **named_values: ValueWatch[Any]) -> ValueW
     It has data when all of them have. It changes when one of them does. No watcher ever sees a
     mixture of states that were never there together.
 
+    A snapshot has what is newest, so ``distinct`` changes nothing for a source: put it behind,
+    ``compose(...).distinct()``. A source that lets time pass (``debounce``, ``throttle``) takes
+    part with what it gave last, for that is what it is for.
+
     Args:
         *values: The values, for a snapshot that is a tuple, with the type of each; or
         **named_values: the values by name, for a snapshot with these names as attributes and keys.
@@ -163,99 +171,129 @@ class _Composed(ValueWatch[T]):
         return f"<composed of {', '.join(map(repr, self._sources))}>"
 
     def watch(self) -> Watcher[T]:
-        return _ComposedWatcher(self._sources, self._make)
+        return _ComposedWatcher(self)
+
+    @property
+    def version(self) -> int:
+        """The newest version; 0 if there is no data yet."""
+        return total(
+            *(base.version for base in self._instant_bases()),
+            *(source.version for source in self._sources if source._timed()),
+        )
+
+    def _instant_bases(self) -> frozenset[ValueWatch[object]]:
+        """Return the bases of the sources that can be read at any time."""
+        return bases_of(source for source in self._sources if not source._timed())
+
+    def _newest(self) -> T | Unset:
+        return compute(self)
+
+    def _given(self, newest: Callable[[ValueWatch[Any]], Any]) -> T | Unset:
+        return self._of([source._given(newest) for source in self._sources])
+
+    def _of(self, parts: Sequence[object]) -> T | Unset:
+        """Make the snapshot, if all of its parts have data."""
+        return UNSET if any(part is UNSET for part in parts) else self._make(parts)
 
     def _bases(self) -> frozenset[ValueWatch[object]]:
-        return frozenset[ValueWatch[object]]().union(*(each._bases() for each in self._sources))
+        return bases_of(self._sources)
 
     def _timed(self) -> bool:
-        return any(each._timed() for each in self._sources)
+        return any(source._timed() for source in self._sources)
 
 
 @final
 class _ComposedWatcher(Watcher[T]):
-    __slots__ = ("_bases", "_inner", "_make", "_taken", "_times")
+    __slots__ = ("_bases", "_late", "_taken", "_value", "_watchers")
 
-    def __init__(
-        self, sources: tuple[ValueWatch[object], ...], make: Callable[[Sequence[object]], T]
-    ) -> None:
-        super().__init__()
-        self._make = make
-        # Of each source, the value itself if it can be read at any time, or a watcher of it.
-        self._inner: list[ValueWatch[object] | Watcher[object]] = [
-            each.watch() if each._timed() else each for each in sources
-        ]
-        instant = (each for each in sources if not each._timed())
-        self._bases = tuple(
-            frozenset[ValueWatch[object]]().union(*(each._bases() for each in instant))
-        )
-        # What the watchers have returned last, and how often they did.
+    def __init__(self, value: _Composed[T]) -> None:
+        # A watcher that is new has not missed what came before it, but for the newest.
+        super().__init__(seen=max(value.version - 1, 0))
+        self._value = value
+        self._watchers = [source.watch() for source in value._sources]
+        self._bases = value._instant_bases()
+        # The places of the sources that let time pass, and what their watchers have returned last.
+        self._late = [index for index, source in enumerate(value._sources) if source._timed()]
         self._taken: dict[int, object] = {}
-        self._times = 0
-        self._seen = max(self._version() - 1, 0)
 
-    def _watchers(self) -> Iterator[tuple[int, Watcher[object]]]:
-        for index, inner in enumerate(self._inner):
-            if isinstance(inner, Watcher):
-                yield index, inner
-
-    def _collect(self) -> None:
-        """Take what is due from the watchers."""
-        for index, inner in self._watchers():
-            if inner._unseen() and not inner._pending():
-                value = inner._take(None)
-                if not isinstance(value, Unset):
-                    self._taken[index] = value
-                    self._times += 1
+    def _count(self) -> int:
+        """Return the version of what can be read and was taken so far."""
+        return total(
+            *(base.version for base in self._bases),
+            *(self._watchers[i]._position() if i in self._taken else 0 for i in self._late),
+        )
 
     def _version(self) -> int:
-        return sum(base.version for base in self._bases) + self._times
+        if self._late:
+            with contextlib.suppress(Exception):  # who takes the value will meet it again
+                self._collect()
+        return self._count()
 
-    def _ready(self) -> bool:
-        self._collect()
-        return super()._ready()
+    def _position(self) -> int:
+        return min(self._seen, self._version())
+
+    def _collect(self) -> None:
+        """Take what is due from those that let time pass."""
+        for index in self._late:
+            watcher = self._watchers[index]
+            if watcher._unseen() and not watcher._pending():
+                value = watcher._take(None)
+                if not isinstance(value, Unset):
+                    self._taken[index] = value
 
     def _take(self, predicate: Callable[[T], bool] | None) -> T | Unset:
         self._collect()
-        version = self._version()
+        version = self._count()
         if version <= self._seen:
             return UNSET
-        parts = [
-            self._taken.get(index, UNSET) if isinstance(inner, Watcher) else inner._newest()
-            for index, inner in enumerate(self._inner)
-        ]
-        if any(part is UNSET for part in parts):
-            return UNSET
-        value = self._make(parts)
-        if predicate is not None and not predicate(value):
+        newest = {base: base._newest() for base in self._bases}
+        value = self._value._of(
+            [
+                self._taken.get(index, UNSET)
+                if index in self._late
+                else source._given(newest.__getitem__)
+                for index, source in enumerate(self._value._sources)
+            ]
+        )
+        if isinstance(value, Unset) or (predicate is not None and not predicate(value)):
             return UNSET
         self._seen = version
         return value
 
     def _deadline(self) -> float:
-        return min((inner._deadline() for _, inner in self._watchers()), default=math.inf)
+        return min((self._watchers[index]._deadline() for index in self._late), default=math.inf)
 
     def _read(self) -> T:
         raise AssertionError("unreachable: what is composed is taken, never read")
 
     def _end(self) -> Exception | None:
         """Return the end, if there can be no more states: all have ended, or one can have none."""
-        ended = 0
-        for index, inner in enumerate(self._inner):
-            if isinstance(inner, Watcher):
-                end, empty = inner._end(), index not in self._taken
-            else:
-                end, empty = inner.watch()._end(), inner._newest() is UNSET
-            if end is None:
-                continue
-            if empty or not isinstance(end, trio.EndOfChannel):
+        ends = [watcher._end() for watcher in self._watchers]
+        for index, end in enumerate(ends):
+            if end is not None and (
+                not isinstance(end, trio.EndOfChannel) or self._is_empty(index)
+            ):
                 return end
-            ended += 1
-        return trio.EndOfChannel() if ended == len(self._inner) else None
+        return None if None in ends else trio.EndOfChannel()
+
+    def _is_empty(self, index: int) -> bool:
+        """Return whether a source has no data."""
+        if index in self._late:
+            return index not in self._taken
+        try:
+            return self._value._sources[index]._newest() is UNSET
+        except Exception:  # noqa: BLE001  there is something, and who takes it will meet this
+            return False
 
     def _lines(self) -> Sequence[Line]:
-        lines = {}
-        for inner in self._inner:
-            watcher = inner if isinstance(inner, Watcher) else inner.watch()
-            lines.update({id(line): line for line in watcher._lines()})
-        return tuple(lines.values())
+        return tuple({line: None for watcher in self._watchers for line in watcher._lines()})
+
+
+def total(*versions: int) -> int:
+    """Return the version of a whole, which has no data as long as one of its parts has none."""
+    return 0 if 0 in versions else sum(versions)
+
+
+def bases_of(sources: Iterable[ValueWatch[object]]) -> frozenset[ValueWatch[object]]:
+    """Return the values that are set, of which all these are made."""
+    return frozenset[ValueWatch[object]]().union(*(source._bases() for source in sources))

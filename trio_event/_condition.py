@@ -2,10 +2,12 @@
 
 The predicate is asked by a listener, in the middle of each set, where nothing can be missed. That
 is a foreign place to run somebody's code: whatever goes wrong there belongs to the task that waits.
-So the listener never raises; it notes what it found, or what was raised, and wakes the task.
+So the listener never raises; it notes what it found, or what was raised, and wakes the task when
+there is something to do for it.
 
-With ``held_for`` the listener keeps the time since which the predicate has been true; a set for
-which it is not breaks the hold, even if the next one restores it in the same step.
+With ``held_for`` the listener keeps the time since which the predicate has been true. A set for
+which it is not breaks the hold, even if the next one restores it in the same step; but a hold that
+was long enough when it was broken counts.
 
 A value that lets time pass before it may be taken (``debounce``, ``throttle``) can't be asked in
 the middle of a set. There it is the watcher that asks, of each value that it takes.
@@ -34,19 +36,19 @@ T = TypeVar("T")
 
 async def wait_for(value: ValueWatch[T], predicate: Callable[[T], bool], held_for: float) -> T:
     """Wait until ``predicate`` has been true of ``value`` for so many seconds."""
-    if not held_for >= 0:
-        msg = f"held_for={held_for!r} is not a number of seconds of at least 0"
+    if not 0 <= held_for < math.inf:
+        msg = f"held_for={held_for!r} is not a finite number of seconds of at least 0"
         raise ValueError(msg)
     with value.watch() as watcher:
         if value._timed():
             return await _ask_the_watcher(watcher, predicate, held_for)
-        condition = _Condition(value, predicate, held_for)
+        condition = _Condition(value, watcher, predicate, held_for)
         with contextlib.ExitStack() as stack:
             for line in watcher._lines():
                 stack.enter_context(line.listening(condition.check))
             condition.check()
             await checkpoint()
-            return await condition.wait(watcher)
+            return await condition.wait()
 
 
 @final
@@ -54,65 +56,73 @@ class _Condition(Generic[T]):
     """What is known, at each instant, of a predicate's being true."""
 
     def __init__(
-        self, value: ValueWatch[T], predicate: Callable[[T], bool], held_for: float
+        self,
+        value: ValueWatch[T],
+        watcher: Watcher[T],
+        predicate: Callable[[T], bool],
+        held_for: float,
     ) -> None:
         self._value = value
+        self._watcher = watcher
         self._predicate = predicate
         self._held_for = held_for
         self._waiter = Waiter()
-        # The newest value that satisfies, and since when all have; UNSET while the last does not.
-        self._match: T | Unset = UNSET
-        self._since = math.inf
-        self._settled = False
-        # The predicate is being asked, and has set what it is asked about.
+        # The version that the predicate was asked about last; it is being asked about that one.
+        self._asked = 0
         self._asking = False
-        self._ask_again = False
-        self._mistake: Exception | None = None
+        # The newest value that satisfies, and until when all have to; UNSET while one does not.
+        self._match: T | Unset = UNSET
+        self._due = math.inf
+        # The match is the answer, or the predicate has failed: there is nothing more to ask.
+        self._settled = False
+        self._mistake: BaseException | None = None
 
     def check(self) -> None:
-        """Ask the predicate about the newest value."""
+        """Ask the predicate about what it was not asked about, and wake the task if need be."""
         if self._asking:
-            self._ask_again = True
-            return
-        self._asking = self._ask_again = True
-        while self._ask_again and not self._settled:
-            self._ask_again = False
-            self._ask()
-        self._asking = False
+            return  # the predicate has set a value; the loop below comes to that
+        self._asking = True
+        try:
+            while not self._settled and self._watcher._version() != self._asked:
+                self._asked = self._watcher._version()
+                self._ask()
+            if self._settled or self._watcher._end() is not None:
+                self._waiter.wake()
+        except BaseException as error:  # noqa: BLE001  raised where somebody waits
+            self._mistake = error
+            self._settled = True
+            self._waiter.wake()
+        finally:
+            self._asking = False
 
     def _ask(self) -> None:
-        try:
-            newest = self._value._newest()
-            holds = not isinstance(newest, Unset) and bool(self._predicate(newest))
-        except Exception as error:  # noqa: BLE001  raised where somebody waits
-            self._mistake = error
-            self._settle()
+        if not isinstance(self._match, Unset) and self._is_due():
+            self._settled = True
             return
-        if not holds:
-            self._match, self._since = UNSET, math.inf
-        else:
-            if isinstance(self._match, Unset):
-                self._since = trio.current_time()
-            self._match = newest
-            if not self._held_for:
-                self._settle()
-        self._waiter.wake()
+        newest = self._value._newest()
+        if isinstance(newest, Unset) or not self._predicate(newest):
+            self._match, self._due = UNSET, math.inf
+            return
+        if isinstance(self._match, Unset):
+            self._due = trio.current_time() + self._held_for
+            self._waiter.wake()
+        self._match = newest
+        self._settled = not self._held_for
 
-    def _settle(self) -> None:
-        self._settled = True
-        self._waiter.wake()
+    def _is_due(self) -> bool:
+        return self._due <= trio.current_time()
 
-    async def wait(self, watcher: Watcher[T]) -> T:
+    async def wait(self) -> T:
         while True:
             if self._mistake is not None:
                 raise self._mistake
-            due = self._since + self._held_for
-            if not isinstance(self._match, Unset) and due <= trio.current_time():
+            if isinstance(self._match, Unset):
+                end = self._watcher._end()
+                if end is not None:
+                    raise end
+            elif self._settled or self._is_due():
                 return self._match
-            end = watcher._end()
-            if end is not None and isinstance(self._match, Unset):
-                raise end
-            with trio.CancelScope(deadline=due):
+            with trio.CancelScope(deadline=self._due):
                 await self._waiter.park()
 
 
@@ -123,21 +133,22 @@ async def _ask_the_watcher(
     match: T | Unset = UNSET
     due = math.inf
     while True:
-        with trio.CancelScope(deadline=due) as scope:
+        newest: T | Unset = UNSET
+        with trio.CancelScope(deadline=due):
             try:
                 newest = await watcher.get()
-            except trio.EndOfChannel:
+            except (trio.EndOfChannel, trio.BrokenResourceError):
                 if isinstance(match, Unset):
                     raise
                 await trio.sleep_until(due)
-                return match
-            if not predicate(newest):
-                match, due = UNSET, math.inf
-                continue
-            if isinstance(match, Unset):
-                due = trio.current_time() + held_for
-            match = newest
-            if not held_for:
-                return match
-        if scope.cancelled_caught and not isinstance(match, Unset):
+        if not isinstance(match, Unset) and due <= trio.current_time():
+            return match
+        assert not isinstance(newest, Unset), "only what is due is waited for in vain"
+        if not predicate(newest):
+            match, due = UNSET, math.inf
+            continue
+        if isinstance(match, Unset):
+            due = trio.current_time() + held_for
+        match = newest
+        if not held_for:
             return match

@@ -57,10 +57,12 @@ async def follow(
                 newest = await watcher.get(predicate=predicate)
             except trio.EndOfChannel:
                 return  # noqa: ASYNC910  get() is a checkpoint however it ends
-            if latest:
-                await _call_until_newer(watcher, async_fn, newest, predicate)
-            else:
+            if not latest:
                 await async_fn(newest)
+            elif value._timed():
+                await _call_until_due(watcher, async_fn, newest, predicate)
+            else:
+                await _call_until_newer(watcher, async_fn, newest, predicate)
 
 
 async def _call_until_newer(
@@ -74,24 +76,17 @@ async def _call_until_newer(
     The predicate is asked in the middle of ``set``, where nobody would expect its exception:
     it is carried over to here.
     """
-    mistake: list[Exception] = []
+    mistakes: list[BaseException] = []
     scope = trio.CancelScope()
-
-    def reject(value: T) -> bool:
-        """Note whether there is a newer value, without taking it."""
-        if predicate is None or predicate(value):
-            scope.cancel("there is a newer value")
-        return False
+    reject = _note(scope, predicate)
 
     def check() -> None:
-        if not mistake and not watcher._pending():
+        if not mistakes:
             try:
                 watcher._take(reject)
-            except Exception as error:  # noqa: BLE001  raised below
-                mistake.append(error)
+            except BaseException as error:  # noqa: BLE001  raised below
+                mistakes.append(error)
                 scope.cancel("the predicate failed")
-        # What may not be taken yet cancels the call when it may, unless something follows.
-        scope.deadline = watcher._deadline()
 
     with contextlib.ExitStack() as stack:
         for line in watcher._lines():
@@ -100,5 +95,52 @@ async def _call_until_newer(
             # A set between the get and this line has called nobody; none can have come, for
             # there was no checkpoint.
             await async_fn(newest)
-    if mistake:
-        raise mistake[0]
+    if mistakes:
+        raise mistakes[0]
+
+
+async def _call_until_due(
+    watcher: Watcher[T],
+    async_fn: Callable[[T], Awaitable[object]],
+    newest: T,
+    predicate: Callable[[T], bool] | None,
+) -> None:
+    """Do the same for a value that lets time pass: only a task can tell when a newer one is due.
+
+    What the function raises leaves the nursery as it is, in no group.
+    """
+    errors: list[BaseException] = []
+    scope = trio.CancelScope()
+
+    async def wait() -> None:
+        try:
+            await watcher.get(predicate=_note(scope, predicate))
+        except (trio.EndOfChannel, trio.BrokenResourceError):
+            pass  # the end is no newer value, and the next get meets it again
+        except Exception as error:  # noqa: BLE001  raised below
+            errors.append(error)
+            scope.cancel("the predicate failed")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        try:
+            with scope:
+                await async_fn(newest)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001  raised below
+            errors.append(error)
+        nursery.cancel_scope.cancel("the call is over")
+    if errors:
+        raise errors[-1]
+
+
+def _note(scope: trio.CancelScope, predicate: Callable[[T], bool] | None) -> Callable[[T], bool]:
+    """Make a predicate that takes nothing, and cancels the scope if there is something to take."""
+
+    def reject(value: T) -> bool:
+        if predicate is None or predicate(value):
+            scope.cancel("there is a newer value")
+        return False
+
+    return reject

@@ -10,8 +10,10 @@ knows (references, one to a key), so that it can tell what a key was when it las
 nothing has changed if a key came and went meanwhile.
 
 Of deleted keys the journal keeps about as many as there are keys. A watcher that has not looked for
-so long that a delete has been dropped compares all it knows with all there is: the
-batch is the same, it only costs more.
+so long that a delete has been dropped finds by itself what is gone, among all it knows: the
+batch has the same changes, it only costs more.
+
+As with any value, each set is an update: values are not compared, but by ``replace_all``.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
 import attrs
+import trio
+from trio.lowlevel import checkpoint, enable_ki_protection
 
 from ._memory import MemoryValue
 from ._unset import UNSET, Unset
@@ -48,7 +52,7 @@ class Change(Generic[K, T]):
     old: T | Unset
     """What the watcher knew of it; :data:`UNSET` if it was not there."""
     new: T | Unset
-    """What it is now; :data:`UNSET` if it was deleted."""
+    """What it is now; :data:`UNSET` if it was deleted. It may be equal to ``old``."""
 
 
 @final
@@ -56,9 +60,12 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
     """Values under keys, in memory, whose watchers get batches of changes.
 
     The first batch has all keys that there are. Each further one has what has changed since,
-    compacted to one change for each key; a delete is a change whose ``new`` is :data:`UNSET`.
-    Whoever applies all batches to a dictionary has the mapping. It belongs to
-    one thread, as :class:`MemoryValue` does.
+    compacted to one change for each key; a delete is a change whose ``new`` is :data:`UNSET`. A key
+    that came and went meanwhile is in none, and a batch is never empty. Whoever applies all
+    batches to a dictionary has the mapping.
+
+    What asks for the newest value (``peek``, ``wait_for``, ``wait_version``, ``compose``) gets
+    all that there is, as a batch. A map belongs to one thread, as :class:`MemoryValue` does.
 
     Args:
         initial: What it begins with.
@@ -77,7 +84,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         [('a', 1, 3), ('b', 2, UNSET)]
     """
 
-    __slots__ = ("_current", "_deletes", "_horizon", "_journal", "_ticks")
+    __slots__ = ("_current", "_deletes", "_horizon", "_journal", "_ticks", "_version")
 
     def __init__(self, initial: Mapping[K, T] | None = None) -> None:
         """Make a mapping; see the class."""
@@ -87,8 +94,9 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         self._deletes = 0
         # Deletes up to this version may be missing in the journal.
         self._horizon = 0
-        # Counts the changes, and knows threads, lines and the end.
-        self._ticks: MemoryValue[None] = MemoryValue(None) if initial else MemoryValue()
+        self._version = int(bool(initial))
+        # Is set at each change, and knows threads, lines and the end.
+        self._ticks: MemoryValue[None] = MemoryValue()
 
     def __repr__(self) -> str:
         """Count the keys."""
@@ -101,7 +109,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
     @property
     def version(self) -> int:
         """How many changes there were; a batch counts once."""
-        return self._ticks.version
+        return self._version
 
     def mapping(self) -> Mapping[K, T]:
         """Return an immutable copy of all keys and values.
@@ -125,6 +133,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Checkpoints:
             Never.
         """
+        self._check("set")
         return self._change({key: value})
 
     def delete(self, key: K) -> int:
@@ -141,6 +150,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Checkpoints:
             Never.
         """
+        self._check("delete")
         if key not in self._current:
             raise KeyError(key)
         return self._change({key: UNSET})
@@ -161,31 +171,39 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Checkpoints:
             Never.
         """
-        changes: dict[K, T | Unset] = dict.fromkeys(self._current.keys() - mapping.keys(), UNSET)
+        self._check("replace_all")
+        changes: dict[K, T | Unset] = {key: UNSET for key in self._current if key not in mapping}
         changes.update(
             (key, value)
             for key, value in mapping.items()
             if key not in self._current or self._current[key] != value
         )
-        return self._change(changes) if changes else self.version
+        return self._change(changes) if changes else self._version
 
     def close(self) -> None:
         """End the mapping in good order; see :meth:`Value.close`.
 
+        Raises:
+            RuntimeError: if it is called in another thread than the mapping's.
+
         Checkpoints:
             Never.
         """
-        self._ticks.close()
+        if self._ticks._open:
+            self._check("close")
+            self._ticks.close()
 
     def fail(self, error: BaseException) -> None:
         """End the mapping because of an error; see :meth:`Value.fail`.
 
         Raises:
             ClosedResourceError: if the mapping has ended already.
+            RuntimeError: if it is called in another thread than the mapping's.
 
         Checkpoints:
             Never.
         """
+        self._check("fail")
         self._ticks.fail(error)
 
     def watch(self) -> Watcher[tuple[Change[K, T], ...]]:
@@ -196,9 +214,53 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         """
         return _MapWatcher(self)
 
+    async def wait_version(self, version: int) -> tuple[Change[K, T], ...]:
+        """Wait until the mapping is at least at ``version``; see :meth:`ValueWatch.wait_version`.
+
+        Returns:
+            All that there is then, as a batch, which is empty if that is nothing.
+
+        Raises:
+            EndOfChannel: if the mapping was closed before.
+            BrokenResourceError: if the mapping has failed before; from its error.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+        """
+        with self._ticks.watch() as watcher:
+            if self._version >= version:
+                await checkpoint()
+            while self._version < version:
+                await watcher.get()
+        return self._all()
+
+    def _all(self) -> tuple[Change[K, T], ...]:
+        """Return all that there is, as a batch."""
+        return tuple(Change(key, UNSET, value) for key, value in self._current.items())
+
+    def _newest(self) -> tuple[Change[K, T], ...] | Unset:
+        return self._all() if self._version else UNSET
+
+    def _check(self, method: str) -> None:
+        """Raise unless ``method`` may change the mapping here and now."""
+        if not self._ticks._open:
+            msg = f"{method}() was called on {self!r}, which has ended: make a new mapping"
+            raise trio.ClosedResourceError(msg)
+        try:
+            self._ticks._check_open(method)
+        except RuntimeError:
+            msg = (
+                f"{method}() was called in another thread than the one that {self!r} belongs to: "
+                "call it there, by trio.from_thread.run_sync()"
+            )
+            raise RuntimeError(msg) from None
+
+    @enable_ki_protection
     def _change(self, changes: Mapping[K, T | Unset]) -> int:
-        self._ticks._check_open("set")
-        version = self._ticks._with_later()[1] + 1
+        self._version = version = self._version + 1
         for key, value in changes.items():
             was_deleted = key in self._journal and key not in self._current
             self._journal.pop(key, None)
@@ -211,7 +273,8 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
             self._deletes -= was_deleted
         if self._deletes > max(DELETES_KEPT, 2 * len(self._current)):
             self._forget_deletes()
-        return self._ticks.set(None)
+        self._ticks.set(None)
+        return version
 
     def _forget_deletes(self) -> None:
         """Drop the older half of the deletes from the journal."""
@@ -223,52 +286,63 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
 
 @final
 class _MapWatcher(Watcher[tuple[Change[K, T], ...]], Generic[K, T]):
-    __slots__ = ("_known", "_map", "_ticks")
+    __slots__ = ("_known", "_looked", "_map", "_ticks")
 
     def __init__(self, value: ValueMap[K, T]) -> None:
-        super().__init__()
+        # A watcher that is new has not missed what came before it, but for the newest.
+        super().__init__(seen=max(value.version - 1, 0))
         self._map = value
         self._ticks = value._ticks.watch()
         # What this watcher's consumer knows: all that was in the batches so far.
         self._known: dict[K, T] = {}
+        # The version that this is up to date with.
+        self._looked = 0
 
     def _version(self) -> int:
-        return self._map.version
+        return self._map._version
+
+    def _position(self) -> int:
+        return self._looked or self._seen
 
     def _read(self) -> tuple[Change[K, T], ...]:
         current, known = self._map._current, self._known
-        changes = []
-        for key in self._changed_keys():
-            old, new = known.get(key, UNSET), current.get(key, UNSET)
-            if old is not new:
-                changes.append(Change(key, old, new))
-        return tuple(changes)
+        return tuple(
+            Change(key, known.get(key, UNSET), current.get(key, UNSET))
+            for key in self._changed_keys()
+            if key in known or key in current
+        )
 
     def _changed_keys(self) -> Sequence[K]:
-        journal, seen = self._map._journal, self._seen
-        if seen < self._map._horizon:
-            gone = [key for key in self._known if key not in self._map._current]
-            return [*gone, *self._map._current]
+        journal, looked = self._map._journal, self._looked
         keys: list[K] = []
         for key in reversed(journal):
-            if journal[key] <= seen:
+            if journal[key] <= looked:
                 break
             keys.append(key)
+        if looked < self._map._horizon:
+            keys.extend(key for key in reversed(self._known) if key not in journal)
         keys.reverse()
         return keys
 
     def _take(
         self, predicate: Callable[[tuple[Change[K, T], ...]], bool] | None
     ) -> tuple[Change[K, T], ...] | Unset:
-        changes = super()._take(predicate)
-        if isinstance(changes, Unset):
+        version = self._version()
+        if version == self._looked:
+            return UNSET
+        changes = self._read()
+        if not changes:
+            self._looked = version
+            return UNSET
+        if predicate is not None and not predicate(changes):
             return UNSET
         for change in changes:
             if isinstance(change.new, Unset):
                 del self._known[change.key]
             else:
                 self._known[change.key] = change.new
-        return changes or UNSET
+        self._looked = self._seen = version
+        return changes
 
     def _end(self) -> Exception | None:
         return self._ticks._end()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import trio
 
-from ._derived import Derived, DerivedWatcher, take_as
+from ._derived import Derived, DerivedWatcher, given_as, take_as
 from ._unset import Unset
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class _Timed(Derived[T]):
 
     def _timed(self) -> bool:
         return True
+
+    def _given(self, newest: Callable[[ValueWatch[Any]], Any]) -> T | Unset:
+        return given_as(self._source, newest)
 
 
 class _TimedWatcher(DerivedWatcher[T]):
@@ -64,7 +67,7 @@ class _TimedWatcher(DerivedWatcher[T]):
     def _deadline(self) -> float:
         return min(self._own_deadline(), self._inner._deadline())
 
-    def _take(self, predicate: Callable[[T], bool] | None) -> T | Unset:
+    def _derive(self, predicate: Callable[[T], bool] | None) -> T | Unset:
         return take_as(self._inner, predicate or _any)
 
 
@@ -84,14 +87,14 @@ class _DebouncedWatcher(_TimedWatcher[T]):
 
     def __init__(self, inner: Watcher[object], seconds: float) -> None:
         super().__init__(inner, seconds)
-        # The version that was noticed last, and when it will have been quiet for long enough.
+        # The last change that was noticed, and when it will have been quiet for long enough.
         self._noticed = 0
         self._quiet_at = -math.inf
 
     def _due(self) -> float:
-        version = self._version()
-        if version != self._noticed:
-            self._noticed = version
+        news = self._news()
+        if news != self._noticed:
+            self._noticed = news
             self._quiet_at = trio.current_time() + self._seconds
         return self._quiet_at
 
@@ -118,10 +121,11 @@ class _ThrottledWatcher(_TimedWatcher[T]):
     def _due(self) -> float:
         return self._next
 
-    def _take(self, predicate: Callable[[T], bool] | None) -> T | Unset:
-        value = super()._take(predicate)
+    def _derive(self, predicate: Callable[[T], bool] | None) -> T | Unset:
+        now = trio.current_time()
+        value = super()._derive(predicate)
         if not isinstance(value, Unset):
-            self._next = trio.current_time() + self._seconds
+            self._next = now + self._seconds
         return value
 
 

@@ -22,7 +22,7 @@ How one watches is in ``_watcher``, once for all storages.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from ._errors import UnsetError
 from ._unset import UNSET, Unset
@@ -225,6 +225,10 @@ class ValueWatch(ABC, Generic[T_co]):
     def _newest(self) -> T_co | Unset:
         """Return the newest value, if there is one."""
         return self.watch()._take(None)
+
+    def _given(self, newest: Callable[[ValueWatch[Any]], Any]) -> T_co | Unset:
+        """Return what the value is when those that are set are as ``newest`` tells."""
+        return newest(self)  # type: ignore[no-any-return]
 
     def _bases(self) -> frozenset[ValueWatch[object]]:
         """Return the values that are set, of which this one is made."""

@@ -8,9 +8,16 @@ put another storage through the whole suite, derive from :class:`Subject` and ad
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
-from trio_event import MemoryValue, ValueWatch, Watcher
+from trio_event import Change, MemoryValue, ValueMap, ValueWatch, Watcher, compose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+Numbers = ValueWatch[int | None]
 
 
 class Subject(ABC):
@@ -65,7 +72,129 @@ class InMemory(Subject):
         self._value.fail(error)
 
 
-SUBJECTS: Final[tuple[type[Subject], ...]] = (InMemory,)
+@final
+class Keyed(Subject):
+    """The newest value of one key: what its watchers find in the batches."""
+
+    def __init__(self) -> None:
+        self._map: ValueMap[str, int | None] = ValueMap()
+        self._value = self._map.map(new_value)
+
+    @property
+    def value(self) -> Numbers:
+        return self._value
+
+    def set(self, *values: int | None) -> None:
+        for value in values:
+            self._map.set("key", value)
+
+    def close(self) -> None:
+        self._map.close()
+
+    def fail(self, error: Exception) -> None:
+        self._map.fail(error)
+
+
+class Derived(Subject):
+    """A value that is made of one in memory."""
+
+    def __init__(self) -> None:
+        self._source: MemoryValue[int | None] = MemoryValue()
+        self._value = self.make(self._source)
+
+    @staticmethod
+    @abstractmethod
+    def make(source: Numbers) -> Numbers:
+        """Make it."""
+
+    @property
+    def value(self) -> Numbers:
+        return self._value
+
+    def set(self, *values: int | None) -> None:
+        for value in values:
+            self._source.set(value)
+
+    def close(self) -> None:
+        self._source.close()
+
+    def fail(self, error: Exception) -> None:
+        self._source.fail(error)
+
+
+def derived(name: str, make: Callable[[Numbers], Numbers]) -> type[Subject]:
+    """Name a way to make a value that is to look like its source."""
+    return type(name, (Derived,), {"make": staticmethod(make)})
+
+
+def new_value(batch: tuple[Change[str, int | None], ...]) -> int | None:
+    (change,) = batch
+    assert change.key == "key"
+    return change.new  # type: ignore[return-value]  # nothing is deleted
+
+
+def same(value: T) -> T:
+    return value
+
+
+def anything(_: object) -> bool:
+    return True
+
+
+def unlike(_: object) -> object:
+    """Make a key that is equal to no other."""
+    return object()
+
+
+def first(parts: tuple[T, ...]) -> T:
+    return parts[0]
+
+
+def named(parts: Any) -> Any:  # noqa: ANN401  the names are known here
+    return parts.a
+
+
+def other() -> ValueWatch[int]:
+    """Make a value that is there from the beginning and for ever."""
+    value = MemoryValue(0)
+    value.close()
+    return value
+
+
+# With 0 seconds nothing is waited for; what time does to values is in test_timed.
+SUBJECTS: Final[tuple[type[Subject], ...]] = (
+    InMemory,
+    Keyed,
+    derived("Mapped", lambda source: source.map(same)),
+    derived("Filtered", lambda source: source.filter(anything)),
+    derived("Distinct", lambda source: source.distinct(unlike)),
+    derived("Debounced", lambda source: source.debounce(0)),
+    derived("Throttled", lambda source: source.throttle(0)),
+    derived(
+        "Chain",
+        lambda source: source.map(same).distinct(unlike).throttle(0).filter(anything).debounce(0),
+    ),
+    derived(
+        "ReverseChain",
+        lambda source: source.debounce(0).filter(anything).throttle(0).distinct(unlike).map(same),
+    ),
+    derived("Composed", lambda source: compose(source, other()).map(first)),
+    derived("ComposedByName", lambda source: compose(a=source, b=source).map(named)),
+    derived(
+        "Diamond",
+        lambda source: compose(
+            source.map(same), compose(source, source.filter(anything)).map(first)
+        ).map(first),
+    ),
+    derived("ComposedOfThrottled", lambda source: compose(source.throttle(0)).map(first)),
+    derived(
+        "ComposedOfTimed",
+        lambda source: (
+            compose(source.debounce(0), source.throttle(0), other()).map(first).debounce(0)
+        ),
+    ),
+    derived("ComposedOfBoth", lambda source: compose(source, source.throttle(0)).map(first)),
+)
 
 
 def is_big(value: int | None) -> bool:

@@ -1,0 +1,273 @@
+"""The contract of every value and watcher: looking, waiting for a state or a version (V15, V16)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
+
+from trio_event import UNSET, UnsetError, follow
+
+from .calls import Call, after_this_step
+from .contract import is_big, refuse
+
+if TYPE_CHECKING:
+    from .contract import Subject
+
+
+async def test_peek_returns_the_newest_value_and_nobody_has_seen_it(subject: Subject) -> None:
+    """V15: peek looks, without waiting, as often as one likes."""
+    watcher = subject.watch()
+    subject.set(1, 2)
+    with assert_no_checkpoints():
+        assert [subject.value.peek() for _ in range(2)] == [2, 2]
+    assert await watcher.get() == 2
+    subject.close()
+    assert subject.value.peek() == 2
+
+
+async def test_peek_without_data_raises_or_gives_the_default(subject: Subject) -> None:
+    """V2, V15: None is a default as good as any, and data as good as any."""
+    with pytest.raises(UnsetError, match=r"has no data yet: wait for it .* or pass a default"):
+        subject.value.peek()
+    assert subject.value.peek(None) is None
+    subject.set(None)
+    assert subject.value.peek() is None
+    assert subject.value.peek(3) is None
+
+
+async def test_version_is_0_without_data_and_grows_with_each_set(subject: Subject) -> None:
+    """V1, V15: who compares versions knows whether the value was set meanwhile."""
+    versions = [subject.value.version]
+    for number in range(3):
+        subject.set(number)
+        versions.append(subject.value.version)
+    assert versions[0] == 0
+    assert versions == sorted(set(versions))
+
+
+async def test_changed_tells_whether_there_is_something_to_get(subject: Subject) -> None:
+    """V15: asking marks nothing seen."""
+    watcher = subject.watch()
+    answers = [watcher.changed]
+    for number in (1, 1):
+        subject.set(number)
+        answers += [watcher.changed, watcher.changed]
+        assert watcher.get_nowait() == number
+        answers.append(watcher.changed)
+    subject.set(2)
+    subject.close()
+    answers.append(watcher.changed)
+    assert await watcher.get() == 2
+    answers.append(watcher.changed)
+    assert answers == [False, True, True, False, True, True, False, True, False]
+
+
+async def test_lag_is_0_when_all_is_seen(subject: Subject) -> None:
+    """V15: it grows with each set, and a get makes up for all of it."""
+    watcher = subject.watch()
+    assert watcher.lag == 0
+    lags = []
+    for number in range(3):
+        subject.set(number)
+        lags.append(watcher.lag)
+    assert lags == sorted(lags)
+    assert lags[0] > 0
+    assert await watcher.get() == 2
+    assert watcher.lag == 0
+
+
+async def test_update_has_the_value_and_the_one_before(subject: Subject) -> None:
+    """V15: get_update tells what this watcher returned before, by whatever method."""
+    watcher = subject.watch()
+    subject.set(1)
+    update = await watcher.get_update()
+    assert (update.value, update.previous) == (1, UNSET)
+    subject.set(2)
+    second = await watcher.get_update()
+    assert (second.value, second.previous) == (2, 1)
+    assert second.version > update.version
+    subject.set(3)
+    assert watcher.get_nowait() == 3
+    subject.set(4, None)
+    assert (await watcher.get_update()).previous == 3
+    subject.set(5)
+    assert (await watcher.get_update()).previous is None
+
+
+async def test_cancelled_get_update_has_seen_nothing(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V5, V15: cancelled at its checkpoint or while it waits, it leaves the watcher as it was."""
+    subject.set(1)
+    watcher = subject.watch()
+    with trio.CancelScope() as scope:
+        after_this_step(scope.cancel)
+        await watcher.get_update()
+    assert scope.cancelled_caught
+    assert (await watcher.get_update()).value == 1
+    waiting = Call(nursery, watcher.get_update)
+    await wait_all_tasks_blocked()
+    await waiting.cancel()
+    subject.set(2)
+    update = await watcher.get_update()
+    assert (update.value, update.previous) == (2, 1)
+
+
+async def test_wait_version_waits_for_the_version(subject: Subject, nursery: trio.Nursery) -> None:
+    """V15: who has set a value reads at least that; it is a checkpoint in any case."""
+    subject.set(1)
+    version = subject.value.version
+    with assert_checkpoints():
+        assert await subject.value.wait_version(version) == 1
+    waiting = Call(nursery, partial(subject.value.wait_version, version + 1))
+    await wait_all_tasks_blocked()
+    assert not waiting.ended
+    subject.set(2)
+    subject.set(3)
+    assert await waiting.result() == 3
+
+
+async def test_wait_version_of_an_ended_value_ends(subject: Subject, nursery: trio.Nursery) -> None:
+    """V9, V15: where the version can't come any more, the wait is over."""
+    subject.set(1)
+    version = subject.value.version
+    waiting = Call(nursery, partial(subject.value.wait_version, version + 1))
+    await wait_all_tasks_blocked()
+    subject.close()
+    with pytest.raises(trio.EndOfChannel):
+        await waiting.result()
+    assert await subject.value.wait_version(version) == 1
+
+
+async def test_cancelled_wait_version_leaves_nothing_behind(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V5, V15: in a cancelled scope, and while it waits."""
+    subject.set(1)
+    version = subject.value.version
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await subject.value.wait_version(version)
+    assert scope.cancelled_caught
+    waiting = Call(nursery, partial(subject.value.wait_version, version + 1))
+    await wait_all_tasks_blocked()
+    await waiting.cancel()
+    assert waiting.cancelled
+    assert all(len(line) == 0 for line in subject.watch()._lines())
+
+
+async def test_wait_for_returns_what_satisfies_now_or_later(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V16: a state that is there already ends the wait too, after a checkpoint."""
+    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    for number in (1, 2):
+        await wait_all_tasks_blocked()
+        assert not waiting.ended
+        subject.set(number)
+    await wait_all_tasks_blocked()
+    subject.set(11)
+    assert await waiting.result() == 11
+    with assert_checkpoints():
+        assert await subject.value.wait_for(is_big) == 11
+
+
+async def test_wait_for_raises_what_its_predicate_raises(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V16: neither set nor anybody else knows of it."""
+    failing = Call(nursery, partial(subject.value.wait_for, refuse))
+    others = [
+        Call(nursery, partial(subject.value.wait_for, is_big)),
+        Call(nursery, subject.watch().get),
+    ]
+    await wait_all_tasks_blocked()
+    subject.set(11)
+    with pytest.raises(ValueError, match="I don't like 11"):
+        await failing.result()
+    assert [await other.result() for other in others] == [11, 11]
+    with pytest.raises(ValueError, match="I don't like 11"):
+        await subject.value.wait_for(refuse)
+
+
+async def test_wait_for_ends_with_the_value(subject: Subject, nursery: trio.Nursery) -> None:
+    """V9, V16: when no later state can satisfy it; one that does is returned before."""
+    subject.set(1)
+    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    await wait_all_tasks_blocked()
+    subject.close()
+    with pytest.raises(trio.EndOfChannel):
+        await waiting.result()
+    with pytest.raises(trio.EndOfChannel):
+        await subject.value.wait_for(is_big)
+    assert await subject.value.wait_for(lambda number: number == 1) == 1
+
+
+async def test_wait_for_raises_what_the_value_failed_of(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V9, V16: BrokenResourceError, from the value's error."""
+    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    await wait_all_tasks_blocked()
+    error = OSError("gone")
+    subject.fail(error)
+    with pytest.raises(trio.BrokenResourceError) as broken:
+        await waiting.result()
+    assert broken.value.__cause__ is error
+
+
+async def test_cancelled_wait_for_leaves_nothing_behind(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V5, V16: in a cancelled scope, and while it waits; nobody listens afterwards."""
+    lines = subject.watch()._lines()
+    subject.set(11)
+    for held_for in (0, 1):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await subject.value.wait_for(is_big, held_for=held_for)
+        assert scope.cancelled_caught
+        waiting = Call(nursery, partial(subject.value.wait_for, refuse_small, held_for=held_for))
+        subject.set(1)
+        await wait_all_tasks_blocked()
+        assert any(len(line) for line in lines)
+        await waiting.cancel()
+        assert waiting.cancelled
+        assert all(len(line) == 0 for line in lines)
+
+
+def refuse_small(number: int | None) -> bool:
+    return number is not None and number > 1000
+
+
+@pytest.mark.parametrize("latest", [False, True], ids=["each", "latest"])
+async def test_follow_calls_with_each_value_until_the_end(
+    subject: Subject,
+    nursery: trio.Nursery,
+    latest: bool,  # noqa: FBT001  a parameter of the test's
+) -> None:
+    """V22: whatever is followed; with latest, a newer value cancels the call."""
+    log: list[str] = []
+
+    async def work(number: int | None) -> None:
+        log.append(f"begin {number}")
+        await trio.sleep(1)
+        log.append(f"end {number}")
+
+    following = Call(nursery, partial(follow, subject.value, work, latest=latest))
+    await wait_all_tasks_blocked()
+    subject.set(1)
+    await wait_all_tasks_blocked()
+    subject.set(2, 3)
+    await wait_all_tasks_blocked()
+    assert log == (["begin 1", "begin 3"] if latest else ["begin 1"])
+    subject.close()
+    await wait_all_tasks_blocked()
+    assert not following.ended
+    await following.cancel()
+    assert following.cancelled
+    assert all(len(line) == 0 for line in subject.watch()._lines())
