@@ -5,8 +5,8 @@ its newest. Sets that follow each other without a checkpoint between them are se
 what is derived twice from one source is seen at one version of it: there is no queue in which the
 parts of a state could overtake each other. The values that are set are read before anything is
 computed of them, so a function that sets one of them comes too late to make a mixture. Only a
-predicate that is asked in the middle of a set (``wait_for``) could come between two sets; ``atomic``
-keeps it out.
+predicate that is asked in the middle of a set (``wait_for``) could come between two sets;
+``atomic`` keeps it out.
 
 The version of composed values is the sum of the versions of all values that are set, each counted
 once, however often it occurs among the sources.
@@ -228,6 +228,13 @@ class _ComposedWatcher(Watcher[T]):
             with contextlib.suppress(Exception):  # who takes the value will meet it again
                 self._collect()
         return self._count()
+
+    def _ready(self) -> bool:
+        try:
+            self._collect()
+        except Exception:  # noqa: BLE001  likewise
+            return True
+        return super()._ready()
 
     def _position(self) -> int:
         return min(self._seen, self._version())

@@ -78,6 +78,9 @@ class DerivedWatcher(Watcher[T]):
     def _deadline(self) -> float:
         return self._inner._deadline()
 
+    def _ready(self) -> bool:
+        return self._inner._ready() and not self._pending()
+
     def _news(self) -> int:
         """Return the version since which there is nothing new, for a stage behind this one."""
         inner = self._inner
