@@ -1,0 +1,325 @@
+"""Waiting until a value satisfies a predicate, at whatever set (V16)."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_event import MemoryValue, ValueMap, atomic, compose
+
+from .calls import Call, after_this_step, counting
+from .timeline import play
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio.testing import MockClock
+
+
+def is_even(number: int) -> bool:
+    return number % 2 == 0
+
+
+def is_big(number: int) -> bool:
+    return number > 10
+
+
+def noting(asked: list[int], predicate: Callable[[int], bool]) -> Callable[[int], bool]:
+    """Make a predicate that notes what it is asked about."""
+
+    def ask(number: int) -> bool:
+        asked.append(number)
+        return predicate(number)
+
+    return ask
+
+
+async def test_match_that_lasts_for_one_set_is_not_missed(nursery: trio.Nursery) -> None:
+    """V16: it is returned, though it is no longer there when the task runs."""
+    value = MemoryValue(1)
+    waiting = Call(nursery, partial(value.wait_for, is_big))
+    await wait_all_tasks_blocked()
+    for number in (2, 11, 12, 3):
+        value.set(number)
+    assert await waiting.result() == 11
+
+
+async def test_predicate_is_asked_once_at_each_set(nursery: trio.Nursery) -> None:
+    """V16: about each value in order, not again when the value ends, and not after a match."""
+    value = MemoryValue(1)
+    asked: list[int] = []
+    waiting = Call(nursery, partial(value.wait_for, noting(asked, is_big)))
+    await wait_all_tasks_blocked()
+    for number in (2, 2, 3, 11, 4):
+        value.set(number)
+    value.close()
+    assert await waiting.result() == 11
+    assert asked == [1, 2, 2, 3, 11]
+
+
+async def test_set_during_the_first_checkpoint_is_not_missed() -> None:
+    """V16: it listens before it waits."""
+    value = MemoryValue(1)
+
+    def flicker() -> None:
+        value.set(11)
+        value.set(1)
+
+    after_this_step(flicker)
+    assert await value.wait_for(is_big) == 11
+
+
+async def test_set_that_does_not_match_wakes_nobody(nursery: trio.Nursery) -> None:
+    """V16: the predicate is asked by the set; the task has nothing to do."""
+    value = MemoryValue(1)
+    Call(nursery, partial(value.wait_for, is_big))
+    Call(nursery, partial(value.wait_for, is_big, held_for=1))
+    await wait_all_tasks_blocked()
+    with counting() as counts:
+        for number in range(10):
+            value.set(number)
+    assert not counts.scheduled
+
+
+async def test_any_answer_that_is_true_is_true(nursery: trio.Nursery) -> None:
+    """V16: as everywhere in Python."""
+    value = MemoryValue("")
+    waiting = Call(nursery, partial(value.wait_for, str.strip))  # type: ignore[arg-type]
+    await wait_all_tasks_blocked()
+    value.set(" ")
+    value.set("a")
+    assert await waiting.result() == "a"
+
+
+async def test_failing_predicate_keeps_nobody_from_being_told(nursery: trio.Nursery) -> None:
+    """V16: those before it and behind it in the line get their match, and set returns."""
+    value = MemoryValue(1)
+
+    def refuse(number: int) -> bool:
+        if is_big(number):
+            msg = f"I don't like {number}"
+            raise ValueError(msg)
+        return False
+
+    calls = [
+        Call(nursery, partial(value.wait_for, predicate))
+        for predicate in (is_big, refuse, is_big, refuse, is_big)
+    ]
+    await wait_all_tasks_blocked()
+    assert value.set(11) == 2
+    for call in calls[::2]:
+        assert await call.result() == 11
+    for call in calls[1::2]:
+        with pytest.raises(ValueError, match="I don't like 11"):
+            await call.result()
+
+
+async def test_what_is_no_exception_but_worse_is_carried_over_too(nursery: trio.Nursery) -> None:
+    """V16: a SystemExit out of a predicate leaves its task, and set knows nothing of it."""
+    value = MemoryValue(1)
+
+    def leave(number: int) -> bool:
+        if is_big(number):
+            raise SystemExit(number)
+        return False
+
+    async def wait() -> int:
+        with pytest.raises(SystemExit):
+            await value.wait_for(leave)
+        return 1
+
+    leaving = Call(nursery, wait)
+    waiting = Call(nursery, partial(value.wait_for, is_big))
+    await wait_all_tasks_blocked()
+    value.set(11)
+    assert await waiting.result() == 11
+    assert await leaving.result() == 1
+
+
+async def test_predicate_is_asked_no_more_after_it_has_failed(nursery: trio.Nursery) -> None:
+    """V16: its first exception is the one that is raised."""
+    value = MemoryValue(1)
+    asked: list[int] = []
+
+    def refuse(number: int) -> bool:
+        if is_big(number):
+            raise ValueError(number)
+        return False
+
+    waiting = Call(nursery, partial(value.wait_for, noting(asked, refuse)))
+    await wait_all_tasks_blocked()
+    for number in (11, 12):
+        value.set(number)
+    with pytest.raises(ValueError, match="11"):
+        await waiting.result()
+    assert asked == [1, 11]
+
+
+@pytest.mark.parametrize("held_for", [-1, math.inf, math.nan])
+async def test_held_for_is_a_finite_number(held_for: float) -> None:
+    """V16: any other number is refused."""
+    with pytest.raises(ValueError, match=r"held_for=.* is not a finite number of seconds"):
+        await MemoryValue(1).wait_for(is_even, held_for=held_for)
+
+
+async def test_hold_returns_the_newest_value_at_its_end(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """V16: not the one with which it began; sets that satisfy don't prolong it."""
+    value = MemoryValue(1)
+    waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
+    await play(value, (1, 2), (5, 4), (9, 6))
+    assert await waiting.result() == 6
+    assert autojump_clock.current_time() == 11
+
+
+async def test_hold_begins_with_the_value_that_is_there(autojump_clock: MockClock) -> None:
+    """V16: what was before the call does not count."""
+    value = MemoryValue(2)
+    await trio.sleep(100)
+    assert await value.wait_for(is_even, held_for=10) == 2
+    assert autojump_clock.current_time() == 110
+
+
+async def test_break_of_a_hold_is_not_missed(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """V16: though the next set, in the same step, restores it: the time begins anew."""
+    value = MemoryValue(2)
+    waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
+    await play(value, (4, 3), (4, 4), (12, 5), (20, 6))
+    assert await waiting.result() == 6
+    assert autojump_clock.current_time() == 30
+
+
+async def test_hold_that_is_broken_after_its_time_counts(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """V16: what was true for so long is returned, though the task has yet to run."""
+    value = MemoryValue(2)
+    waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
+    await wait_all_tasks_blocked()
+    value.set(4)
+    autojump_clock.jump(10)
+    for number in (3, 6):
+        value.set(number)
+    assert await waiting.result() == 4
+
+
+async def test_hold_outlasts_the_end_of_the_value(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """V9, V16: a state that satisfies at the end will do so for ever; then a failure is none."""
+    closed, failed = MemoryValue(2), MemoryValue(2)
+    calls = [Call(nursery, partial(v.wait_for, is_even, held_for=10)) for v in (closed, failed)]
+    await trio.sleep(1)
+    closed.close()
+    failed.fail(OSError("gone"))
+    assert [await call.result() for call in calls] == [2, 2]
+    assert autojump_clock.current_time() == 10
+
+
+async def test_cancelled_hold_leaves_nothing_behind(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V5, V16: cancelled in the middle of its time."""
+    value = MemoryValue(2)
+    waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
+    await trio.sleep(5)
+    await waiting.cancel()
+    assert waiting.cancelled
+    assert len(value._line) == 0
+
+
+async def test_set_and_cancel_before_the_step_of_a_match(nursery: trio.Nursery) -> None:
+    """V5, V16: a wait that a set has ended returns; one that was cancelled before does not."""
+    value = MemoryValue(1)
+    first, second = (Call(nursery, partial(value.wait_for, is_big)) for _ in range(2))
+    await wait_all_tasks_blocked()
+    second.scope.cancel()
+    value.set(11)
+    first.scope.cancel()
+    await wait_all_tasks_blocked()
+    assert (first.cancelled, second.cancelled) == (False, True)
+    assert await first.result() == 11
+
+
+async def test_derived_value_is_asked_about_as_it_is_at_each_set(nursery: trio.Nursery) -> None:
+    """V16, V17: its functions run in the set, and what they raise is the waiter's."""
+    value = MemoryValue(1)
+
+    def halve(number: int) -> int:
+        if number == 7:
+            msg = "7 has no half"
+            raise ValueError(msg)
+        return number // 2
+
+    derived = value.filter(is_even).map(halve)
+    matching = Call(nursery, partial(derived.wait_for, is_big))
+    failing = Call(nursery, partial(value.map(halve).wait_for, is_big))
+    await wait_all_tasks_blocked()
+    for number in (23, 7, 24, 1):
+        value.set(number)
+    assert await matching.result() == 12
+    assert await failing.result() == 11
+    failing = Call(nursery, partial(value.map(halve).wait_for, is_big))
+    await wait_all_tasks_blocked()
+    value.set(7)
+    with pytest.raises(ValueError, match="7 has no half"):
+        await failing.result()
+
+
+async def test_hold_of_a_filtered_value_is_broken_where_it_has_no_data(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """V16, V17: a rejected state satisfies nothing."""
+    value = MemoryValue(2)
+    waiting = Call(nursery, partial(value.filter(is_even).wait_for, bool, held_for=10))
+    await play(value, (4, 3), (5, 4))
+    assert await waiting.result() == 4
+    assert autojump_clock.current_time() == 15
+
+
+async def test_composed_values_are_asked_about_between_two_sets_but_for_atomic(
+    nursery: trio.Nursery,
+) -> None:
+    """V16, V18: each set is a state of the whole; those of an atomic block are one."""
+    first, second = MemoryValue(1), MemoryValue(1)
+    both = compose(first, second)
+    states: list[tuple[int, int]] = []
+
+    def remember(state: tuple[int, int]) -> bool:
+        states.append(state)
+        return False
+
+    waiting = Call(nursery, partial(both.wait_for, remember))
+    await wait_all_tasks_blocked()
+    first.set(2)
+    second.set(2)
+    with atomic():
+        first.set(3)
+        second.set(3)
+        second.set(4)
+    assert states == [(1, 1), (2, 1), (2, 2), (3, 4)]
+    await waiting.cancel()
+
+
+async def test_map_is_asked_about_as_a_whole(nursery: trio.Nursery) -> None:
+    """V16, V20: the predicate gets all keys that there are, also if that is none."""
+    peers: ValueMap[str, int] = ValueMap()
+    two = Call(nursery, partial(peers.wait_for, lambda batch: len(batch) == 2))
+    await wait_all_tasks_blocked()
+    peers.set("a", 1)
+    peers.set("b", 2)
+    peers.delete("a")
+    assert [(change.key, change.new) for change in await two.result()] == [("a", 1), ("b", 2)]
+    none = Call(nursery, partial(peers.wait_for, lambda batch: not batch))
+    await wait_all_tasks_blocked()
+    peers.delete("b")
+    assert await none.result() == ()
