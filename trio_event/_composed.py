@@ -82,6 +82,14 @@ class Composition(Mapping[str, T_co]):
         msg = f"{name!r} can't be changed: it is a snapshot"
         raise AttributeError(msg, name=name, obj=self)
 
+    def __delattr__(self, name: str) -> None:
+        """Refuse: it is immutable."""
+        self.__setattr__(name, None)
+
+    def __reduce__(self) -> tuple[type[Composition[T_co]], tuple[dict[str, T_co]]]:
+        """Copy and pickle it as what it was made of."""
+        return Composition, (self._values,)
+
     def __hash__(self) -> int:
         """Hash names and values, as equality compares them."""
         return hash(frozenset(self.items()))
