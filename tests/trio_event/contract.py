@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 from trio_event import Change, MemoryValue, ValueMap, ValueWatch, Watcher, compose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from trio_event._waiting import Line
 
 T = TypeVar("T")
 
@@ -70,6 +72,38 @@ class InMemory(Subject):
 
     def fail(self, error: Exception) -> None:
         self._value.fail(error)
+
+
+@final
+class OwnValue(ValueWatch[int | None]):
+    """A read side that a user made, which says no more than it has to."""
+
+    def __init__(self, source: Numbers) -> None:
+        self._source = source
+
+    def watch(self) -> Watcher[int | None]:
+        return OwnWatcher(self._source.watch())
+
+
+@final
+class OwnWatcher(Watcher[int | None]):
+    """What has to be said of a storage: its version, its value, its end, its lines."""
+
+    def __init__(self, source: Watcher[int | None]) -> None:
+        super().__init__()
+        self._source = source
+
+    def _version(self) -> int:
+        return self._source._version()
+
+    def _read(self) -> int | None:
+        return self._source._read()
+
+    def _end(self) -> Exception | None:
+        return self._source._end()
+
+    def _lines(self) -> Sequence[Line]:
+        return self._source._lines()
 
 
 @final
@@ -165,6 +199,8 @@ def other() -> ValueWatch[int]:
 SUBJECTS: Final[tuple[type[Subject], ...]] = (
     InMemory,
     Keyed,
+    derived("OwnStorage", OwnValue),
+    derived("ComposedOfOwnStorage", lambda source: compose(OwnValue(source), other()).map(first)),
     derived("Mapped", lambda source: source.map(same)),
     derived("Filtered", lambda source: source.filter(anything)),
     derived("Distinct", lambda source: source.distinct(unlike)),

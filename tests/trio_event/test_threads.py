@@ -93,6 +93,38 @@ async def test_sets_from_a_fast_thread_are_one_entry_and_one_update(
     assert value.set(1000) == 2
 
 
+async def test_run_is_responsive_while_a_thread_sets_without_end(nursery: trio.Nursery) -> None:
+    """V11: after 100 000 sets the last is there; meanwhile the queue never held more than one."""
+    value: MemoryValue[int] = MemoryValue()
+    waiting = Call(nursery, partial(value.wait_for, lambda number: number == 99_999))
+    last = Call(nursery, partial(value.watch().get, predicate=lambda number: number == 99_999))
+    await wait_all_tasks_blocked()
+
+    def work() -> None:
+        for number in range(100_000):
+            value.set_from_thread(number)
+
+    thread = Call(nursery, partial(trio.to_thread.run_sync, work))
+    longest = steps = 0
+    while not thread.ended:
+        # What the thread has set is here after a step, however much it was.
+        longest = max(longest, current_statistics().run_sync_soon_queue_size)
+        steps += 1
+        await trio.lowlevel.checkpoint()
+    assert await waiting.result() == await last.result() == 99_999
+    assert longest <= 2  # the thread's own end is the other one
+    assert value.version <= steps + 1
+
+
+async def test_delivery_that_finds_nothing_changes_nothing() -> None:
+    """V11: a set that came while another was being delivered may have gone with it."""
+    value: MemoryValue[int] = MemoryValue()
+    value.set_from_thread(1)
+    current_trio_token().run_sync_soon(value._take_over)
+    await wait_all_tasks_blocked()
+    assert (value.peek(), value.version) == (1, 1)
+
+
 async def test_each_batch_of_sets_from_a_thread_is_delivered(nursery: trio.Nursery) -> None:
     """V11: after a delivery the next set from a thread makes the next one."""
     value: MemoryValue[int] = MemoryValue()

@@ -180,6 +180,34 @@ async def test_function_that_fails_in_a_timed_source_fails_the_whole(
     assert await watcher.get() == (3, 3)
 
 
+async def test_function_that_fails_in_a_source_that_has_ended_is_no_lack_of_data(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V9, V18: its exception is raised, also where the whole has to become quiet."""
+    value = MemoryValue(2)
+    value.close()
+    watcher = compose(value.map(refuse_two), MemoryValue(1)).debounce(1).watch()
+    for _ in range(2):
+        with assert_checkpoints(), pytest.raises(ValueError, match="I don't like 2"):
+            await watcher.get()
+
+
+async def test_part_that_a_timed_source_rejects_keeps_what_it_gave_before(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V17, V18: what was rejected or repeated is no update of the whole."""
+    value, other = MemoryValue(2), MemoryValue(0)
+    both = compose(value.throttle(1).filter(is_even).distinct(), other)
+    seen: list[tuple[float, tuple[int, int]]] = []
+    nursery.start_soon(record, both.watch(), seen)
+    await wait_all_tasks_blocked()
+    await play(value, (2, 3), (4, 4), (6, 5))
+    other.set(1)
+    await trio.sleep(5)
+    assert seen == [(0, (2, 0)), (4, (4, 0)), (6, (4, 1))]
+
+
 @pytest.mark.parametrize("failed", [False, True], ids=["closed", "failed"])
 async def test_composed_values_end_after_the_last_of_a_timed_source(
     nursery: trio.Nursery,
