@@ -22,10 +22,10 @@ How one watches is in ``_watcher``, once for all storages.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 from ._errors import UnsetError
-from ._unset import UNSET, Unset
+from ._unset import Unset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 T_co = TypeVar("T_co", covariant=True)
+
+# UNSET is a default like any other.
+NO_DEFAULT: Final = object()
 
 
 class ValueWatch(ABC, Generic[T_co]):
@@ -67,7 +70,7 @@ class ValueWatch(ABC, Generic[T_co]):
     @overload
     def peek(self, default: U) -> T_co | U: ...
 
-    def peek(self, default: U | Unset = UNSET) -> T_co | U:
+    def peek(self, default: Any = NO_DEFAULT) -> Any:
         """Return the newest value, without waiting, and without anybody having seen it.
 
         Of a derived value it is what the newest source gives, whatever the time.
@@ -84,7 +87,7 @@ class ValueWatch(ABC, Generic[T_co]):
         newest = self._newest()
         if not isinstance(newest, Unset):
             return newest
-        if isinstance(default, Unset):
+        if default is NO_DEFAULT:
             msg = f"{self!r} has no data yet: wait for it with a watcher, or pass a default"
             raise UnsetError(msg)
         return default

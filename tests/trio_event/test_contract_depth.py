@@ -34,6 +34,7 @@ async def test_peek_without_data_raises_or_gives_the_default(subject: Subject) -
     with pytest.raises(UnsetError, match=r"has no data yet: wait for it .* or pass a default"):
         subject.value.peek()
     assert subject.value.peek(None) is None
+    assert subject.value.peek(UNSET) is UNSET
     subject.set(None)
     assert subject.value.peek() is None
     assert subject.value.peek(3) is None
