@@ -126,3 +126,16 @@ def release(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
     (wheel,) = Path("dist").glob("*.whl")
     session.run("check-wheel-contents", "--toplevel", ",".join(PACKAGES), str(wheel))
+
+
+@nox.session(requires=["build"])
+def bench(session: nox.Session) -> None:
+    """Measure how fast the packages are; ``--quick`` takes two minutes, ``--page`` none."""
+    install_wheel(session, "bench")
+    peer = Path(session.cache_dir, "bench-triotp")
+    python = str(peer / "bin" / "python")
+    if not peer.exists():
+        session.run("python", "-m", "venv", str(peer))
+    group = nox.project.dependency_groups(PYPROJECT, "bench-triotp")
+    session.run(python, "-m", "pip", "install", "--quiet", *group, external=True)
+    session.run("python", "-m", "benchmarks", "--triotp", python, *session.posargs)

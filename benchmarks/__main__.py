@@ -1,0 +1,112 @@
+"""``python -m benchmarks`` measures everything, prints a table, and writes JSON."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import attrs
+
+from . import (
+    fan_out,
+    memory_cases,
+    page,
+    pictures,
+    results,
+    table,
+    tree_cases,
+    triotp_peer,
+    value_cases,
+)
+from .harness import FULL, QUICK, Comparison, Scale, pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def comparisons(scale: Scale) -> Iterator[Comparison]:
+    """Return all that is compared in this process."""
+    return itertools.chain(
+        fan_out.comparisons(scale),
+        value_cases.comparisons(scale),
+        tree_cases.comparisons(scale),
+        memory_cases.comparisons(scale),
+    )
+
+
+def measure(scale: Scale, mode: str, core: int, only: str, triotp: Path | None) -> results.Results:
+    """Measure all comparisons with ``only`` in their names."""
+    found = results.Results(results.circumstances(mode, scale.rounds, core), [], {})
+    elsewhere = [triotp_peer.comparison(scale)] if triotp is not None else []
+    for comparison in (*comparisons(scale), *elsewhere):
+        if only not in comparison.name:
+            continue
+        begin = perf_counter()
+        if comparison in elsewhere and triotp is not None:
+            samples = triotp_peer.measure_elsewhere(triotp, scale)
+        else:
+            samples = comparison.measure(scale.rounds)
+        print(f"{comparison.name}: {perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
+        found.samples[comparison.name] = samples
+        found.lines.extend(results.judged(comparison, samples))
+    return found
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds")
+    parser.add_argument("--rounds", type=int, help="how many rounds (9; 3 with --quick)")
+    parser.add_argument("--core", type=int, help="the core to stay on (the last one)")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="comparisons with it in the name"
+    )
+    parser.add_argument("--triotp", type=Path, metavar="PYTHON", help="where triotp is installed")
+    parser.add_argument(
+        "--page", action="store_true", help="don't measure: put the last results into the page"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line."""
+    arguments = parse(argv)
+    path = results.QUICK_RESULTS if arguments.quick else results.FULL_RESULTS
+    if arguments.page:
+        last = results.load(path)
+        pictures.draw(last, page.DOCS)
+        page.write(last)
+        return 0
+    scale = QUICK if arguments.quick else FULL
+    scale = attrs.evolve(scale, rounds=arguments.rounds or scale.rounds)
+    core = pin(arguments.core)
+    keep_quiet()
+    mode = "quick" if arguments.quick else "full"
+    found = measure(scale, mode, core, arguments.only, arguments.triotp)
+    if not arguments.only:
+        found.save(path)
+    return report(found)
+
+
+def report(found: results.Results) -> int:
+    """Print what was measured; return the status to exit with, 1 if a must is missed."""
+    print(*table.text(found.lines), sep="\n")
+    for line in found.missed:
+        print(f"missed: {line.measure}", file=sys.stderr)
+    return 1 if found.missed else 0
+
+
+def keep_quiet() -> None:
+    """Let deaths be logged as ever, to nowhere."""
+    logger = logging.getLogger("supervisor")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,300 @@
+"""What trees cost: to start, to restart parts of, to cancel, to go deep in."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import trio
+from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.testing import wait_all_tasks_blocked
+
+import supervisor
+
+from . import goals, trees
+from .floors import Gate
+from .harness import Comparison, number, plain, ratio
+from .trees import Planting
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from trio.lowlevel import Task
+
+    from .harness import Figures, Row, Scale
+
+SMALLEST = 1_000
+"""From here on the fixed cost of a tree doesn't count."""
+
+
+class DeathError(Exception):
+    """What leaves die of."""
+
+
+def comparisons(scale: Scale) -> Iterator[Comparison]:
+    """Return what there is to compare."""
+    yield start_and_cancel(scale)
+    yield restart_leaf(scale)
+    yield restart_group(scale)
+    yield depth(scale)
+
+
+# Starting and cancelling
+
+
+def start_and_cancel(scale: Scale) -> Comparison:
+    """Compare the start of leaves, and the cancellation of all, with bare tasks."""
+    kinds = {
+        "bare": trees.bare,
+        "scoped": trees.bare_in_scopes,
+        "lone": trees.lone,
+        "member": trees.grouped,
+        "bushy": trees.bushy,
+    }
+    sizes = scale.sizes(SMALLEST)
+    cases = {
+        f"{name}, {n}": partial(time_life, kind, n) for n in sizes for name, kind in kinds.items()
+    }
+    rows: list[Row] = []
+    for n in sizes:
+        bare, scoped = f"bare, {n}: start", f"scoped, {n}: start"
+        what = f"start of a leaf, {number(n)}"
+        rows += [
+            ratio(f"{what} lone, against bare", f"lone, {n}: start", bare, goals.START_LEAF),
+            ratio(f"{what} lone, against bare in a scope each", f"lone, {n}: start", scoped),
+            ratio(f"{what} in groups of {trees.MEMBERS}, against bare", f"member, {n}: start", bare,
+                  goals.START_LEAF),
+            ratio(f"{what} bare in a scope each, against bare", scoped, bare),
+        ]  # fmt: skip
+    shapes = {
+        "lone": "lone",
+        f"in groups of {trees.MEMBERS}": "member",
+        "below inner nodes": "bushy",
+    }
+    for n in sizes:
+        bare, what = f"bare, {n}: cancel", f"cancel of a tree of {number(n)}"
+        rows += [
+            ratio(f"{what} {shape}, against bare", f"{name}, {n}: cancel", bare, goals.CANCEL)
+            for shape, name in shapes.items()
+        ]
+    return Comparison("start and cancel", cases, rows)
+
+
+def time_life(kind: Callable[[Planting], Awaitable[None]], size: int) -> Figures:
+    """Time the start of leaves until the last has run, and the cancellation of all of them."""
+
+    async def main() -> Figures:
+        gate = Gate()
+
+        async def leaf(_: int) -> None:
+            gate.go_through()
+            await trio.sleep_forever()
+
+        planting = Planting(leaf, size)
+        async with trio.open_nursery() as nursery:
+            gate.close(size)
+            nursery.start_soon(kind, planting)
+            await gate.opened()
+            start = gate.opened_at - planting.begun
+            await wait_all_tasks_blocked()
+            begin = perf_counter()
+            nursery.cancel_scope.cancel()
+        return {"start": start / size, "cancel": (perf_counter() - begin) / size}
+
+    return trio.run(main)
+
+
+# Restarting
+
+
+class Mortals:
+    """Leaves that wait until they are told to die."""
+
+    def __init__(self, size: int) -> None:
+        self.gate = Gate()
+        self._tasks: list[Task | None] = [None] * size
+
+    async def __call__(self, index: int) -> None:
+        """Be one of them."""
+        self._tasks[index] = current_task()
+        self.gate.go_through()
+        await wait_task_rescheduled(lambda _: Abort.SUCCEEDED)
+        raise DeathError
+
+    async def born(self, births: int) -> None:
+        """Wait until so many have begun to live."""
+        self.gate.close(births)
+        await self.gate.opened()
+        await wait_all_tasks_blocked()
+
+    async def time_death(self, index: int, births: int) -> float:
+        """Let one die; return how long it takes until so many have begun to live again."""
+        self.gate.close(births)
+        task = self._tasks[index]
+        assert task is not None
+        begin = perf_counter()
+        reschedule(task)
+        await self.gate.opened()
+        return self.gate.opened_at - begin
+
+
+def restart_leaf(scale: Scale) -> Comparison:
+    """Compare the restart of a leaf in trees of different sizes."""
+    sizes = scale.sizes(10)
+    least, most = sizes[0], sizes[-1]
+    times = scale.times(50)
+    cases = {f"ours, {n}": partial(time_restart, n, times) for n in sizes}
+    rows: list[Row] = [
+        plain(f"restart of a leaf, {number(n)} nodes", f"ours, {n}: restart", "µs", goals.RESTART)
+        for n in sizes
+    ]
+    rows.append(
+        ratio(
+            f"restart of a leaf, {number(most)} nodes against {number(least)}",
+            f"ours, {most}: restart",
+            f"ours, {least}: restart",
+            goals.RESTART_GROWTH,
+        )
+    )
+    return Comparison("restart of a leaf", cases, rows)
+
+
+def time_restart(size: int, times: int) -> Figures:
+    """Time the way from the death of some leaf, any one, to its next life."""
+
+    async def main() -> float:
+        leaves = Mortals(size)
+        spent = 0.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trees.lone, Planting(leaves, size))
+            await leaves.born(size)
+            for _ in range(times):
+                spent += await leaves.time_death(random.randrange(size), 1)
+            nursery.cancel_scope.cancel()
+        return spent / times
+
+    return {"restart": trio.run(main)}
+
+
+def restart_group(scale: Scale) -> Comparison:
+    """Compare the restart of a group with cancelling and starting bare tasks."""
+    sizes = scale.sizes(10, 10_000)
+    least, most = sizes[0], sizes[-1]
+    cases: dict[str, Callable[[], Figures]] = {}
+    rows: list[Row] = []
+    for n in sizes:
+        times = scale.times(10 * n)
+        cases[f"ours, {n}"] = partial(time_group, n, times)
+        cases[f"floor, {n}"] = partial(time_bare_group, n, times)
+        rows.append(
+            ratio(f"restart of a group of {number(n)}, a member, against bare cancel and start",
+                  f"ours, {n}: member", f"floor, {n}: member", goals.GROUP_RESTART)
+        )  # fmt: skip
+    rows.append(
+        ratio(f"restart of a group, a member of {number(most)} against one of {number(least)}",
+              f"ours, {most}: member", f"ours, {least}: member", goals.GROUP_GROWTH)
+    )  # fmt: skip
+    return Comparison("restart of a group", cases, rows)
+
+
+def time_group(size: int, times: int) -> Figures:
+    """Time the way from the death of a member to the next life of all members."""
+
+    async def main() -> float:
+        leaves = Mortals(size)
+        spent = 0.0
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trees.one_group, Planting(leaves, size))
+            await leaves.born(size)
+            for _ in range(times):
+                spent += await leaves.time_death(random.randrange(size), size)
+            nursery.cancel_scope.cancel()
+        return spent / times / size
+
+    return {"member": trio.run(main)}
+
+
+def time_bare_group(size: int, times: int) -> Figures:
+    """Time the cancellation of a nursery's tasks, and the start of others in a new one."""
+
+    async def main() -> float:
+        leaves = Mortals(size)
+        gate = leaves.gate
+        spent = begin = 0.0
+        for _ in range(times + 1):
+            gate.close(size)
+            async with trio.open_nursery() as nursery:
+                for index in range(size):
+                    nursery.start_soon(leaves, index)
+                await gate.opened()
+                if begin:
+                    spent += gate.opened_at - begin
+                begin = perf_counter()
+                nursery.cancel_scope.cancel()
+        return spent / times / size
+
+    return {"member": trio.run(main)}
+
+
+# Depth
+
+
+def depth(scale: Scale) -> Comparison:
+    """Compare chains of different depths, by the level."""
+    sizes = scale.sizes(100, 10_000)
+    least = sizes[0]
+    rows: list[Row] = []
+    for n in sizes[1:]:
+        rows += [
+            ratio(f"depth {number(n)}, {what} of a level, against depth {number(least)}",
+                  f"ours, {n}: {what}", f"ours, {least}: {what}", goals.DEPTH_GROWTH)
+            for what in ("start", "restart", "cancel")
+        ]  # fmt: skip
+    rows += [
+        plain(f"depth {number(sizes[-1])}, {what} of a level", f"ours, {sizes[-1]}: {what}", "µs")
+        for what in ("start", "restart", "cancel")
+    ]
+    return Comparison("depth", {f"ours, {n}": partial(time_chain, n) for n in sizes}, rows)
+
+
+def time_chain(levels: int) -> Figures:
+    """Time a chain of nodes: its start, its restart from the top, and its cancellation."""
+
+    async def main() -> Figures:
+        top = Mortals(1)
+        gate = Gate()
+
+        async def node(level: int) -> None:
+            if level < levels:
+                supervisor.run("next", node, level + 1)
+            else:
+                gate.go_through()
+            if level == 1:
+                await top(0)
+            await trio.sleep_forever()
+
+        async def root() -> None:
+            supervisor.run("top", node, 1)
+            await trio.sleep_forever()
+
+        async with trio.open_nursery() as nursery:
+            gate.close(1)
+            begin = perf_counter()
+            nursery.start_soon(partial(supervisor.supervise, root, backoff=trees.AT_ONCE))
+            await gate.opened()
+            start = gate.opened_at - begin
+            await wait_all_tasks_blocked()
+            gate.close(1)
+            begin = perf_counter()
+            await top.time_death(0, 1)
+            await gate.opened()
+            restart = gate.opened_at - begin
+            await wait_all_tasks_blocked()
+            begin = perf_counter()
+            nursery.cancel_scope.cancel()
+        cancel = perf_counter() - begin
+        return {"start": start / levels, "restart": restart / levels, "cancel": cancel / levels}
+
+    return trio.run(main)

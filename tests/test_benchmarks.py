@@ -1,0 +1,121 @@
+"""The benchmarks run: each case once, with few things, so that they can't rot unnoticed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+# Behind all other places, so that the packages which are tested stay those of the wheel.
+sys.path.append(str(Path(__file__).parent.parent))
+
+from benchmarks import __main__ as command, page, results, table
+from benchmarks.goals import Goal, Verdict
+from benchmarks.harness import TINY, Comparison, Spread, ratio
+
+if TYPE_CHECKING:
+    pass
+
+COMPARISONS = list(command.comparisons(TINY))
+
+
+@pytest.fixture(autouse=True)
+def _quiet(caplog: pytest.LogCaptureFixture) -> None:
+    """Deaths by the dozen are what some cases are about."""
+    caplog.set_level("CRITICAL", logger="supervisor")
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS, ids=lambda comparison: comparison.name)
+def test_each_case_measures_what_its_rows_read(comparison: Comparison) -> None:
+    """Each row of the table finds its figures, and is judged if it has a goal."""
+    lines = list(results.judged(comparison, comparison.measure(rounds=1)))
+    assert [line.measure for line in lines] == [row.measure for row in comparison.rows]
+    assert [line.verdict is None for line in lines] == [row.goal is None for row in comparison.rows]
+
+
+def test_a_row_is_the_median_of_the_ratios_within_the_rounds() -> None:
+    """A round in which all was slow does not count for more than any other."""
+    row = ratio("ours against theirs", "ours: cost", "theirs: cost")
+    samples = {"ours: cost": [1.0, 30.0, 2.0], "theirs: cost": [1.0, 10.0, 4.0]}
+    assert Spread.of(row.read(samples)) == Spread(0.75, 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("figure", "verdict"),
+    [
+        (0.9, Verdict.AIM),
+        (1.0, Verdict.AIM),
+        (1.01, Verdict.MUST),
+        (2.0, Verdict.MUST),
+        (2.1, Verdict.NOISE),
+        (2.3, Verdict.MISSED),
+    ],
+)
+def test_a_figure_is_judged_by_must_and_aim(figure: float, verdict: Verdict) -> None:
+    """A must is missed beyond the noise only, and the table says where that was needed."""
+    assert Goal(must=2.0, aim=1.0).judge(figure) is verdict
+
+
+def test_a_goal_without_a_must_can_not_be_missed() -> None:
+    """The aim can, and nothing fails."""
+    assert Goal(aim=1.0).judge(9.0) is Verdict.SHORT
+
+
+CASES = Comparison(
+    "made up",
+    {"slow": lambda: {"cost": 3.0}, "fast": lambda: {"cost": 1.0}},
+    [
+        ratio("slow against fast", "slow: cost", "fast: cost", Goal(must=2.0)),
+        ratio("fast against slow", "fast: cost", "slow: cost", Goal(must=2.0)),
+    ],
+)
+
+
+def measured(*comparisons: Comparison) -> results.Results:
+    found = results.Results(results.circumstances("tiny", 2, 0), [], {})
+    for comparison in comparisons:
+        samples = found.samples[comparison.name] = comparison.measure(rounds=2)
+        found.lines.extend(results.judged(comparison, samples))
+    return found
+
+
+def test_the_session_fails_if_a_must_is_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    """All rows are printed all the same, and the status says it."""
+    assert command.report(measured(CASES)) == 1
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()] == ["measure", "slow", "fast"]
+    assert [line.rsplit("  ")[-1] for line in out.splitlines()[1:]] == ["MISSED", "must met"]
+    assert err == "missed: slow against fast\n"
+
+
+def test_results_survive_being_saved(tmp_path: Path) -> None:
+    """The page is made of the file, so what was measured has to come back from it."""
+    found = measured(CASES)
+    found.save(tmp_path / "results.json")
+    loaded = results.load(tmp_path / "results.json")
+    assert list(table.text(loaded.lines)) == list(table.text(found.lines))
+    assert loaded.circumstances == found.circumstances
+    assert loaded.samples == found.samples
+
+
+def test_the_blocks_of_the_page_are_replaced(tmp_path: Path) -> None:
+    """What is written by hand stays; what was generated goes."""
+    path = tmp_path / "performance.md"
+    blocks = (f"<!-- begin {name} -->\nold\n<!-- end {name} -->" for name in page.BLOCKS)
+    path.write_text("\n".join(["# By hand", *blocks, "by hand"]))
+    page.write(measured(CASES), path)
+    lines = path.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("# By hand", "by hand")
+    assert "old" not in lines
+    assert "| slow against fast | 3.00 x | 3.00 … 3.00 | 2.00 x | MISSED |" in lines
+
+
+def test_a_page_without_a_block_is_left_alone(tmp_path: Path) -> None:
+    """The error names the block and where it belongs."""
+    path = tmp_path / "performance.md"
+    path.write_text("nothing")
+    with pytest.raises(ValueError, match="has no block <!-- begin circumstances -->"):
+        page.write(measured(CASES), path)
+    assert path.read_text() == "nothing"
