@@ -139,3 +139,10 @@ def bench(session: nox.Session) -> None:
     group = nox.project.dependency_groups(PYPROJECT, "bench-triotp")
     session.run(python, "-m", "pip", "install", "--quiet", *group, external=True)
     session.run("python", "-m", "benchmarks", "--triotp", python, *session.posargs)
+
+
+@nox.session(requires=["build"])
+def soak(session: nox.Session) -> None:
+    """Run trees in which all goes wrong that can, and check what is guaranteed."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak", *session.posargs)
