@@ -61,7 +61,7 @@ class Scale:
         return max(3, self.effort // size)
 
 
-FULL: Final = Scale(rounds=9, limit=100_000, effort=20_000)
+FULL: Final = Scale(rounds=7, limit=100_000, effort=20_000)
 QUICK: Final = Scale(rounds=3, limit=10_000, effort=5_000)
 TINY: Final = Scale(rounds=1, limit=10, effort=3)
 

@@ -57,7 +57,7 @@ def series(who: str, figure: str, samples: Samples) -> dict[int, float]:
         match = re.fullmatch(rf"{re.escape(who)}, (\d+): {figure}", key)
         if match is not None:
             found[int(match[1])] = statistics.median(amounts) / US
-    return found
+    return dict(sorted(found.items()))
 
 
 def plot(axes: Any, figure: str, *many: Samples) -> None:

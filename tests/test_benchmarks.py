@@ -11,7 +11,7 @@ import pytest
 # Behind all other places, so that the packages which are tested stay those of the wheel.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import __main__ as command, page, results, table
+from benchmarks import __main__ as command, page, pictures, results, table
 from benchmarks.goals import Goal, Verdict
 from benchmarks.harness import TINY, Comparison, Spread, ratio
 
@@ -98,6 +98,19 @@ def test_results_survive_being_saved(tmp_path: Path) -> None:
     assert list(table.text(loaded.lines)) == list(table.text(found.lines))
     assert loaded.circumstances == found.circumstances
     assert loaded.samples == found.samples
+
+
+def test_the_pictures_find_their_lines() -> None:
+    """A line is drawn of the medians, by size, of what the cases have measured."""
+    samples = {comparison.name: comparison.measure(rounds=1) for comparison in COMPARISONS}
+    for name, figure in {
+        "restart of a leaf": "restart",
+        "set, no one waiting": "set",
+        "set, all waiting": "set",
+    }.items():
+        assert list(pictures.series("ours", figure, samples[name])) == [1, 10]
+    made_up = {"ours, 10: set": [1e-6, 3e-6, 2e-6], "ours, 10: last": [4e-6]}
+    assert pictures.series("ours", "set", made_up) == {10: pytest.approx(2.0)}
 
 
 def test_the_blocks_of_the_page_are_replaced(tmp_path: Path) -> None:

@@ -44,12 +44,14 @@ async def test_who_gets_healthy_within_its_grace_does_not_make_its_group_healthy
         assert calls == [0.0, 1.0, 3.0]
 
 
-@pytest.mark.usefixtures("autojump_clock")
 @pytest.mark.parametrize(
     ("healthy", "stopped", "failures"), [(9.0, 0.0, 2), (10.0, 0.0, 1), (9.0, 100.0, 2)]
 )
 async def test_health_before_a_restart_on_demand_counts_and_time_at_rest_does_not(
-    healthy: float, stopped: float, failures: int
+    healthy: float,
+    stopped: float,
+    failures: int,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S9, S19: the failures of before are made up for by reset_after seconds of health alone."""
     worker = Remote()
