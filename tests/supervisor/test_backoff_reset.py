@@ -14,7 +14,7 @@ from supervisor.testing import Remote, open_harness
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from supervisor import Handle, Supervisor
+    from supervisor import Supervisor
 
 DOUBLING = Backoff(initial=1.0, factor=2.0, jitter=0.0, reset_after=10.0)
 
@@ -35,27 +35,6 @@ async def test_readiness_of_an_earlier_round_does_not_count(autojump_clock: Mock
         await trio.sleep(1.0)
         await worker.die()
         await trio.sleep(1000.0)
-        await worker.die()
-        await wait_all_tasks_blocked()
-        assert failures(tree) == 2
-    assert autojump_clock.current_time() == 1001.0
-
-
-async def test_readiness_before_a_restart_on_demand_does_not_count(
-    autojump_clock: MockClock,
-) -> None:
-    """S9, S19: what an operator restarts has to get ready again."""
-    worker = Remote()
-    handles: list[Handle] = []
-
-    async def root() -> None:
-        handles.append(supervisor.run("worker", worker))
-
-    async with open_harness(root, backoff=DOUBLING) as tree:
-        await worker.die()
-        await worker.become_healthy()
-        await trio.sleep(1000.0)
-        await handles[0].restart()
         await worker.die()
         await wait_all_tasks_blocked()
         assert failures(tree) == 2
