@@ -128,8 +128,8 @@ class Listening:
     @enable_ki_protection
     def __exit__(self, *_: object) -> None:
         for line in self._lines:
-            if line._listeners:
-                del line._listeners[self]
+            assert line._listeners is not None
+            del line._listeners[self]
 
 
 @final
