@@ -15,7 +15,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_event import BacklogDone, MemoryValue, Watcher, select
+from trio_event import BacklogDone, MemoryValue, ValueWatch, Watcher, atomic, compose, select
+
+from .contract import anything, first, same, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -40,11 +42,17 @@ def insist_on_good(datum: Datum) -> bool:
     return True
 
 
-def itself(datum: Datum) -> Datum:
-    return datum
-
-
 PREDICATES = (None, is_good, insist_on_good)
+
+# Ways to make of a value one that looks like it.
+WAYS: tuple[Callable[[ValueWatch[Datum]], ValueWatch[Datum]], ...] = (
+    same,
+    same,
+    lambda source: source.map(same).filter(anything),
+    lambda source: source.throttle(0).distinct(unlike).debounce(0),
+    lambda source: compose(source, source.map(same)).map(first),
+    lambda source: compose(source.throttle(0)).map(first),
+)
 
 # What a call may raise that has begun.
 ENDS = (
@@ -59,9 +67,8 @@ ENDS = (
 @final
 @attrs.define(eq=False)
 class Source:
-    """A value, how it is watched, and what is true of it."""
+    """A value, and what is true of it."""
 
-    derived: bool
     value: MemoryValue[Datum] = attrs.field(factory=MemoryValue)
     newest: Datum | None = None
     # What its watchers get when they have seen all.
@@ -70,10 +77,6 @@ class Source:
     @property
     def version(self) -> int:
         return 0 if self.newest is None else self.newest.version
-
-    def watch(self) -> Watcher[Datum]:
-        """Watch it as it is, or by way of a derived value that is always equal."""
-        return (self.value.map(itself) if self.derived else self.value).watch()
 
 
 @final
@@ -158,6 +161,30 @@ class Wait:
 
 
 @final
+@attrs.define(eq=False)
+class Hope:
+    """A wait for the first good datum, and which that is, once it is there."""
+
+    source: Source
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    begun: bool = False
+    first: Datum | None = None
+
+    def ask(self) -> None:
+        newest = self.source.newest
+        if self.begun and self.first is None and newest is not None and newest.good:
+            self.first = newest
+
+    @property
+    def may_go_on(self) -> bool:
+        return self.first is None and self.source.end is None
+
+    def judge_error(self, error: Exception) -> None:
+        assert self.first is None
+        assert type(error) is self.source.end
+
+
+@final
 class World:
     """Values, watchers and calls, with an operation for whatever may happen to them.
 
@@ -166,16 +193,26 @@ class World:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
-        # The watchers of values in memory have a get of their own; all others share one.
-        self._sources = [Source(derived=False), Source(derived=True)]
+        self._sources = [Source(), Source()]
         self._observers: list[Observer] = []
         self._waits: list[Wait] = []
+        self._hopes: list[Hope] = []
 
-    async def watch(self, which: int, _: int) -> None:
+    async def watch(self, which: int, how: int) -> None:
         source = self._sources[which % 2]
-        self._observers.append(Observer(source, source.watch()))
+        self._observers.append(Observer(source, WAYS[how % len(WAYS)](source.value).watch()))
 
     async def set(self, which: int, how: int) -> None:
+        self._set(which, how)
+        self._ask()
+
+    async def set_at_once(self, which: int, how: int) -> None:
+        with atomic():
+            for number in range(3):
+                self._set(which + number, how + number)
+        self._ask()
+
+    def _set(self, which: int, how: int) -> None:
         source = self._sources[which % 2]
         datum = Datum(source.version + 1, good=how % 2 == 0)
         if source.end is None:
@@ -228,9 +265,14 @@ class World:
         if observers:
             self._start(Wait(observers), self._select)
 
-    async def cancel(self, which: int, _: int) -> None:
-        for wait in self._waits[which : which + 1]:
-            wait.scope.cancel()
+    async def wait_for(self, which: int, _: int) -> None:
+        self._hopes.append(Hope(self._sources[which % 2]))
+        self._nursery.start_soon(self._wait_for, self._hopes[-1])
+
+    async def cancel(self, which: int, how: int) -> None:
+        calls = self._hopes if how % 4 == 0 else self._waits
+        for call in calls[which : which + 1]:
+            call.scope.cancel()
 
     async def step(self, _: int, __: int) -> None:
         await trio.lowlevel.checkpoint()
@@ -239,9 +281,11 @@ class World:
         """Let all tasks run until they wait; nobody must wait who has something to return."""
         await wait_all_tasks_blocked()
         assert all(wait.may_go_on for wait in self._waits)
+        assert all(hope.may_go_on for hope in self._hopes)
         for source in self._sources:
             waiting = [w for w in self._waits if any(o.source is source for o in w.observers)]
-            assert len(source.value._line) == len(waiting)
+            hoping = [hope for hope in self._hopes if hope.source is source]
+            assert len(source.value._line) == len(waiting) + len(hoping)
 
     async def finish(self) -> None:
         """End all values, after which every call is over, and look at what is left."""
@@ -250,10 +294,25 @@ class World:
             await self.end(which, 1)
         await self.rest()
         assert not self._waits
+        assert not self._hopes
         for which in range(len(self._observers)):
             await self.get_nowait(which, 0)
             await self.get_nowait(which, 0)
         assert all(observer.closed or not observer.unseen for observer in self._observers)
+
+    def _ask(self) -> None:
+        for hope in self._hopes:
+            hope.ask()
+
+    async def _wait_for(self, hope: Hope) -> None:
+        hope.begun = True
+        hope.ask()
+        with hope.scope:
+            try:
+                assert await hope.source.value.wait_for(is_good) is hope.first
+            except (trio.EndOfChannel, trio.BrokenResourceError) as error:
+                hope.judge_error(error)
+        self._hopes.remove(hope)
 
     def _start(self, wait: Wait, async_fn: Callable[[Wait], Awaitable[object]]) -> None:
         self._waits.append(wait)
