@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from itertools import chain
 from typing import TYPE_CHECKING, TypeVar, overload
 
 from trio.lowlevel import checkpoint, enable_ki_protection
@@ -109,26 +108,33 @@ def _release(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
 
 def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tuple[int, T] | None:
     """Take an update from one of the watchers; raise the end of one if none has any."""
-    start = random.randrange(len(watchers))  # noqa: S311  fairness, not secrecy
-    ends: list[tuple[int, Exception]] = []
-    for index in chain(range(start, len(watchers)), range(start)):
-        watcher = watchers[index]
+    ready = []
+    for index, watcher in enumerate(watchers):
         if watcher._state is CLOSED:
-            ends = [(index, closed_meanwhile())]
-            break
+            raise _noted(closed_meanwhile(), index, names)
         if watcher._ready():
-            value = watcher._take(None)
-            if value is not UNSET:
-                watcher._last = value
-                return index, value
-            end = watcher._end()
-            if end is not None:
-                ends.append((index, end))
-    if not ends:
-        return None
-    index, end = ends[0]
-    end.add_note(f"this is watcher {index if names is None else names[index]!r} of select()")
-    raise end
+            ready.append(index)
+    end = None
+    while ready:
+        # Each that is ready has the same chance, wherever it stands among the others.
+        index = ready.pop(random.randrange(len(ready)))  # noqa: S311  fairness, not secrecy
+        watcher = watchers[index]
+        value = watcher._take(None)
+        if value is not UNSET:
+            watcher._last = value
+            return index, value
+        error = watcher._end()
+        if error is not None:
+            end = _noted(error, index, names)
+    if end is not None:
+        raise end
+    return None
+
+
+def _noted(error: Exception, index: int, names: Sequence[object] | None) -> Exception:
+    """Say in ``error`` which watcher it comes from."""
+    error.add_note(f"this is watcher {index if names is None else names[index]!r} of select()")
+    return error
 
 
 async def _wait(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
