@@ -100,6 +100,10 @@ class Composition(Mapping[str, T_co]):
 
 
 @overload
+def compose(first: ValueWatch[A], /) -> ValueWatch[tuple[A]]: ...
+
+
+@overload
 def compose(first: ValueWatch[A], second: ValueWatch[B], /) -> ValueWatch[tuple[A, B]]: ...
 
 

@@ -22,7 +22,7 @@ How one watches is in ``_watcher``, once for all storages.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar, overload
 
 from ._errors import UnsetError
 from ._unset import Unset
@@ -61,7 +61,10 @@ class ValueWatch(ABC, Generic[T_co]):
 
     @property
     def version(self) -> int:
-        """The newest version; 0 if there is no data yet."""
+        """The newest version; 0 if there is no data yet.
+
+        Of a derived value it is that of its source, of composed values the sum of all that are set.
+        """
         return self.watch()._version()
 
     @overload
@@ -95,8 +98,12 @@ class ValueWatch(ABC, Generic[T_co]):
     async def wait_version(self, version: int) -> T_co:
         """Wait until the value is at least at ``version``: read what you have written.
 
+        A derived value has the versions of its source. Where it has no data at that version, or
+        has to let time pass, it is waited for.
+
         Args:
-            version: As :meth:`Value.set` returned it.
+            version: As :meth:`Value.set` returned it, or as :attr:`version` was; of composed values
+                only the latter.
 
         Returns:
             The newest value.
@@ -123,7 +130,11 @@ class ValueWatch(ABC, Generic[T_co]):
 
         The predicate is asked at each set, in the middle of it, so that a match which lasts for a
         single set is not missed. It must be quick. What it raises is raised here, and
-        concerns nobody else.
+        concerns nobody else. What it sets is set when all who wait have been asked about the
+        set under way. In an :func:`atomic` block it is asked at the end.
+
+        Of a value that lets time pass (``debounce``, ``throttle``) it is asked about what a watcher
+        gets, when it gets it.
 
         Args:
             predicate: What to wait for.
@@ -131,11 +142,12 @@ class ValueWatch(ABC, Generic[T_co]):
 
         Returns:
             The value that satisfied it; with ``held_for``, the newest value at the end of that
-            time, which satisfies it as well.
+            time, which satisfies it as well. It may have been replaced when the task runs.
 
         Raises:
             EndOfChannel: if the value was closed and does not satisfy it.
             BrokenResourceError: likewise, if the value has failed; from its error.
+            ValueError: if ``held_for`` is no finite number of at least 0.
             Exception: whatever the predicate raises.
 
         Checkpoints:
@@ -156,8 +168,13 @@ class ValueWatch(ABC, Generic[T_co]):
         """Derive the value that ``function`` makes of this one.
 
         It is computed when a watcher takes it, in the watcher's task; an exception is raised
-        there. A derived value has no task, and nobody knows it: it costs nothing while it is not
-        watched.
+        there, and nothing is seen then. Only ``wait_for`` and ``follow(latest=True)`` compute in
+        the middle of a set. A derived value has no task, and nobody knows it: it costs nothing
+        while it is not watched.
+
+        Args:
+            function: It may be called several times for one value, or never, and should have no
+                effects. If it sets this value, that is the next version.
 
         Checkpoints:
             Never.
@@ -170,8 +187,21 @@ class ValueWatch(ABC, Generic[T_co]):
 
         return Mapped(self, function)
 
-    def filter(self, predicate: Callable[[T_co], bool]) -> ValueWatch[T_co]:
+    @overload
+    def filter(self, predicate: Callable[[T_co], TypeGuard[U]]) -> ValueWatch[U]: ...
+
+    @overload
+    def filter(self, predicate: Callable[[T_co], bool]) -> ValueWatch[T_co]: ...
+
+    def filter(self, predicate: Callable[[T_co], bool]) -> ValueWatch[Any]:
         """Derive a value that has data only while this one satisfies ``predicate``.
+
+        While the newest state is rejected there is nothing to get, to peek at or to compose,
+        and a ``get`` waits; an older state that was accepted is not kept. What is rejected is
+        not seen, and counts for ``lag`` and ``missed``.
+
+        Args:
+            predicate: May be a type guard: then the value has the type that it guards.
 
         Checkpoints:
             Never.
@@ -183,8 +213,15 @@ class ValueWatch(ABC, Generic[T_co]):
     def distinct(self, key: Callable[[T_co], object] | None = None) -> ValueWatch[T_co]:
         """Derive a value whose watchers skip what equals the value they returned last.
 
+        Each watcher compares with what it has returned itself, so of A, B, A it returns nothing
+        new if it did not get to B. What is skipped is seen. Before ``debounce`` it keeps
+        repetitions from disturbing the quiet; as a source of ``compose``, whose snapshots have
+        what is newest, it changes nothing: put it behind.
+
         Args:
-            key: Compare what this makes of the values instead of the values.
+            key: Compare what this makes of the values instead of the values. The comparison is
+                ``==``; what it raises is raised in the ``get``. For arrays, compare ``bytes``,
+                or ``id`` if it is to be the very same object.
 
         Checkpoints:
             Never.
@@ -196,8 +233,17 @@ class ValueWatch(ABC, Generic[T_co]):
     def debounce(self, seconds: float) -> ValueWatch[T_co]:
         """Derive a value whose watchers wait until this one has been quiet for so long.
 
-        The time counts from when the watcher, in a ``get``, notices a new version. When this value
-        has ended, its last state comes at once.
+        The time counts from when the watcher, in a ``get``, notices a new version, for nobody else
+        keeps the time: also one that comes late to a value that has been quiet for an hour waits.
+        What is returned is newest then. A value that is never quiet for so long is never
+        returned; for that take :meth:`throttle`. When this value has ended, its last state
+        comes at once.
+
+        With several stages in a row that let time pass, each is a condition of its own, whatever
+        their order: all have to be met before something is taken.
+
+        Args:
+            seconds: How long nothing new may have come.
 
         Raises:
             ValueError: if ``seconds`` is out of its range.
@@ -212,8 +258,12 @@ class ValueWatch(ABC, Generic[T_co]):
     def throttle(self, seconds: float) -> ValueWatch[T_co]:
         """Derive a value whose watchers return at most one update in so many seconds.
 
-        The first comes at once, and each is the newest when its time has come. When this value
-        has ended, its last state comes at once.
+        The first comes at once, and each is the newest when its time has come. What a predicate
+        rejects, and what is skipped, is no update and uses no time. When this value has ended,
+        its last state comes at once.
+
+        Args:
+            seconds: The least time between two updates of one watcher.
 
         Raises:
             ValueError: if ``seconds`` is out of its range.

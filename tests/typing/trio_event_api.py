@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Literal, assert_type
+from typing import Any, Literal, TypeGuard, assert_type
 
 import trio
 
@@ -16,11 +16,18 @@ import supervisor
 from trio_event import (
     UNSET,
     BacklogDone,
+    Change,
+    Composition,
     MemoryValue,
+    Statistics,
     Unset,
+    Update,
     Value,
+    ValueMap,
     ValueWatch,
     Watcher,
+    atomic,
+    compose,
     follow,
     pipe,
     select,
@@ -226,3 +233,104 @@ async def reading_a_backlog(watcher: Watcher[int]) -> list[int]:
             backlog.append(await watcher.get(backlog_only=True))
     except BacklogDone:
         return backlog
+
+
+async def looking(value: ValueWatch[int], watcher: Watcher[int]) -> None:
+    """What is returned beside the value, and what stands for it where there is none."""
+    assert_type(value.peek(), int)
+    assert_type(value.peek(None), int | None)
+    assert_type(value.peek(UNSET), int | Unset)
+    assert_type(value.version, int)
+    assert_type(watcher.changed, bool)
+    assert_type(watcher.lag, int)
+    update = await watcher.get_update(predicate=is_big)
+    assert_type(update, Update[int])
+    assert_type(update.value, int)
+    assert_type(update.previous, int | Unset)
+    assert_type(update.missed, int)
+    assert_type(await value.wait_version(3), int)
+    assert_type(await value.wait_for(is_big), int)
+    assert_type(await value.wait_for(is_big, held_for=1), int)
+    await value.wait_for(is_long)  # type: ignore[arg-type]
+    await value.wait_for(is_big, 1)  # type: ignore[call-arg]
+    update.value = 3  # type: ignore[misc]
+
+
+def is_static(lease: Lease) -> TypeGuard[StaticLease]:
+    return isinstance(lease, StaticLease)
+
+
+def deriving(value: MemoryValue[int], lease: ValueWatch[Lease]) -> None:
+    """Each stage takes what the one before it gives."""
+    assert_type(value.map(str), ValueWatch[str])
+    assert_type(value.map(str).distinct(), ValueWatch[str])
+    assert_type(value.map(spell).distinct(len).filter(is_long), ValueWatch[str])
+    assert_type(value.filter(is_big).debounce(1).throttle(0.5), ValueWatch[int])
+    assert_type(lease.filter(is_static), ValueWatch[StaticLease])
+    assert_type(value.map(str).watch(), Watcher[str])
+    value.map(is_long)  # type: ignore[arg-type]
+    value.map(str).filter(is_big)  # type: ignore[arg-type]
+    value.distinct(is_long)  # type: ignore[arg-type]
+    value.debounce("1")  # type: ignore[arg-type]
+    value.map(str).set("1")  # type: ignore[attr-defined]
+
+
+async def composing(
+    number: ValueWatch[int], text: MemoryValue[str], flag: ValueWatch[bool]
+) -> None:
+    """By position each part has its type, by name all have one in common."""
+    assert_type(compose(number), ValueWatch[tuple[int]])
+    assert_type(compose(number, text), ValueWatch[tuple[int, str]])
+    assert_type(compose(number, text, flag), ValueWatch[tuple[int, str, bool]])
+    assert_type(compose(number, text, flag, text.map(len)), ValueWatch[tuple[int, str, bool, int]])
+    assert_type(compose(number, number, number, number, number), ValueWatch[tuple[int, ...]])
+    assert_type(compose(a=number, b=number), ValueWatch[Composition[int]])
+    snapshot = await compose(a=number, b=number).watch().get()
+    assert_type(snapshot.a, int)
+    assert_type(snapshot["b"], int)
+    mixed: ValueWatch[Composition[int | str]] = compose(a=number, b=text)
+    assert_type((await mixed.watch().get()).a, int | str)
+    nested: ValueWatch[tuple[tuple[int, str], bool]] = compose(compose(number, text), flag)
+    assert_type(nested.map(lambda parts: parts[0][1]), ValueWatch[str])
+    compose(number, b=text)  # type: ignore[call-overload]
+    compose(3, number)  # type: ignore[call-overload]
+    with atomic():
+        text.set("a")
+
+
+def changing(value: MemoryValue[int]) -> None:
+    """What is made of a value has to be one as well."""
+    assert_type(value.update(abs), int)
+    assert_type(value.compare_and_set(1, 2), bool)
+    assert_type(value.statistics(), Statistics)
+    value.update(spell)  # type: ignore[arg-type]
+    value.compare_and_set(1, "2")  # type: ignore[arg-type]
+
+
+async def keyed(peers: ValueMap[str, Lease]) -> None:
+    """A map takes keys and values of its types, and gives batches of their changes."""
+    assert_type(ValueMap({"a": 1}), ValueMap[str, int])
+    assert_type(peers.set("a", StaticLease()), int)
+    assert_type(peers.delete("a"), int)
+    assert_type(peers.replace_all({"a": Lease()}), int)
+    assert_type(dict(peers.mapping()), dict[str, Lease])
+    assert_type(peers.watch(), Watcher[tuple[Change[str, Lease], ...]])
+    for change in await peers.watch().get():
+        assert_type(change.key, str)
+        assert_type(change.old, Lease | Unset)
+        if change.new is not UNSET:
+            assert_type(change.new, Lease)
+    watch: ValueWatch[tuple[Change[str, Lease], ...]] = peers
+    assert_type(watch.map(len), ValueWatch[int])
+    peers.set(1, Lease())  # type: ignore[arg-type]
+    peers.set("a", 1)  # type: ignore[arg-type]
+    peers.replace_all({"a": 1})  # type: ignore[dict-item]
+
+
+def anything(parts: Any) -> Any:  # noqa: ANN401  it is what is tested
+    return parts
+
+
+def untyped(value: ValueWatch[int]) -> None:
+    """Who says nothing of types is left alone."""
+    assert_type(value.map(anything), ValueWatch[Any])
