@@ -233,7 +233,8 @@ def atomic() -> Iterator[None]:
 
     Whoever waits, by whatever means, is told when the block ends: a predicate of ``wait_for`` on
     composed values sees all sets or none. There must be no ``await`` in the block, for
-    others would see half of it. If it raises, what was set stays set.
+    others would see half of it. If it raises, what was set stays set. It is a matter of one
+    thread: what another sets, with ``set_from_thread``, comes in a step of its own.
 
     Checkpoints:
         Never.
