@@ -15,9 +15,20 @@ from trio_event import Watcher
 from .calls import Call, after_this_step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .contract import Subject
 
 T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def frozen() -> Iterator[None]:
+    """Have the garbage collector look at nothing but what these tests make."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def watchers_alive() -> int:
@@ -140,6 +151,7 @@ async def test_with_closes_the_watcher(subject: Subject) -> None:
         await watcher.get()
 
 
+@pytest.mark.usefixtures("frozen")
 async def test_dropped_watcher_is_collected(subject: Subject) -> None:
     """V8: a watcher that nobody holds is gone, unclosed, though it was used."""
     before = watchers_alive()
@@ -149,6 +161,7 @@ async def test_dropped_watcher_is_collected(subject: Subject) -> None:
     assert watchers_alive() == before
 
 
+@pytest.mark.usefixtures("frozen")
 async def test_watcher_of_a_cancelled_get_is_collected(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
