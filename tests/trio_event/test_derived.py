@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_event import UNSET, BacklogDone, MemoryValue, UnsetError, select
+from trio_event import UNSET, BacklogDone, MemoryValue, UnsetError, compose, select
 
 from .calls import Call, counting
 
@@ -198,6 +198,8 @@ async def test_watcher_that_is_new_has_missed_nothing() -> None:
     assert watcher.lag == 2
     update = await watcher.get_update()
     assert (update.version, update.missed, update.previous) == (4, 1, UNSET)
+    composed = compose(value, value.throttle(1)).watch()
+    assert (await composed.get_update()).missed == 0
 
 
 async def test_wait_version_of_a_filtered_value_waits_for_data(nursery: trio.Nursery) -> None:
