@@ -76,11 +76,19 @@ START_LEAF: Final = Goal(
 )
 LEAF_BYTES: Final = Goal(must=1.7, aim=1.4, takes="as for its start")
 RESTART: Final = Goal(
-    aim=20 * US, takes="a traceback that is formatted when somebody reads it, without being kept"
+    aim=20 * US,
+    takes="less for what a death leaves behind: the traceback as text is a third of a restart, the "
+    "log record a tenth; and no sleep where the backoff is 0",
 )
 RESTART_GROWTH: Final = Goal(must=2.0)
-GROUP_RESTART: Final = Goal(must=1.4, aim=1.1, takes="as for the start of a leaf")
+GROUP_RESTART: Final = Goal(
+    must=1.4, aim=1.1, takes="as for the restart of a leaf: the members share the cost of one death"
+)
 GROUP_GROWTH: Final = Goal(must=1.0)
-CANCEL: Final = Goal(must=1.1, aim=0.8, takes="tasks that end without an exception to catch")
-DEPTH_GROWTH: Final = Goal(must=2.0)
+CANCEL: Final = Goal(
+    must=1.1, aim=0.8, takes="less to note for each node that ends, and a host without a nursery"
+)
+DEPTH_GROWTH: Final = Goal(
+    must=2.0, takes="nothing at a level that costs its depth, as putting a DN together does"
+)
 IMPORT: Final = Goal(must=30 * MS, aim=15 * MS, takes="imports that wait until they are needed")

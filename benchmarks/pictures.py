@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .goals import US
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from .harness import Samples
@@ -23,6 +24,15 @@ COLOURS: Final = {
     "reactivex": "#cc79a7",
     "triotp": "#e69f00",
 }
+# Which comparisons are drawn, and which of their figures.
+GROWTH: Final = {
+    "restart of a leaf": "restart",
+    "set, no one waiting": "set",
+    "set, all waiting": "set",
+    "triotp": "restart",
+}
+# In seconds, by nodes: from the table of upstream's figures in docs/performance.md.
+UPSTREAM: Final = {10: 1.25e-3, 100: 2.4e-3, 1_000: 35e-3, 10_000: 1.172}
 RESTART: Final = "restart-cost.svg"
 SET: Final = "set-cost.svg"
 
@@ -37,14 +47,19 @@ def draw(results: Results, folder: Path) -> None:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trio-supervisor"}):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
-        plot(axes, "restart", samples["restart of a leaf"], samples.get("triotp", {}))
+        plot(axes, samples, "restart of a leaf", "triotp")
+        points = {size: seconds / US for size, seconds in UPSTREAM.items()}
+        axes.plot(
+            *zip(*points.items(), strict=True), "o--", color="#999999", label="upstream", ms=4
+        )
+        axes.set_ylim(10, 3e6)
         label(axes, "nodes in the tree", "restart of a leaf, µs")
         figure.savefig(folder / RESTART, metadata={"Date": None})
 
         figure = Figure(figsize=(9, 3.4), layout="constrained")
         idle, waiting = figure.subplots(1, 2, sharey=True)
-        plot(idle, "set", samples["set, no one waiting"])
-        plot(waiting, "set", samples["set, all waiting"])
+        plot(idle, samples, "set, no one waiting")
+        plot(waiting, samples, "set, all waiting")
         label(idle, "watchers, none of which waits", "a set, µs")
         label(waiting, "watchers, all of which wait", "")
         figure.savefig(folder / SET, metadata={"Date": None})
@@ -60,11 +75,11 @@ def series(who: str, figure: str, samples: Samples) -> dict[int, float]:
     return dict(sorted(found.items()))
 
 
-def plot(axes: Any, figure: str, *many: Samples) -> None:
+def plot(axes: Any, samples: Mapping[str, Samples], *comparisons: str) -> None:
     """Draw a line for each of those who were measured."""
     for who, colour in COLOURS.items():
-        for samples in many:
-            points = series(who, figure, samples)
+        for name in comparisons:
+            points = series(who, GROWTH[name], samples.get(name, {}))
             if points:
                 axes.plot(*zip(*points.items(), strict=True), "o-", color=colour, label=who, ms=4)
 
@@ -72,5 +87,6 @@ def plot(axes: Any, figure: str, *many: Samples) -> None:
 def label(axes: Any, below: str, beside: str) -> None:
     """Say what is shown."""
     axes.set(xscale="log", yscale="log", xlabel=below, ylabel=beside)
+    axes.minorticks_off()
     axes.grid(visible=True, color="#dddddd")
     axes.legend(frameon=False, fontsize="small")
