@@ -56,6 +56,15 @@ def test_a_start_beside_the_previous_incarnation_is_a_violation(
     ]
 
 
+def test_a_member_that_had_not_started_yet_must_wait_as_well(ledger: Ledger) -> None:
+    """S7: it is the group's tasks that have to be gone, not only the member's own."""
+    place = Place(ledger, "group")
+    place.start("a", object())
+    with place.task():
+        place.start("b", object())
+    assert len(ledger.violations) == 1
+
+
 def test_members_of_one_round_may_start_beside_each_other(ledger: Ledger) -> None:
     """S7 says nothing of them; but none of them may start twice."""
     place = Place(ledger, "group")
