@@ -58,11 +58,16 @@ def watchers(size: int) -> Comparison:
         },
         [
             plain("an idle watcher", "idle: bytes", "B", goals.IDLE_WATCHER),
-            above("a waiting watcher, above a bare task that waits", "waiting: bytes",
-                  "floor: bytes", "B", goals.WAITING_WATCHER),
+            above(
+                "a waiting watcher, above a bare task that waits",
+                "waiting: bytes",
+                "floor: bytes",
+                "B",
+                goals.WAITING_WATCHER,
+            ),
         ],
         rounds=2,
-    )  # fmt: skip
+    )
 
 
 def leaves(size: int) -> Comparison:
@@ -81,16 +86,27 @@ def leaves(size: int) -> Comparison:
         "bytes of a leaf",
         {name: partial(count_tasks, kind, leaf, size) for name, kind in kinds.items()},
         [
-            ratio("memory of a leaf, lone, against bare", "lone: bytes", "bare: bytes",
-                  goals.LEAF_BYTES),
-            ratio("memory of a leaf, lone, against bare in a scope each", "lone: bytes",
-                  "scoped: bytes"),
-            ratio(f"memory of a leaf, in groups of {trees.MEMBERS}, against bare",
-                  "member: bytes", "bare: bytes", goals.LEAF_BYTES),
+            ratio(
+                "memory of a leaf, lone, against bare",
+                "lone: bytes",
+                "bare: bytes",
+                goals.LEAF_BYTES,
+            ),
+            ratio(
+                "memory of a leaf, lone, against bare in a scope each",
+                "lone: bytes",
+                "scoped: bytes",
+            ),
+            ratio(
+                f"memory of a leaf, in groups of {trees.MEMBERS}, against bare",
+                "member: bytes",
+                "bare: bytes",
+                goals.LEAF_BYTES,
+            ),
             plain("memory of a leaf, lone", "lone: bytes", "B"),
         ],
         rounds=2,
-    )  # fmt: skip
+    )
 
 
 def count_idle(size: int) -> Figures:

@@ -64,10 +64,14 @@ def start_and_cancel(scale: Scale) -> Comparison:
         rows += [
             ratio(f"{what} lone, against bare", f"lone, {n}: start", bare, goals.START_LEAF),
             ratio(f"{what} lone, against bare in a scope each", f"lone, {n}: start", scoped),
-            ratio(f"{what} in groups of {trees.MEMBERS}, against bare", f"member, {n}: start", bare,
-                  goals.START_LEAF),
+            ratio(
+                f"{what} in groups of {trees.MEMBERS}, against bare",
+                f"member, {n}: start",
+                bare,
+                goals.START_LEAF,
+            ),
             ratio(f"{what} bare in a scope each, against bare", scoped, bare),
-        ]  # fmt: skip
+        ]
     shapes = {
         "lone": "lone",
         f"in groups of {trees.MEMBERS}": "member",
@@ -190,13 +194,21 @@ def restart_group(scale: Scale) -> Comparison:
         cases[f"ours, {n}"] = partial(time_group, n, times)
         cases[f"floor, {n}"] = partial(time_bare_group, n, times)
         rows.append(
-            ratio(f"restart of a group of {number(n)}, a member, against bare cancel and start",
-                  f"ours, {n}: member", f"floor, {n}: member", goals.GROUP_RESTART)
-        )  # fmt: skip
+            ratio(
+                f"restart of a group of {number(n)}, a member, against bare cancel and start",
+                f"ours, {n}: member",
+                f"floor, {n}: member",
+                goals.GROUP_RESTART,
+            )
+        )
     rows.append(
-        ratio(f"restart of a group, a member of {number(most)} against one of {number(least)}",
-              f"ours, {most}: member", f"ours, {least}: member", goals.GROUP_GROWTH)
-    )  # fmt: skip
+        ratio(
+            f"restart of a group, a member of {number(most)} against one of {number(least)}",
+            f"ours, {most}: member",
+            f"ours, {least}: member",
+            goals.GROUP_GROWTH,
+        )
+    )
     return Comparison("restart of a group", cases, rows)
 
 
@@ -249,10 +261,14 @@ def depth(scale: Scale) -> Comparison:
     rows: list[Row] = []
     for n in sizes[1:]:
         rows += [
-            ratio(f"depth {number(n)}, {what} of a level, against depth {number(least)}",
-                  f"ours, {n}: {what}", f"ours, {least}: {what}", goals.DEPTH_GROWTH)
+            ratio(
+                f"depth {number(n)}, {what} of a level, against depth {number(least)}",
+                f"ours, {n}: {what}",
+                f"ours, {least}: {what}",
+                goals.DEPTH_GROWTH,
+            )
             for what in ("start", "restart", "cancel")
-        ]  # fmt: skip
+        ]
     rows += [
         plain(f"depth {number(sizes[-1])}, {what} of a level", f"ours, {sizes[-1]}: {what}", "µs")
         for what in ("start", "restart", "cancel")

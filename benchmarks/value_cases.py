@@ -125,11 +125,15 @@ def get_ready(scale: Scale) -> Comparison:
         "get, a value ready",
         {"ours": partial(time_ready, times), "floor": partial(time_checkpoints, times)},
         [
-            ratio("`get`, a value ready, against a checkpoint", "ours: get", "floor: get",
-                  goals.GET_READY),
+            ratio(
+                "`get`, a value ready, against a checkpoint",
+                "ours: get",
+                "floor: get",
+                goals.GET_READY,
+            ),
             plain("`get`, a value ready", "ours: get", "µs"),
         ],
-    )  # fmt: skip
+    )
 
 
 def time_ready(times: int) -> Figures:
@@ -263,12 +267,19 @@ def carry(scale: Scale) -> Comparison:
         "pipe",
         cases,
         [
-            ratio("pipe, the consumer waits, against a bare task that gets and sends",
-                  "ours, consumer waits: item", "floor, consumer waits: item", goals.PIPE),
-            ratio("pipe, the consumer is late, against the same",
-                  "ours, consumer is late: item", "floor, consumer is late: item"),
+            ratio(
+                "pipe, the consumer waits, against a bare task that gets and sends",
+                "ours, consumer waits: item",
+                "floor, consumer waits: item",
+                goals.PIPE,
+            ),
+            ratio(
+                "pipe, the consumer is late, against the same",
+                "ours, consumer is late: item",
+                "floor, consumer is late: item",
+            ),
         ],
-    )  # fmt: skip
+    )
 
 
 def time_carrying(carrier: Carrier, times: int, *, ahead: bool) -> Figures:
