@@ -9,8 +9,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import trio
-from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_task_rescheduled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +67,12 @@ class Gate:
 
     async def opened(self) -> None:
         """Wait until all have passed."""
-        await trio.lowlevel.checkpoint()
-        if self._missing > 0:
-            self._task = current_task()
-            await wait_task_rescheduled(lambda _: Abort.FAILED)
+        if self._missing <= 0:
+            await checkpoint()
+            return
+        self._task = current_task()
+        await wait_task_rescheduled(self._abort)
+
+    def _abort(self, _: object) -> Abort:
+        self._task = None
+        return Abort.SUCCEEDED
