@@ -62,7 +62,8 @@ class Alarms:
         due = trio.current_time() + seconds
         heapq.heappush(self._heap, (due, next(self._serial), alarm))
         if self._sleep is not None:
-            self._sleep.deadline = min(self._sleep.deadline, due)
+            if due < self._sleep.deadline:  # to set a deadline costs more than all the rest
+                self._sleep.deadline = due
         elif self._life is None:
             self._start()
         return alarm

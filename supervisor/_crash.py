@@ -6,7 +6,7 @@ import contextlib
 import os
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 import attrs
 import outcome
@@ -14,6 +14,7 @@ import trio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import CodeType
 
 # Frames of the machinery say nothing about a runnable's fault.
 _MACHINERY = tuple(
@@ -61,15 +62,76 @@ def one_line(error: BaseException) -> str:
 
 
 def format_error(error: BaseException) -> str:
-    """Format ``error`` with its causes and members, and the users' frames only."""
+    """Format ``error`` with its causes and members, and the users' frames only.
+
+    Deaths come in storms: when a database goes away, all that use it die in the same line of the
+    same error, and die of it again at each restart. To format a traceback takes three times as
+    long as all the rest of a restart. So what is known to give the same text is looked up.
+    """
     try:
-        whole = traceback.TracebackException.from_exception(error, compact=True)
-        for part in _parts(whole):
-            kept = [frame for frame in part.stack if not is_machinery(frame.filename)]
-            part.stack = traceback.StackSummary.from_list(kept)
-        return "".join(whole.format()).rstrip()
+        origin = _origin(error)
+        if origin is None:
+            return _format(error)
+        known = _texts.get(origin.key)
+        if known is None:
+            if len(_texts) >= TEXTS_KEPT:
+                _texts.clear()
+            known = _texts[origin.key] = _format(error), origin.codes
+        return known[0]
     except Exception as broken:  # noqa: BLE001  as above; a crash must not fail for its report
         return f"{one_line(error)} (its traceback can't be formatted: {one_line(broken)})"
+
+
+def _format(error: BaseException) -> str:
+    whole = traceback.TracebackException.from_exception(error, compact=True)
+    for part in _parts(whole):
+        kept = [frame for frame in part.stack if not is_machinery(frame.filename)]
+        part.stack = traceback.StackSummary.from_list(kept)
+    return "".join(whole.format()).rstrip()
+
+
+@final
+class _Origin(NamedTuple):
+    """What the formatted traceback of an error depends on."""
+
+    key: tuple[type[BaseException], str, tuple[tuple[int, int], ...]]
+    # The key has their ids: the hash of a code object is that of all its code.
+    codes: list[CodeType]
+
+
+def _origin(error: BaseException) -> _Origin | None:
+    """Return where ``error`` comes from, or ``None`` if its text depends on more than that."""
+    linked = error.__cause__ or error.__context__ or getattr(error, "__notes__", None)
+    if linked or isinstance(error, _WORDY):
+        return None
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  as above
+        return None
+    if len(message) > MESSAGE_KEPT:
+        return None
+    codes: list[CodeType] = []
+    steps: list[tuple[int, int]] = []
+    step = error.__traceback__
+    while step is not None:
+        code = step.tb_frame.f_code
+        codes.append(code)
+        steps.append((id(code), step.tb_lasti))
+        step = step.tb_next
+    return _Origin((type(error), message, tuple(steps)), codes)
+
+
+# They show source text or members, or look for names that are similar.
+_WORDY: Final = (SyntaxError, NameError, AttributeError, ImportError, BaseExceptionGroup)
+
+TEXTS_KEPT: Final = 100
+"""So many formatted tracebacks are remembered, then they are forgotten together."""
+
+MESSAGE_KEPT: Final = 1000
+"""A text with a longer message is not remembered."""
+
+# Each with the code objects whose ids are in its key, so that no other gets the ids.
+_texts: dict[object, tuple[str, list[CodeType]]] = {}
 
 
 def _parts(whole: traceback.TracebackException) -> Iterator[traceback.TracebackException]:
