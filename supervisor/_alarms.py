@@ -62,7 +62,7 @@ class Alarms:
         due = trio.current_time() + seconds
         heapq.heappush(self._heap, (due, next(self._serial), alarm))
         if self._sleep is not None:
-            if due < self._sleep.deadline:  # to set a deadline costs more than all the rest
+            if self._heap[0][2] is alarm:  # to set a deadline costs more than all the rest
                 self._sleep.deadline = due
         elif self._life is None:
             self._start()

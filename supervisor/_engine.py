@@ -306,7 +306,8 @@ async def conclude(group: Group) -> None:
 async def backed_off(group: Group, delay: float) -> bool:
     """Wait for the backoff; return whether somebody has cut it short."""
     group.deadline = trio.current_time() + delay
-    with trio.CancelScope(deadline=group.deadline) as group.scope:
+    group.scope = trio.CancelScope(deadline=group.deadline)
+    with group.scope:
         group.host.tree.shift(group, GroupState.BACKOFF)
         try:
             await trio.sleep_forever()
