@@ -10,7 +10,7 @@ from ._state import GroupState, NodeState
 from ._tree import descendants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator
 
     from ._node import Group, Node
     from ._tree import Tree
@@ -29,11 +29,13 @@ def is_ready(tree: Tree, dn: str) -> bool:
 
 def first_unready(top: Node) -> Node | None:
     """Return the first node of the subtree at ``top`` that is not ready."""
-    below: Iterable[Node] = () if top.incarnation is None else descendants(top.incarnation)
-    for node in (top, *below):
-        if not _is_ready(node):
-            return node
-    return None
+    return next((node for node in _subtree(top) if not _is_ready(node)), None)
+
+
+def _subtree(top: Node) -> Iterator[Node]:
+    yield top
+    if top.incarnation is not None:
+        yield from descendants(top.incarnation)
 
 
 def _is_ready(node: Node) -> bool:
@@ -50,12 +52,15 @@ def _is_ready(node: Node) -> bool:
 async def wait_ready(tree: Tree, dn: str) -> None:
     """Wait until the subtree at ``dn`` is ready."""
     while not is_ready(tree, dn):
-        path = find(tree, dn)
-        blocker = None if path is None else first_unready(path[-1])
         await wait_moved(tree)
-        # While a large tree starts, one look at the node that it waits for does for most moves.
-        while blocker is not None and _is_starting(blocker):
-            await wait_moved(tree)
+        # While a large tree starts, one look at the node that it waits for does for most moves;
+        # and to find the next one it need not begin with the first again.
+        path = find(tree, dn)
+        for node in [] if path is None else list(_subtree(path[-1])):
+            while _is_starting(node):
+                await wait_moved(tree)
+            if not _is_ready(node):
+                break
 
 
 async def wait_moved(tree: Tree) -> None:
@@ -66,13 +71,14 @@ async def wait_moved(tree: Tree) -> None:
 
 
 def _is_starting(node: Node) -> bool:
-    incarnation = node.incarnation
-    return (
-        incarnation is not None
-        and incarnation.state is NodeState.NEW
-        and node.group.state is GroupState.RUNNING
-        and not node.group.host.cancelled
-    )
+    """Return whether ``node`` is ``NEW``, or waits for its turn in an ordered group."""
+    group, incarnation = node.group, node.incarnation
+    if group.state is not GroupState.RUNNING or group.host.cancelled:
+        return False
+    if incarnation is not None and incarnation.round == group.rounds:
+        return incarnation.state is NodeState.NEW
+    # Its turn will come, if it has not vanished meanwhile.
+    return group.parent is not None and (group.parent.children or {}).get(node.name) is node
 
 
 def find(tree: Tree, dn: str) -> list[Node] | None:

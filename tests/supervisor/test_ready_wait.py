@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, final
 
@@ -12,10 +13,11 @@ from hypothesis import given, settings, strategies as st
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, GaveUpError, NodeState, RestartLimit, RunError, Signal
+from supervisor import Backoff, GaveUpError, NodeState, RestartLimit, RunError, Signal, _ready
 from supervisor.testing import Remote, open_harness
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Awaitable, Callable, Sequence
 
     from supervisor import Handle, Pool, Supervisor
@@ -206,6 +208,58 @@ async def test_a_wait_takes_no_steps_while_nothing_moves(autojump_clock: MockClo
         assert waiting(tree) == 1
         nursery.cancel_scope.cancel()
     assert autojump_clock.current_time() == 51_000.0
+
+
+async def test_a_member_that_was_dropped_is_not_waited_for() -> None:
+    """S8, S25: nor is its turn in an ordered group, which will not come."""
+    slow, first, dropped = Remote(), Remote(), Remote()
+    members = [{"first": first, "dropped": dropped}, {"first": first}]
+
+    async def root() -> None:
+        supervisor.run("slow", slow)
+        supervisor.run_group(lambda: members.pop(0), ordered=True, backoff=Backoff(initial=0.0))
+
+    async with open_harness(root) as tree, trio.open_nursery() as nursery:
+        await wait_all_tasks_blocked()
+        nursery.start_soon(tree.wait_ready)
+        await wait_all_tasks_blocked()
+        for remote in (first, first):
+            await remote.become_healthy()
+            await wait_all_tasks_blocked()
+            if members:
+                await dropped.die()
+                await wait_all_tasks_blocked()
+        assert nursery.child_tasks
+        await slow.become_healthy()
+    assert dropped.incarnations == 1
+
+
+def looks_at_nodes(members: int) -> int:
+    """Count how often a wait looks at a node while so many start one after the other."""
+    looks = 0
+
+    async def root() -> None:
+        supervisor.run_group({f"member{n}": idle for n in range(members)}, ordered=True)
+
+    async def main() -> None:
+        async with open_harness(root) as tree:
+            await tree.wait_ready()
+
+    def profile(frame: types.FrameType, event: str, _: object) -> None:
+        nonlocal looks
+        looks += event == "call" and frame.f_code is _ready._is_ready.__code__
+
+    sys.setprofile(profile)
+    try:
+        trio.run(main)
+    finally:
+        sys.setprofile(None)
+    return looks
+
+
+def test_a_wait_for_many_that_start_in_turn_looks_at_each_a_few_times() -> None:
+    """S25: it goes on from the node that it has waited for, not from the first one again."""
+    assert looks_at_nodes(400) < 5 * 400
 
 
 # No wake-up is lost
