@@ -11,6 +11,8 @@ The layout:
 - A leaf in a group of its own is one task under a cancel scope (``live``). A
   group of several is one task that owns a nursery, with a task in it for each
   member (``run_together``). Either is one *round*: one joint life of the members.
+  The scope costs as much as all else that a leaf has beside its task, but
+  Trio cancels nothing smaller, and a leaf alone can be stopped alone.
 - A node that starts children gets a ``Host``, a task that owns the nursery in which the
   children's rounds run. Most nodes are leaves, and pay for no nursery. The host runs
   in the nursery of the parent's own host, so a runnable's cancel scope never contains its children:
@@ -198,12 +200,12 @@ async def live(node: Node) -> None:
                 await outlive(incarnation, incarnation.host)
     # Trio keeps the reason of a cancellation with its scope; in a deep tree that is a long DN.
     incarnation.scope = None
-    if incarnation.host is not None:
-        await join_children(incarnation, incarnation.host)
-    incarnation.task = None
     if incarnation.alarm is not None:
         incarnation.alarm.cancel()
         incarnation.alarm = None
+    if incarnation.host is not None:
+        await join_children(incarnation, incarnation.host)
+    incarnation.task = None
     incarnation.ended = True
     if alone:
         await conclude(group)
