@@ -22,7 +22,7 @@ _SERVING: Final = frozenset({GroupState.RUNNING, GroupState.FINISHED})
 def is_ready(tree: Tree, dn: str) -> bool:
     """Return whether all nodes of the subtree at ``dn`` serve, and those above are not stopping."""
     path = find(tree, dn)
-    if path is None or not all(_serves(node.group) for node in path):
+    if path is None or not all(_is_present(node) and _serves(node.group) for node in path):
         return False
     return first_unready(path[-1]) is None
 
@@ -42,11 +42,15 @@ def _is_ready(node: Node) -> bool:
     incarnation = node.incarnation
     return (
         incarnation is not None
-        # In an ordered group it may yet have to wait for its turn in the present round.
-        and incarnation.round == node.group.rounds
+        and _is_present(node)
         and incarnation.state in _READY
         and _serves(node.group)
     )
+
+
+def _is_present(node: Node) -> bool:
+    """Return whether it has begun in the present round: in an ordered group it waits its turn."""
+    return node.incarnation is not None and node.incarnation.round == node.group.rounds
 
 
 async def wait_ready(tree: Tree, dn: str) -> None:

@@ -223,3 +223,29 @@ async def test_an_ordered_group_is_not_ready_before_its_last_member(
             assert nodes["root.second"].incarnation == nodes["root.first"].incarnation
             await first.die()
     assert autojump_clock.current_time() == 4.5
+
+
+async def test_nothing_is_ready_below_a_member_that_waits_for_its_turn(
+    autojump_clock: MockClock,
+) -> None:
+    """S25, S20: its children are those of its last incarnation, and about to vanish."""
+    first, second = Remote(), Remote()
+
+    async def parent() -> None:
+        supervisor.run("job", be_done)
+        await second()
+
+    group = {"first": first, "second": parent}
+    run = partial(supervisor.run_group, ordered=True)
+    async with open_harness(start, run, group, backoff=STEADY) as tree:
+        await first.become_healthy()
+        await second.become_healthy()
+        await tree.wait_ready("root.second.job")
+        await first.die()
+        await trio.sleep(1.0)
+        await wait_all_tasks_blocked()
+        nodes = tree.snapshot().nodes
+        assert nodes["root.second.job"].state is NodeState.DONE
+        assert nodes["root.first"].group.state is GroupState.RUNNING
+        assert not tree.ready("root.second.job")
+    assert autojump_clock.current_time() == 1.0
