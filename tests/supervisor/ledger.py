@@ -1,0 +1,181 @@
+"""What becomes of one group, told beforehand from what has happened to it (S9, S10, S19, S20).
+
+A ledger knows nothing of the group but its plan, the transitions of its members, when something
+last happened in it or below, and what operators have asked for. From these it tells
+when the group starts again, and whether it may.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, final
+
+import attrs
+import trio
+
+from supervisor import GroupState, NodeState
+
+if TYPE_CHECKING:
+    from supervisor import Handle
+
+    from .plans import GroupPlan
+
+READY = frozenset({NodeState.HEALTHY, NodeState.DONE})
+
+
+class Demand(enum.Enum):
+    """What an operator has asked for last."""
+
+    STOP = "stop"
+    RESTART = "restart"
+
+
+@final
+@attrs.define(eq=False)
+class Ledger:
+    """One group, for as long as its parent's incarnation lasts."""
+
+    plan: GroupPlan
+    dns: tuple[str, ...]
+    """Its members, in order."""
+    handle: Handle | None = None
+    calls: int = 0
+    """Of the function that makes its runnables."""
+    rounds: int = 0
+    begun: int = 0
+    """How many members have begun in the present round."""
+    states: dict[str, NodeState] = attrs.field(factory=dict)
+    """Of the members that have begun in the present round."""
+    healthy_since: dict[str, float] = attrs.field(factory=dict)
+    timeouts: dict[str, float] = attrs.field(factory=dict)
+    """Until when each is to be ``HEALTHY``; never when anything else happens."""
+    was_late: bool = False
+    ready_since: float | None = None
+    last: float = 0.0
+    """When something last happened in it or below."""
+    failed: bool = False
+    """Whether there was a failure since the last start."""
+    failures: int = 0
+    before: int = 0
+    """How many there were in a row before the last one."""
+    unsure: bool = False
+    """Whether it may have been healthy together just before a failure below it, or not quite."""
+    delay: float = 0.0
+    gives_up: bool = False
+    times: list[float] = attrs.field(factory=list)
+    demand: Demand | None = None
+    demanded: float = 0.0
+    operator_restarts: int = 0
+    over: bool = False
+    """Whether it was stopped for good."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether its members are being stopped, or will be started again."""
+        return self.failed or self.demand is not None or self.over or self.late
+
+    @property
+    def late(self) -> bool:
+        """Whether a member's start has timed out in the present round."""
+        now = trio.current_time()
+        return self.was_late or any(
+            self.states[dn] is NodeState.NEW and now >= timeout
+            for dn, timeout in self.timeouts.items()
+        )
+
+    @property
+    def due(self) -> float | None:
+        """When it starts again, if nothing else happens; ``None`` if it doesn't."""
+        if self.over or self.demand is Demand.STOP:
+            return None
+        if self.demand is Demand.RESTART:
+            return max(self.last, self.demanded)
+        return self.last + self.delay if self.failed and not self.gives_up else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether each member is ready, and is to stay so."""
+        return not self.disturbed and self.all_ready
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether it is certain never to be ready again, unless somebody restarts it."""
+        at_rest = self.handle is not None and self.handle.state is GroupState.FAILED
+        return self.over or self.demand is Demand.STOP or (self.gives_up and at_rest)
+
+    @property
+    def all_ready(self) -> bool:
+        """Whether each member is ready in the present round."""
+        return len(self.states) == len(self.dns) and set(self.states.values()) <= READY
+
+    def begin(self, dn: str, now: float) -> None:
+        """Take note that a member begins its next incarnation, and check that it may."""
+        index = self.dns.index(dn)
+        if index == 0:
+            if self.rounds:
+                assert now == self.due, f"{dn} starts at {now}, and not at {self.due}"
+            if self.demand is Demand.RESTART:
+                self.operator_restarts += 1
+            self.rounds += 1
+            self.begun = 0
+            self.states.clear()
+            self.healthy_since.clear()
+            self.timeouts.clear()
+            self.was_late = False
+            self.ready_since = None
+            self.failed = self.gives_up = self.unsure = False
+            self.demand = None
+        assert index == self.begun, f"{dn} is not the next"
+        assert not self.disturbed, f"{dn} starts although its group is stopped"
+        if index and self.plan.ordered:
+            previous = self.dns[index - 1]
+            assert self.states[previous] in READY, f"{dn} starts before {previous} is ready"
+            assert now == self.healthy_since[previous]
+        self.begun += 1
+        self.states[dn] = NodeState.NEW
+        if self.plan.start_timeout is not None:
+            self.timeouts[dn] = now + self.plan.start_timeout
+
+    def move(self, dn: str, state: NodeState, now: float) -> None:
+        """Take note of a transition of a member."""
+        self.was_late = self.late
+        self.states[dn] = state
+        if state is NodeState.HEALTHY:
+            self.healthy_since[dn] = now
+            if self.all_ready:
+                self.ready_since = now
+        if state is NodeState.DEAD and not self.failed:
+            self.fail(now)
+
+    def fail(self, now: float) -> None:
+        """Take note of a failure, and tell what follows."""
+        self.failed = True
+        self.last = now
+        self.before = self.failures
+        backoff, limit = self.plan.backoff, self.plan.limit
+        if self.ready_since is not None and now - self.ready_since >= backoff.reset_after:
+            self.failures = 0
+        self.ready_since = None
+        self.count(self.failures + 1)
+        if limit is not None:
+            self.times = [*(time for time in self.times if now - time <= limit.within), now]
+            self.gives_up = len(self.times) > limit.restarts
+
+    def count(self, failures: int) -> None:
+        """Take note of how many failures there were in a row."""
+        backoff, self.failures = self.plan.backoff, failures
+        self.delay = min(backoff.initial * backoff.factor ** (self.failures - 1), backoff.maximum)
+
+    def fail_to_renew(self, now: float) -> None:
+        """Take note that the function which makes the runnables has failed, and check its time."""
+        assert now == self.due
+        if self.demand is Demand.RESTART:
+            self.operator_restarts += 1
+        self.demand = None
+        self.fail(now)
+
+    def ask(self, demand: Demand, now: float) -> None:
+        """Take note that an operator asks for something."""
+        if self.over:
+            return
+        self.demand, self.demanded = demand, now

@@ -1,0 +1,179 @@
+"""Operators of a tree: what they do to it at any time, and what has to come of it (S19, S23)."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+import pytest
+import trio
+from hypothesis import strategies as st
+
+from supervisor import DuplicateNameError, GaveUpError, GroupState, RunError, UnknownNameError
+
+from .ledger import Demand
+from .plans import GroupPlan, children
+
+if TYPE_CHECKING:
+    from supervisor import Pool
+
+    from .ledger import Ledger
+    from .players import Stage
+
+AT_REST: Final = {GroupState.FINISHED, GroupState.FAILED}
+
+
+class Deed(enum.Enum):
+    """What an operator can do."""
+
+    STOP = "Handle.stop()"
+    RESTART = "Handle.restart()"
+    WAIT = "Handle.wait_healthy()"
+    POOL_RUN = "Pool.run()"
+    POOL_STOP = "Pool.stop()"
+    STOP_TREE = "Supervisor.stop()"
+
+
+@final
+@attrs.frozen
+class Act:
+    """What an operator does at some time."""
+
+    tick: int
+    deed: Deed
+    which: int
+    """To whom, of those that there are."""
+    patience: float | None
+    """After how many seconds he is cancelled himself."""
+    child: GroupPlan
+    """What is to run in a pool."""
+
+
+often = [Deed.STOP, Deed.RESTART, Deed.POOL_RUN, Deed.POOL_STOP]
+deeds = st.sampled_from([*often, *often, *often, Deed.WAIT, Deed.STOP_TREE])
+patiences = st.sampled_from([None, None, None, 0.0, 0.5])
+
+
+@st.composite
+def bursts(draw: st.DrawFn) -> list[Act]:
+    """Draw some acts of several operators at once, who have the same in mind."""
+    tick = draw(st.sampled_from([1, 1, 2, 2, 3, 4]) | st.integers(0, 30))
+    which = draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5]))
+    number = draw(st.integers(1, 3))
+    return [Act(tick, draw(deeds), which, draw(patiences), draw(children)) for _ in range(number)]
+
+
+acts = st.lists(bursts(), max_size=8).map(lambda several: [act for acts in several for act in acts])
+
+
+@final
+@attrs.define(eq=False)
+class Operators:
+    """Those who operate one tree."""
+
+    stage: Stage
+    busy: int = 0
+    """How many of them are at it."""
+    known: list[Ledger] = attrs.field(factory=list)
+    """All groups whose handles they ever had."""
+
+    async def act(self, act: Act) -> None:
+        """Do it, and judge what comes of it."""
+        self.known += [each for each in self.stage.witness.handled if each not in self.known]
+        pools = list(self.stage.pools.values())
+        patience = trio.CancelScope()
+        if act.patience is not None:
+            patience.deadline = trio.current_time() + act.patience
+        self.busy += 1
+        with patience:
+            if act.deed is Deed.STOP_TREE:
+                self.stage.witness.end(None)
+                assert self.stage.tree is not None
+                await self.stage.tree.stop()
+            elif act.deed is Deed.POOL_RUN and pools:
+                self.pool_run(pools[act.which % len(pools)], f"c{act.which % 3}", act.child)
+            elif act.deed is Deed.POOL_STOP and pools:
+                await self.pool_stop(pools[act.which % len(pools)], f"c{act.which % 3}")
+            elif self.known:
+                ledger = self.known[act.which % len(self.known)]
+                if act.deed is Deed.STOP:
+                    await self.stop(ledger)
+                elif act.deed is Deed.RESTART:
+                    await self.restart(ledger)
+                elif act.deed is Deed.WAIT:
+                    await self.wait(ledger)
+        self.busy -= 1
+
+    async def stop(self, ledger: Ledger) -> None:
+        handle, rounds = ledger.handle, ledger.rounds
+        assert handle is not None
+        if handle.state not in AT_REST or ledger.demand is Demand.RESTART:
+            ledger.ask(Demand.STOP, trio.current_time())
+        await handle.stop()
+        if ledger.rounds == rounds and not ledger.over:
+            assert not any(self.stage.witness.living(dn) for dn in ledger.dns)
+
+    async def restart(self, ledger: Ledger) -> None:
+        handle, rounds, demand = ledger.handle, ledger.rounds, ledger.demand
+        assert handle is not None
+        task = trio.lowlevel.current_task()
+        steps = task._schedule_points
+        ledger.ask(Demand.RESTART, trio.current_time())
+        try:
+            await handle.restart()
+        except GaveUpError:
+            if task._schedule_points == steps:  # it was refused, and nothing has changed
+                ledger.demand = demand
+            assert handle.state in AT_REST or self.stage.witness.hopeless(ledger)
+        else:
+            assert ledger.rounds > rounds
+
+    async def wait(self, ledger: Ledger) -> None:
+        assert ledger.handle is not None
+        try:
+            await ledger.handle.wait_healthy()
+        except GaveUpError:
+            assert self.stage.witness.hopeless(ledger)
+        else:
+            assert ledger.all_ready
+
+    def pool_run(self, pool: Pool, name: str, child: GroupPlan) -> None:
+        witness = self.stage.witness
+        if f"{pool.dn}.{name}" in witness.states:
+            refusals = (DuplicateNameError,) if witness.steady(pool.dn) else (ValueError, RunError)
+            with pytest.raises(refusals):
+                pool.run(name, trio.sleep_forever)
+        elif pool.dn in witness.states:
+            ledger = witness.open(pool.dn, child, [name])
+            try:
+                ledger.handle = pool.run(
+                    name,
+                    self.stage.play,
+                    child.members[0],
+                    backoff=child.backoff,
+                    limit=child.limit,
+                    grace=child.grace,
+                    start_timeout=child.start_timeout,
+                )
+            except RunError:
+                witness.shut(ledger)
+                assert not witness.steady(pool.dn)
+
+    async def pool_stop(self, pool: Pool, name: str) -> None:
+        witness, dn = self.stage.witness, f"{pool.dn}.{name}"
+        ledger = witness.find(dn)
+        over = ledger is None or ledger.over
+        if ledger is not None:
+            ledger.over = True
+        try:
+            await pool.stop(name)
+        except UnknownNameError:
+            assert ledger is None
+        except RunError:
+            if ledger is not None:
+                ledger.over = over
+            assert not witness.steady(pool.dn)
+        else:
+            assert ledger is not None
+            assert witness.find(dn) is not ledger or not witness.steady(pool.dn)

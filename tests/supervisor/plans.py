@@ -1,0 +1,152 @@
+"""Plans of whole trees: what is in them, and what each runnable does in each of its incarnations.
+
+All times are multiples of half a second, which floats hold exactly. A plan says nothing about
+names: the member ``m`` of the group ``g`` is called ``g{g}m{m}``.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final, final
+
+import attrs
+from hypothesis import strategies as st
+
+from supervisor import Backoff, RestartLimit
+
+CLEAN_UP: Final = 2.0
+"""No clean-up takes longer."""
+
+GRACE: Final = 2.0
+"""No grace is longer."""
+
+
+class End(enum.Enum):
+    """How a runnable ends, if nobody stops it."""
+
+    STAY = "stays"
+    DIE = "raises"
+    DIE_TWICE = "raises a group of exceptions"
+    RETURN = "returns without having signalled DONE"
+    DONE = "signals DONE and returns"
+    FATAL = "raises what is no Exception"
+
+
+@final
+@attrs.frozen
+class Life:
+    """What a runnable does in one incarnation."""
+
+    set_up: float = 0.0
+    healthy: bool = True
+    """Whether it ever signals ``HEALTHY``."""
+    work: float = 0.0
+    end: End = End.STAY
+    helpers: int = 0
+    """How many more tasks it has, in a nursery of its own."""
+    polite: bool = False
+    """Whether it returns when it is asked to stop, or waits to be cancelled."""
+    clean_up: float = 0.0
+    shielded: bool = False
+    stop_fault: bool = False
+    """Whether it raises when it is stopped."""
+
+
+@final
+@attrs.frozen
+class Plan:
+    """A runnable: its incarnations, after which it is steadily healthy, and its children."""
+
+    lives: tuple[Life, ...] = ()
+    groups: tuple[GroupPlan, ...] = ()
+
+    def life(self, incarnation: int) -> Life:
+        return self.lives[incarnation - 1] if incarnation <= len(self.lives) else Life()
+
+
+@final
+@attrs.frozen
+class GroupPlan:
+    """A group of runnables, or a pool, which begins empty."""
+
+    members: tuple[Plan, ...]
+    backoff: Backoff = attrs.field(factory=lambda: Backoff(initial=1.0, jitter=0.0))
+    limit: RestartLimit | None = None
+    grace: float = 0.0
+    ordered: bool = False
+    start_timeout: float | None = None
+    factory: bool = False
+    """Whether it is a function that makes the runnables."""
+    factory_faults: frozenset[int] = frozenset()
+    """Which of the calls of that function fail."""
+    pool: bool = False
+
+
+times = st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0])
+ends = st.sampled_from([End.STAY, End.STAY, End.DIE, End.DIE, End.DIE_TWICE, End.RETURN, End.DONE])
+lives = st.builds(
+    Life,
+    set_up=times,
+    healthy=st.sampled_from([True, True, True, False]),
+    work=times,
+    end=ends,
+    helpers=st.sampled_from([0, 0, 1, 2]),
+    polite=st.booleans(),
+    clean_up=st.sampled_from([0.0, 0.0, 0.5, CLEAN_UP]),
+    shielded=st.booleans(),
+    stop_fault=st.sampled_from([False, False, True]),
+)
+backoffs = st.builds(
+    Backoff,
+    initial=st.sampled_from([0.5, 1.0, 4.0]),
+    factor=st.sampled_from([1.0, 2.0]),
+    jitter=st.just(0.0),
+    maximum=st.sampled_from([2.0, 16.0]),
+    reset_after=st.sampled_from([0.0, 2.0, 1000.0]),
+)
+limits = st.none() | st.none() | st.builds(RestartLimit, st.integers(0, 2), st.just(20.0))
+
+
+def plans(groups: st.SearchStrategy[GroupPlan] | None) -> st.SearchStrategy[Plan]:
+    """Return runnables that have such groups of children."""
+    below = st.just(()) if groups is None else st.lists(groups, max_size=2).map(tuple)
+    return st.builds(Plan, st.lists(lives, max_size=3).map(tuple), below)
+
+
+def group_plans(members: st.SearchStrategy[Plan]) -> st.SearchStrategy[GroupPlan]:
+    """Return groups of such members."""
+    return st.builds(
+        GroupPlan,
+        members=st.lists(members, min_size=1, max_size=3).map(tuple),
+        backoff=backoffs,
+        limit=limits,
+        grace=st.sampled_from([0.0, 0.0, 1.0, GRACE]),
+        ordered=st.booleans(),
+        start_timeout=st.sampled_from([None, None, 1.25, 2.25]),
+        factory=st.booleans(),
+        factory_faults=st.sampled_from([frozenset[int](), frozenset({2}), frozenset({2, 3})]),
+    )
+
+
+leaves = plans(None)
+pools = st.builds(
+    GroupPlan, members=st.just((Plan(),)), backoff=backoffs, limit=limits, pool=st.just(value=True)
+)
+
+
+def alone(group: GroupPlan) -> GroupPlan:
+    """Make a group that one can start with ``run()``."""
+    return attrs.evolve(group, members=group.members[:1], ordered=False, factory=False)
+
+
+def be_root(group: GroupPlan) -> GroupPlan:
+    """Make a group that can be the root's."""
+    return attrs.evolve(alone(group), start_timeout=None)
+
+
+children = group_plans(plans(group_plans(leaves)) | leaves | leaves).map(alone)
+"""The groups of pools."""
+trees = group_plans(plans(group_plans(plans(group_plans(leaves)) | leaves))).map(be_root)
+trees_with_pools = group_plans(
+    plans(pools | group_plans(leaves | leaves | plans(pools | group_plans(leaves))))
+).map(be_root)
