@@ -39,10 +39,9 @@ def forget_loggers(node: Node) -> None:
     :mod:`logging` keeps every logger for ever, which is right for modules, but not for the nodes of
     a pool, which come and go under new names.
     """
-    _forget_loggers(node)
-    if node.incarnation is not None:
-        for descendant in descendants(node.incarnation):
-            _forget_loggers(descendant)
+    assert node.incarnation is not None
+    for each in (node, *descendants(node.incarnation)):
+        _forget_loggers(each)
 
 
 def _forget_loggers(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C between any two lines of the package: nothing hangs, and no task is left (S11)."""
+"""Ctrl-C at any time, between any two lines of the package: nothing hangs or is left (S11)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import trio
+from trio.lowlevel import enable_ki_protection
 from trio.testing import MockClock
 
 import supervisor
@@ -148,3 +149,42 @@ def test_an_interruption_ends_all(
         with pytest.raises(KeyboardInterrupt):
             run(way, service, Interruption(number), only_at_checkpoints=only_at_checkpoints)
         assert service.alive == 0
+
+
+@enable_ki_protection
+def interrupt() -> None:
+    """Send a SIGINT where it has to wait for Trio's main task."""
+    signals.raise_signal(signals.SIGINT)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interruption_of_the_last_wait_waits_for_the_tasks(times: int) -> None:
+    """S11, S12: it leaves as it is, however often, as soon as the last task has ended."""
+    ends = []
+
+    async def child() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                for _ in range(times):
+                    await trio.sleep(1.0)
+                    interrupt()
+                await trio.sleep(1.0)
+            ends.append(trio.current_time())
+
+    async def root() -> None:
+        supervisor.run("child", child)
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        try:
+            with trio.move_on_after(1.0):
+                await supervisor.supervise(root)
+        finally:
+            ends.append(trio.current_time())
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=MockClock(autojump_threshold=0))
+    assert ends == [2.0 + times, 2.0 + times]

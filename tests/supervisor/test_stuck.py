@@ -243,6 +243,47 @@ async def test_the_siblings_of_a_group_that_gave_up_are_reported(
         assert reports.times == [(5.0, "root.middle.leaf")]
 
 
+async def test_a_second_reason_to_stop_does_not_postpone_the_report(
+    reports: Reports, autojump_clock: MockClock
+) -> None:
+    """S18: the time counts from when the group was first asked, here for a child that gave up."""
+    remote = Remote()
+
+    async def parent() -> None:
+        supervisor.run("remote", remote, limit=RestartLimit(0, within=1.0))
+        await stuck(3.0)  # and dies of the child only then
+
+    async def root() -> None:
+        supervisor.run_group({"parent": parent, "sibling": partial(stuck, 6.0)}, backoff=AT_ONCE)
+        await idle()
+
+    async with supervisor.open_supervisor(root):
+        await wait_all_tasks_blocked()
+        await remote.die()
+        await remote.become_healthy()
+        assert autojump_clock.current_time() == 6.0
+        assert reports.times == [(5.0, "root.sibling")]
+
+
+async def test_a_member_that_waits_for_its_turn_is_not_reported(
+    reports: Reports, autojump_clock: MockClock
+) -> None:
+    """S18, S20: only those who were started can be late."""
+
+    async def slow() -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(6.0)
+
+    async def root() -> None:
+        supervisor.run_group({"slow": slow, "next": idle}, ordered=True)
+        await idle()
+
+    async with supervisor.open_supervisor(root):
+        await wait_all_tasks_blocked()
+    assert autojump_clock.current_time() == 6.0
+    assert reports.times == [(5.0, "root.slow")]
+
+
 async def test_a_runnable_that_ended_is_not_reported_for_its_children(
     reports: Reports, autojump_clock: MockClock
 ) -> None:

@@ -14,7 +14,14 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, InMemoryMetrics, NodeState, RestartLimit, Signal
+from supervisor import (
+    Backoff,
+    InMemoryMetrics,
+    NodeState,
+    RestartLimit,
+    RestartLimitExceeded,
+    Signal,
+)
 from supervisor.testing import HarnessError, Remote, RemoteDeathError, open_harness
 
 if TYPE_CHECKING:
@@ -173,6 +180,22 @@ async def test_an_error_of_the_body_leaves_as_it_is() -> None:
         await body()
     assert caught.value is error
     assert remote.running == 0
+
+
+async def test_the_end_of_another_tree_leaves_as_it_is() -> None:
+    """A tree that the body runs, and that gives up, is not the harness' own."""
+
+    async def crash() -> None:
+        raise ValueError("of another tree")
+
+    async def inner() -> None:
+        supervisor.run("child", crash, limit=RestartLimit(0, within=1.0))
+        await trio.sleep_forever()
+
+    with pytest.raises(RestartLimitExceeded) as caught:
+        async with open_harness(idle):
+            await supervisor.supervise(inner, limit=RestartLimit(0, within=1.0))
+    assert caught.value.dn == "root"
 
 
 async def test_a_cancelled_body_stops_the_tree() -> None:

@@ -165,6 +165,23 @@ async def test_what_metrics_raise_that_is_no_exception_leaves(state: NodeState) 
         nursery.cancel_scope.cancel()
 
 
+async def test_what_metrics_raise_at_the_first_transition_leaves() -> None:
+    """S11: from the making of the tree on; nothing is started."""
+
+    class Unwilling:
+        def notify_node_state(self, dn: str, state: NodeState) -> None:
+            if state is NodeState.NEW:
+                raise SystemExit(dn)
+
+        def notify_node_gone(self, dn: str) -> None:
+            raise SystemExit(dn)
+
+    remote = Remote()
+    with pytest.raises(SystemExit, match=r"^root$"):
+        await supervisor.supervise(remote, metrics=Unwilling())
+    assert remote.incarnations == 0
+
+
 async def test_what_metrics_raise_at_a_vanishing_leaves() -> None:
     """S11: as at a transition."""
     remote = Remote()

@@ -1,0 +1,116 @@
+"""What is kept, logged and let go of when a runnable ends in an uncommon way."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import weakref
+from typing import NoReturn
+
+import pytest
+import trio
+from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
+
+import supervisor
+from supervisor import Backoff, NodeState, NotSupervisedError, Pool, RestartLimit, Signal
+from supervisor.testing import open_harness
+
+PATIENT = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
+
+
+async def idle() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    await trio.sleep_forever()
+
+
+class Resource:
+    """Something that a runnable uses."""
+
+
+async def test_a_request_is_seen_by_who_asks_for_the_first_time_in_its_grace(
+    autojump_clock: MockClock,
+) -> None:
+    """S21: a runnable that was busy when it was asked to stop learns of it afterwards."""
+
+    async def root() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep(2.0)
+        with assert_checkpoints():
+            await supervisor.wait_stop_requested()
+
+    async with supervisor.open_supervisor(root, grace=100.0) as tree:
+        await tree.wait_ready()
+    assert autojump_clock.current_time() == 2.0
+
+
+@pytest.mark.parametrize("fatal", [SystemExit(3), KeyboardInterrupt()])
+async def test_what_leaves_is_no_death(
+    fatal: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S11: its node is DEAD, but there is nothing to restart, to log or to keep on record."""
+    tree = None
+
+    async def child() -> NoReturn:
+        raise fatal
+
+    async def root() -> None:
+        supervisor.run("child", child)
+        await idle()
+
+    with pytest.raises(type(fatal)):
+        async with supervisor.open_supervisor(root) as tree:
+            await trio.sleep_forever()
+    assert tree is not None
+    node = tree.snapshot().nodes["root.child"]
+    assert (node.state, node.crashes) == (NodeState.DEAD, ())
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
+    """S14: while the parent waits for its restart, the error that it died of is text only."""
+    used: list[weakref.ref[Resource]] = []
+
+    async def child() -> NoReturn:
+        resource = Resource()
+        used.append(weakref.ref(resource))
+        raise OSError
+
+    async def parent() -> None:
+        supervisor.run("child", child, limit=RestartLimit(0, within=1.0))
+        await idle()
+
+    async def root() -> None:
+        supervisor.run("parent", parent, backoff=PATIENT)
+        await idle()
+
+    async with supervisor.open_supervisor(root) as tree:
+        await tree.wait_settled()
+        await wait_all_tasks_blocked()
+        assert tree.snapshot().nodes["root.parent"].group.deadline is not None
+        gc.collect()
+        assert used[0]() is None
+
+
+async def test_a_thread_that_knows_no_trio_is_refused_by_a_pool() -> None:
+    """S23: also one that neither Trio nor a runnable has started."""
+    pools: list[Pool] = []
+    errors: list[Exception] = []
+
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool"))
+
+    def run() -> None:
+        try:
+            pools[0].run("child", idle)
+        except NotSupervisedError as error:
+            errors.append(error)
+
+    async with open_harness(root) as tree:
+        await tree.wait_settled()
+        thread = threading.Thread(target=run)
+        thread.start()
+        await trio.to_thread.run_sync(thread.join)
+        assert len(pools[0]) == 0
+    (error,) = errors
+    assert str(error).startswith("run() of the pool root.pool was called in another thread")
