@@ -5,17 +5,18 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, NoReturn
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, Pool, RestartLimit, Signal
+from supervisor import Backoff, Pool, RestartLimit, Signal, UnknownNameError
 from supervisor.testing import Remote, open_harness
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import pytest
+    from trio.testing import MockClock
 
     from supervisor import NodeState
 
@@ -153,6 +154,33 @@ async def test_a_pool_lets_a_child_go_that_was_kept_stopped() -> None:
         await pools[0].stop("child")
         assert "root.pool.child" not in tree.snapshot().nodes
         pools[0].run("child", idle)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+async def test_a_cancelled_stop_of_a_child_takes_place(
+    autojump_clock: MockClock, seconds: float
+) -> None:
+    """S23: cancelled at its checkpoint or in its wait, it leaves nothing, and the child ends."""
+    pools: list[Pool] = []
+    remote = Remote()
+    remote.stop_slowly(5.0)
+
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool"))
+
+    async with open_harness(root) as tree:
+        await tree.wait_settled()
+        handle = pools[0].run("child", remote)
+        await remote.become_healthy()
+        with trio.move_on_after(seconds) as scope:
+            await pools[0].stop("child")
+        assert scope.cancelled_caught
+        assert autojump_clock.current_time() == seconds
+        assert not handle._group.changed
+        await trio.sleep(5.0)
+        assert len(pools[0]) == remote.running == 0
+        with pytest.raises(UnknownNameError):
+            await pools[0].stop("child")
 
 
 async def test_a_pool_tells_its_name_state_and_size() -> None:
