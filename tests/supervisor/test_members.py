@@ -177,7 +177,7 @@ async def test_a_cancelled_stop_of_a_child_takes_place(
         assert scope.cancelled_caught
         assert autojump_clock.current_time() == seconds
         assert not handle._group.changed
-        await trio.sleep(5.0)
+        await trio.sleep(6.0)
         assert len(pools[0]) == remote.running == 0
         with pytest.raises(UnknownNameError):
             await pools[0].stop("child")
