@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, Pool, RestartLimit, Signal, UnknownNameError
+from supervisor import Backoff, Pool, RestartLimit, RunError, Signal, UnknownNameError
 from supervisor.testing import Remote, open_harness
 
 if TYPE_CHECKING:
@@ -91,6 +91,50 @@ async def test_a_member_that_never_came_does_not_vanish() -> None:
     async with open_harness(root, backoff=AT_ONCE, metrics=Metrics()) as tree:
         await tree.wait_ready("root.other")
     assert (seen, gone) == ({"root", "root.first", "root.other"}, set())
+
+
+async def test_a_function_that_ends_the_set_up_gets_no_group() -> None:
+    """S6, S8: it is a user's code, after which HEALTHY has to be asked for again."""
+    errors = []
+
+    def members() -> dict[str, Callable[[], Awaitable[object]]]:
+        supervisor.signal(Signal.HEALTHY)
+        return {"child": idle}
+
+    async def root() -> None:
+        with pytest.raises(RunError) as caught:
+            supervisor.run_group(members)
+        errors.append(str(caught.value))
+        await trio.sleep_forever()
+
+    async with open_harness(root) as tree:
+        await tree.wait_settled()
+        assert list(tree.snapshot().nodes) == ["root"]
+    (error,) = errors
+    assert error.startswith("root can't start children when HEALTHY")
+
+
+async def test_a_function_may_start_other_children() -> None:
+    """S8: those that it starts come before the group's, and all end with their parent."""
+    starts = []
+
+    async def noting() -> None:
+        starts.append(supervisor.current_dn())
+        await idle()
+
+    def members() -> dict[str, Callable[[], Awaitable[object]]]:
+        supervisor.run("helper", noting)
+        return {"child": noting}
+
+    async def root() -> None:
+        supervisor.run_group(members)
+        await idle()
+
+    async with open_harness(root) as tree:
+        await tree.wait_ready()
+        assert list(tree.snapshot().nodes) == ["root", "root.helper", "root.child"]
+        await wait_all_tasks_blocked()
+        assert sorted(starts) == ["root.child", "root.helper"]
 
 
 async def test_a_pool_that_restarts_forgets_the_loggers_of_its_children() -> None:
