@@ -10,7 +10,7 @@ from typing import NoReturn
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
 from supervisor import Backoff, NodeState, Signal
@@ -207,6 +207,41 @@ async def test_what_metrics_raise_at_a_vanishing_leaves() -> None:
 @dataclasses.dataclass(frozen=True)
 class Frozen(Exception):  # noqa: N818  its name is of no account
     """Takes no notes."""
+
+
+async def test_metrics_may_look_at_the_tree() -> None:
+    """S16: a snapshot that is taken in a notification shows what it tells, and all else."""
+    trees: list[supervisor.Supervisor] = []
+    seen = []
+
+    class Looking:
+        def notify_node_state(self, dn: str, state: NodeState) -> None:
+            for tree in trees:
+                nodes = tree.snapshot().nodes
+                assert nodes[dn].state is state
+                seen.append((dn, len(nodes), tree.ready()))
+
+        def notify_node_gone(self, dn: str) -> None:
+            seen.append((dn, 0, trees[0].ready()))
+
+    remote = Remote()
+
+    async def parent() -> None:
+        supervisor.run("child", idle)
+        await remote()
+
+    async with open_harness(
+        start, supervisor.run, "parent", parent, metrics=Looking(), backoff=AT_ONCE
+    ) as tree:
+        trees.append(tree)
+        await remote.become_healthy()
+        await tree.wait_ready()
+        await remote.die()
+        await wait_all_tasks_blocked()
+        assert ("root.parent.child", 0, False) in seen
+        trees.clear()
+    assert ("root.parent.child", 3, True) in seen
+    assert ("root.parent", 3, False) in seen
 
 
 async def test_an_exception_that_takes_no_note_propagates_without() -> None:
