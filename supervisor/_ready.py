@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ._errors import GaveUpError
+from ._node import Wish
 from ._state import GroupState, NodeState
 from ._tree import descendants
 
@@ -54,17 +56,29 @@ def _is_present(node: Node) -> bool:
 
 
 async def wait_ready(tree: Tree, dn: str) -> None:
-    """Wait until the subtree at ``dn`` is ready."""
+    """Wait until the subtree at ``dn`` is ready.
+
+    Raises:
+        GaveUpError: if that can't happen any more.
+    """
     while not is_ready(tree, dn):
+        if is_ending(tree):
+            msg = f"{dn} will not be ready: the tree is stopped, or has ended"
+            raise GaveUpError(msg)
         await wait_moved(tree)
         # While a large tree starts, one look at the node that it waits for does for most moves;
         # and to find the next one it need not begin with the first again.
         path = find(tree, dn)
         for node in [] if path is None else list(_subtree(path[-1])):
-            while _is_starting(node):
+            while _is_starting(node) and not is_ending(tree):
                 await wait_moved(tree)
             if not _is_ready(node):
                 break
+
+
+def is_ending(tree: Tree) -> bool:
+    """Return whether no node will start any more."""
+    return tree.root.wish is Wish.END or tree.root.host.cancelled or tree.root.host.ended
 
 
 async def wait_moved(tree: Tree) -> None:

@@ -126,6 +126,9 @@ class Supervisor:
         Args:
             dn: The top node of the subtree; by default the whole tree.
 
+        Raises:
+            GaveUpError: as soon as that can't happen any more: the tree is stopped, or has ended.
+
         Checkpoints:
             Always.
 
@@ -177,6 +180,7 @@ class Supervisor:
     def _end(self, reason: str) -> None:
         if not self._tree.root.at_rest:
             end(self._tree.root, reason)
+            self._tree.tell()
 
     def _expire(self, seconds: float) -> None:
         """Cut a stop short whose time is over."""
@@ -200,3 +204,4 @@ class Supervisor:
             tree.errors.append(unwrapped(error))
         self._gone.set()
         self._settled.unpark_all()
+        tree.tell()
