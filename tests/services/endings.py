@@ -1,4 +1,4 @@
-"""Services that end in various ways: ``python endings.py NAME``."""
+"""Services that end in various ways: ``python endings.py NAME [TIMEOUT]``."""
 
 from __future__ import annotations
 
@@ -58,4 +58,5 @@ async def wait_for_restart() -> None:
 
 
 if __name__ == "__main__":
-    supervisor.main(globals()[sys.argv[1]], limit=RestartLimit(0, within=1.0))
+    name, timeout = (*sys.argv[1:], "30")[:2]
+    supervisor.main(globals()[name], limit=RestartLimit(0, within=1.0), timeout=float(timeout))
