@@ -148,6 +148,7 @@ class Host:
     def _abort(self, _: object) -> Abort:
         self._waiting = None
         self.cancelled = True
+        self.tree.tell()
         return Abort.SUCCEEDED
 
     def _wake(self) -> None:

@@ -67,6 +67,34 @@ async def test_what_leaves_is_no_death(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+async def test_uptime_counts_from_the_start_of_the_incarnation(autojump_clock: MockClock) -> None:
+    """S14: not from when it became healthy, nor with what its children took to end."""
+
+    async def slow() -> None:
+        try:
+            await idle()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(10.0)
+
+    async def child() -> NoReturn:
+        supervisor.run("slow", slow)
+        await trio.sleep(2.0)
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep(3.0)
+        raise OSError
+
+    async def root() -> None:
+        supervisor.run("child", child, backoff=PATIENT)
+        await idle()
+
+    async with supervisor.open_supervisor(root) as tree:
+        await trio.sleep(20.0)
+        (crash,) = tree.snapshot().nodes["root.child"].crashes
+        assert (crash.time, crash.uptime) == (5.0, 5.0)
+    assert autojump_clock.current_time() == 20.0
+
+
 async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
     """S14: while the parent waits for its restart, the error that it died of is text only."""
     used: list[weakref.ref[Resource]] = []

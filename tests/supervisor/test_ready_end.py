@@ -107,3 +107,24 @@ async def test_what_leaves_the_tree_ends_the_wait(autojump_clock: MockClock) -> 
         with pytest.raises(GaveUpError):
             await trees[0].wait_ready()
         assert autojump_clock.current_time() == 0.0
+
+
+async def test_a_cancellation_from_outside_ends_the_wait_at_once(autojump_clock: MockClock) -> None:
+    """S25, S12: whoever waits elsewhere does not have to wait for a slow end."""
+    slow = Remote()
+    slow.stop_slowly(10.0)
+    trees: list[Supervisor] = []
+
+    async def run() -> None:
+        with trio.move_on_after(1.0):
+            async with supervisor.open_supervisor(slow) as tree:
+                trees.append(tree)
+                await trio.sleep_forever()
+        assert autojump_clock.current_time() == 11.0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await wait_all_tasks_blocked()
+        with pytest.raises(GaveUpError):
+            await trees[0].wait_ready()
+        assert autojump_clock.current_time() == 1.0
