@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from functools import partial
@@ -12,7 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, RestartLimit, Signal
+from supervisor import Backoff, RestartLimit, Signal, StopTimeoutError
 from supervisor.testing import Remote
 
 if TYPE_CHECKING:
@@ -265,10 +266,11 @@ async def test_a_second_reason_to_stop_does_not_postpone_the_report(
         assert reports.times == [(5.0, "root.sibling")]
 
 
+@pytest.mark.parametrize(("timeout", "reported"), [(7.0, 5.0), (1.0, 1.0)])
 async def test_a_member_that_waits_for_its_turn_is_not_reported(
-    reports: Reports, autojump_clock: MockClock
+    reports: Reports, autojump_clock: MockClock, timeout: float, reported: float
 ) -> None:
-    """S18, S20: only those who were started can be late."""
+    """S18, S20, S21: only those who were started can be late, for a report or for the budget."""
 
     async def slow() -> None:
         with trio.CancelScope(shield=True):
@@ -278,10 +280,12 @@ async def test_a_member_that_waits_for_its_turn_is_not_reported(
         supervisor.run_group({"slow": slow, "next": idle}, ordered=True)
         await idle()
 
-    async with supervisor.open_supervisor(root):
+    async with supervisor.open_supervisor(root) as tree:
         await wait_all_tasks_blocked()
+        with contextlib.suppress(StopTimeoutError):
+            await tree.stop(timeout=timeout)
     assert autojump_clock.current_time() == 6.0
-    assert reports.times == [(5.0, "root.slow")]
+    assert reports.times == [(reported, "root.slow")]
 
 
 async def test_a_runnable_that_ended_is_not_reported_for_its_children(
@@ -301,23 +305,24 @@ async def test_a_runnable_that_ended_is_not_reported_for_its_children(
     assert reports.times == [(5.0, "root.inner.inner.inner")]
 
 
+@pytest.mark.parametrize(("number", "more"), [(25, ["5 more nodes"]), (20, [])])
 async def test_of_many_nodes_some_are_shown_and_the_rest_is_counted(
-    reports: Reports, autojump_clock: MockClock
+    reports: Reports, autojump_clock: MockClock, number: int, more: list[str]
 ) -> None:
-    """S18: a report of 25 nodes shows 20 and says that there are 5 more."""
+    """S18: a report of 25 nodes shows 20 and says that there are 5 more; one of 20 shows all."""
 
     async def root() -> None:
-        supervisor.run_group({f"child_{number}": partial(stuck, 6.0) for number in range(25)})
+        supervisor.run_group({f"child_{each}": partial(stuck, 6.0) for each in range(number)})
         await idle()
 
     async with supervisor.open_supervisor(root) as tree:
         await tree.wait_settled()
     assert autojump_clock.current_time() == 6.0
-    *shown, last = reports.seen
+    shown, rest = reports.seen[:20], reports.seen[20:]
     assert [name for _, name, _ in shown] == [
-        f"supervisor.node.root.child_{number}" for number in range(20)
+        f"supervisor.node.root.child_{each}" for each in range(20)
     ]
-    assert last[2].startswith("5 more nodes ")
+    assert [text.partition(" have")[0] for *_, text in rest] == more
 
 
 async def test_when_nothing_is_being_stopped_nothing_looks(autojump_clock: MockClock) -> None:
