@@ -271,7 +271,7 @@ async def conclude(group: Group) -> None:
     unwatch(group)
     while True:
         verdict, group.verdict = group.verdict, None
-        deaths, group.deaths = group.deaths, None
+        death, group.death = group.death, None
         if host.cancelled or group.wish is Wish.END:
             break
         if group.wish is Wish.HOLD:
@@ -286,12 +286,13 @@ async def conclude(group: Group) -> None:
             host.leave()
             return
         elif isinstance(verdict, GiveUp):
-            give_up(group, verdict, deaths or [])
+            assert death is not None
+            give_up(group, verdict, *death)
             tree.shift(group, GroupState.FAILED)
             host.leave()
             return
         else:
-            deaths = None  # their tracebacks keep what the members used alive
+            death = None  # its traceback keeps what the members used alive
             try:
                 if await backed_off(group, verdict.delay):
                     continue
@@ -345,23 +346,21 @@ def renew(group: Group) -> bool:
     return True
 
 
-def give_up(group: Group, verdict: GiveUp, deaths: list[tuple[Crash, Exception]]) -> None:
+def give_up(group: Group, verdict: GiveUp, crash: Crash, error: Exception) -> None:
     """Hand the failure of a group to its parent, which dies of it."""
-    limit = group.terms.limit
+    limit, causes = group.terms.limit, group.causes
     assert limit is not None
+    assert causes is not None
     dn = group.dn
-    causes = tuple(crash for crash, _ in deaths)
-    errors = [error for _, error in deaths]
-    last = ", ".join(f"{crash.dn}: {crash.error}" for crash in causes)
     failure = RestartLimitExceeded(
         f"{dn} gave up: {limit.restarts} restarts within {limit.within:g} s are allowed, "
-        f"and one more was needed ({last})",
+        f"and one more was needed ({crash.dn}: {crash.error})",
         dn=dn,
-        causes=causes,
+        causes=tuple(causes)[-len(verdict.times) :],
         times=verdict.times,
     )
     group.obituary = str(failure)
-    failure.__cause__ = errors[0] if len(errors) == 1 else ExceptionGroup(f"deaths in {dn}", errors)
+    failure.__cause__ = error
     if group.parent is None:
         group.host.tree.leave(failure)
     else:

@@ -110,9 +110,9 @@ class RestartLimitExceeded(SupervisorError, RuntimeError):  # noqa: N818  it sta
     Attributes:
         dn: The group: one DN, or ``parent.{a,b}`` where it has several
             members.
-        causes: The deaths that led to the last restart that was refused.
-        times: When the restarts within the limit took place, in seconds on
-            Trio's clock, oldest first; the last is that of the refused one.
+        causes: The deaths within the limit's window, oldest first; the restart
+            after the last of them was refused.
+        times: When they were, in seconds on Trio's clock.
     """
 
     def __init__(

@@ -20,6 +20,7 @@ whose child was asked last.
 from __future__ import annotations
 
 import enum
+from collections import deque
 from typing import TYPE_CHECKING, Final, final
 
 import attrs
@@ -190,10 +191,11 @@ class Group:
 
     __slots__ = (
         "alarm",
+        "causes",
         "changed",
         "context",
         "deadline",
-        "deaths",
+        "death",
         "factory",
         "host",
         "members",
@@ -249,8 +251,10 @@ class Group:
         self.scope: trio.CancelScope | None = None
         # Its past failures, once there are any.
         self.restarts: Restarts | None = None
-        # What the present round's deaths were, and what follows from them.
-        self.deaths: list[tuple[Crash, Exception]] | None = None
+        # Where there is a limit, as many of the last failures as it admits, and one more.
+        self.causes: deque[Crash] | None = None
+        # What ended the present round, and what follows from it.
+        self.death: tuple[Crash, Exception] | None = None
         self.verdict: Restart | GiveUp | None = None
         # Why it gave up, once it has.
         self.obituary: str = ""
@@ -269,20 +273,20 @@ class Group:
         return self.state in _AT_REST and not self.waking
 
     def failed(self, crash: Crash, error: Exception) -> None:
-        """Add a failure to the present round; the first one decides what follows."""
-        if self.deaths is None:
-            self.deaths = []
-        self.deaths.append((crash, error))
-        if self.verdict is None:
-            if self.restarts is None:
-                backoff = self.terms.backoff or self.host.tree.backoff
-                self.restarts = Restarts(backoff, self.terms.limit)
-            self.end_readiness(crash.time)
-            try:
-                self.verdict = self.restarts.failed(crash.time)
-            except BaseException as mistake:  # noqa: BLE001  the random source is a user's; it leaves
-                self.host.tree.leave(mistake)
-                self.verdict = Restart(0.0)
+        """Take note of what ends the present round: whoever ends after it was asked to."""
+        self.death = crash, error
+        limit = self.terms.limit
+        if self.restarts is None:
+            self.restarts = Restarts(self.terms.backoff or self.host.tree.backoff, limit)
+            self.causes = None if limit is None else deque(maxlen=limit.restarts + 1)
+        if self.causes is not None:
+            self.causes.append(crash)
+        self.end_readiness(crash.time)
+        try:
+            self.verdict = self.restarts.failed(crash.time)
+        except BaseException as mistake:  # noqa: BLE001  the random source is a user's; it leaves
+            self.host.tree.leave(mistake)
+            self.verdict = Restart(0.0)
 
     def end_readiness(self, now: float) -> None:
         """Take note that the members are ready no longer; to have been so makes up for failures."""

@@ -266,9 +266,9 @@ async def test_a_second_reason_to_stop_does_not_postpone_the_report(
         assert reports.times == [(5.0, "root.sibling")]
 
 
-@pytest.mark.parametrize(("timeout", "reported"), [(7.0, 5.0), (1.0, 1.0)])
+@pytest.mark.parametrize(("budget", "reported"), [(7.0, 5.0), (1.0, 1.0)])
 async def test_a_member_that_waits_for_its_turn_is_not_reported(
-    reports: Reports, autojump_clock: MockClock, timeout: float, reported: float
+    reports: Reports, autojump_clock: MockClock, budget: float, reported: float
 ) -> None:
     """S18, S20, S21: only those who were started can be late, for a report or for the budget."""
 
@@ -283,7 +283,7 @@ async def test_a_member_that_waits_for_its_turn_is_not_reported(
     async with supervisor.open_supervisor(root) as tree:
         await wait_all_tasks_blocked()
         with contextlib.suppress(StopTimeoutError):
-            await tree.stop(timeout=timeout)
+            await tree.stop(timeout=budget)
     assert autojump_clock.current_time() == 6.0
     assert reports.times == [(reported, "root.slow")]
 

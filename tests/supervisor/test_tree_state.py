@@ -10,10 +10,10 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from trio.lowlevel import TrioToken
 
-from supervisor import Backoff, GroupState, NodeState
+from supervisor import Backoff, Crash, GroupState, NodeState
 from supervisor._host import Host
-from supervisor._node import Group, Node
-from supervisor._restart import Restart, Restarts
+from supervisor._node import Group, Node, Terms
+from supervisor._restart import Restart
 from supervisor._tree import Tree, descendants
 
 NEW, HEALTHY, DONE = NodeState.NEW, NodeState.HEALTHY, NodeState.DONE
@@ -66,12 +66,12 @@ class TreeMachine(RuleBasedStateMachine):
 
     def new_group(self, parent: Node | None, names: str) -> Group:
         group = Group(
-            parent=None if parent is None else parent.incarnation,
-            host=Host(self.tree, sealed=False),
-            restarts=Restarts(DOUBLING, None),
-            context=copy_context(),
+            None if parent is None else parent.incarnation,
+            Host(self.tree, sealed=False),
+            Terms(),
+            copy_context(),
         )
-        group.members = tuple(Node(name, nothing, group) for name in names.split())
+        group.members = tuple(Node(name, nothing, group, 0.0) for name in names.split())
         self.failures[group] = 0
         return group
 
@@ -85,7 +85,7 @@ class TreeMachine(RuleBasedStateMachine):
         return [node for group in self.groups for node in group.members]
 
     def start(self, group: Group) -> None:
-        group.restarts.started()
+        group.end_readiness(self.now)
         group.unready = len(group.members)
         self.tree.shift(group, RUNNING)
         self.ready_since[group] = None
@@ -160,7 +160,12 @@ class TreeMachine(RuleBasedStateMachine):
         since = self.ready_since[group]
         reset = since is not None and self.now - since >= DOUBLING.reset_after
         self.failures[group] = 1 if reset else self.failures[group] + 1
-        assert group.restarts.failed(self.now) == Restart(2.0 ** (self.failures[group] - 1))
+        error = OSError()
+        crash = Crash(
+            dn=group.dn, time=self.now, uptime=0.0, incarnation=1, error="OSError", traceback=""
+        )
+        group.failed(crash, error)
+        assert group.verdict == Restart(2.0 ** (self.failures[group] - 1))
         self.tree.shift(group, BACKOFF)
         self.start(group)
 
