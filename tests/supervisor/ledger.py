@@ -142,7 +142,7 @@ class Ledger:
         self.states[dn] = state
         if state is NodeState.HEALTHY:
             self.healthy_since[dn] = now
-            if self.all_ready:
+            if self.all_ready and not self.disturbed:
                 self.ready_since = now
         if state is NodeState.DEAD and not self.failed:
             self.fail(now)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
 import attrs
 import pytest
 import trio
 from hypothesis import strategies as st
 
-from supervisor import DuplicateNameError, GaveUpError, GroupState, RunError, UnknownNameError
+from supervisor import DuplicateNameError, RunError, UnknownNameError
 
-from .ledger import Demand
+from . import deeds
 from .plans import GroupPlan, children
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from .ledger import Ledger
     from .players import Stage
-
-AT_REST: Final = {GroupState.FINISHED, GroupState.FAILED}
 
 
 class Deed(enum.Enum):
@@ -51,7 +49,7 @@ class Act:
 
 
 often = [Deed.STOP, Deed.RESTART, Deed.POOL_RUN, Deed.POOL_STOP]
-deeds = st.sampled_from([*often, *often, *often, Deed.WAIT, Deed.STOP_TREE])
+usual = st.sampled_from([*often, *often, *often, Deed.WAIT, Deed.STOP_TREE])
 patiences = st.sampled_from([None, None, None, 0.0, 0.5])
 
 
@@ -61,7 +59,7 @@ def bursts(draw: st.DrawFn) -> list[Act]:
     tick = draw(st.sampled_from([1, 1, 2, 2, 3, 4]) | st.integers(0, 30))
     which = draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5]))
     number = draw(st.integers(1, 3))
-    return [Act(tick, draw(deeds), which, draw(patiences), draw(children)) for _ in range(number)]
+    return [Act(tick, draw(usual), which, draw(patiences), draw(children)) for _ in range(number)]
 
 
 acts = st.lists(bursts(), max_size=8).map(lambda several: [act for acts in several for act in acts])
@@ -98,45 +96,12 @@ class Operators:
             elif self.known:
                 ledger = self.known[act.which % len(self.known)]
                 if act.deed is Deed.STOP:
-                    await self.stop(ledger)
+                    await deeds.stop(self.stage.witness, ledger)
                 elif act.deed is Deed.RESTART:
-                    await self.restart(ledger)
+                    await deeds.restart(self.stage.witness, ledger)
                 elif act.deed is Deed.WAIT:
-                    await self.wait(ledger)
+                    await deeds.wait_healthy(self.stage.witness, ledger)
         self.busy -= 1
-
-    async def stop(self, ledger: Ledger) -> None:
-        handle, rounds = ledger.handle, ledger.rounds
-        assert handle is not None
-        if handle.state not in AT_REST or ledger.demand is Demand.RESTART:
-            ledger.ask(Demand.STOP, trio.current_time())
-        await handle.stop()
-        if ledger.rounds == rounds and not ledger.over:
-            assert not any(self.stage.witness.living(dn) for dn in ledger.dns)
-
-    async def restart(self, ledger: Ledger) -> None:
-        handle, rounds, demand = ledger.handle, ledger.rounds, ledger.demand
-        assert handle is not None
-        task = trio.lowlevel.current_task()
-        steps = task._schedule_points
-        ledger.ask(Demand.RESTART, trio.current_time())
-        try:
-            await handle.restart()
-        except GaveUpError:
-            if task._schedule_points == steps:  # it was refused, and nothing has changed
-                ledger.demand = demand
-            assert handle.state in AT_REST or self.stage.witness.hopeless(ledger)
-        else:
-            assert ledger.rounds > rounds
-
-    async def wait(self, ledger: Ledger) -> None:
-        assert ledger.handle is not None
-        try:
-            await ledger.handle.wait_healthy()
-        except GaveUpError:
-            assert self.stage.witness.hopeless(ledger)
-        else:
-            assert ledger.all_ready
 
     def pool_run(self, pool: Pool, name: str, child: GroupPlan) -> None:
         witness = self.stage.witness

@@ -29,6 +29,8 @@ class End(enum.Enum):
     DIE_TWICE = "raises a group of exceptions"
     RETURN = "returns without having signalled DONE"
     DONE = "signals DONE and returns"
+    STOP_OWN = "stops its own group"
+    RESTART_OWN = "restarts its own group"
     FATAL = "raises what is no Exception"
 
 
@@ -83,7 +85,8 @@ class GroupPlan:
 
 
 times = st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0])
-ends = st.sampled_from([End.STAY, End.STAY, End.DIE, End.DIE, End.DIE_TWICE, End.RETURN, End.DONE])
+often = (End.STAY, End.STAY, End.DIE, End.DIE, End.DIE_TWICE, End.RETURN, End.DONE)
+ends = st.sampled_from([*often * 3, End.STOP_OWN, End.RESTART_OWN, End.RESTART_OWN, End.FATAL])
 lives = st.builds(
     Life,
     set_up=times,

@@ -11,6 +11,7 @@ import trio
 import supervisor
 from supervisor import Pool, Signal
 
+from . import deeds
 from .plans import End, GroupPlan, Life, Plan
 
 if TYPE_CHECKING:
@@ -77,7 +78,13 @@ class Stage:
             supervisor.signal(Signal.HEALTHY)
             self.look()
         await trio.sleep(life.work)
-        if life.end is End.STAY:
+        ledger = self.witness.find(dn)
+        if ledger is not None and ledger.handle is not None:  # the root has none
+            if life.end is End.STOP_OWN:
+                await deeds.stop(self.witness, ledger)
+            elif life.end is End.RESTART_OWN:
+                await deeds.restart(self.witness, ledger)
+        if life.end in {End.STAY, End.STOP_OWN, End.RESTART_OWN}:
             await trio.sleep_forever()
         await self.clean_up(life)
         if life.end is End.DIE:
