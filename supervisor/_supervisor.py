@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 class Supervisor:
     """A running tree, as :func:`open_supervisor` yields it."""
 
-    __slots__ = ("_gone", "_late", "_settled", "_tree")
+    __slots__ = ("_budget", "_gone", "_late", "_settled", "_tree")
 
     def __init__(
         self,
@@ -51,7 +51,8 @@ class Supervisor:
         label_records()
         self._gone = trio.Event()
         self._settled = trio.lowlevel.ParkingLot()
-        # The nodes that were running when the time for a stop was over.
+        # The first time for a stop that was over, and the nodes that were running then.
+        self._budget: float = 0.0
         self._late: tuple[str, ...] = ()
         tree = self._tree = Tree(
             backoff=backoff or Backoff(),
@@ -154,7 +155,8 @@ class Supervisor:
 
         Raises:
             StopTimeoutError: if the time was over before the tree had stopped; it has
-                now. It names the nodes that were running.
+                now. It names the nodes that were running. Of several stops each raises it,
+                whichever's time it was.
             ValueError: if ``timeout`` is out of its range.
 
         Checkpoints:
@@ -172,7 +174,7 @@ class Supervisor:
         await self._gone.wait()
         if self._late:
             msg = (
-                f"the tree had not stopped after {timeout:g} s and was cancelled; "
+                f"the tree had not stopped after {self._budget:g} s and was cancelled; "
                 f"these nodes were running: {', '.join(self._late)}"
             )
             raise StopTimeoutError(msg, dns=self._late)
@@ -184,7 +186,10 @@ class Supervisor:
 
     def _expire(self, seconds: float) -> None:
         """Cut a stop short whose time is over."""
+        if self._late:
+            return  # another stop's time was shorter
         late = list(running(self._tree.root, below=True))
+        self._budget = seconds
         self._late = tuple(incarnation.node.dn for incarnation in late)
         report(late, f"within the {seconds:g} s that the stop of the tree may take")
         self._tree.root.host.cancel(f"the {seconds:g} s for the stop of the tree are over")
