@@ -1,4 +1,4 @@
-"""What one can do with a handle, and what has to come of it (S19)."""
+"""What one can do with a handle or a tree, and what has to come of it (S19, S21)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from supervisor import GaveUpError, GroupState
+from supervisor import GaveUpError, GroupState, StopTimeoutError
 
 from .ledger import Demand
+from .plans import CLEAN_UP
 
 if TYPE_CHECKING:
+    from supervisor import Supervisor
+
     from .ledger import Ledger
     from .witness import Witness
 
@@ -54,3 +57,16 @@ async def wait_healthy(witness: Witness, ledger: Ledger) -> None:
         assert witness.hopeless(ledger)
     else:
         assert ledger.all_ready
+
+
+async def stop_tree(witness: Witness, tree: Supervisor, budget: float | None) -> None:
+    """Stop a tree; all is over within the budget, or is cancelled then and told to be late."""
+    now = trio.current_time()
+    witness.end(None if budget is None else now + budget)
+    try:
+        await tree.stop(timeout=budget)
+    except StopTimeoutError:
+        over = witness.cancelled_from
+        assert over <= trio.current_time() <= max(now, over + CLEAN_UP)
+    else:
+        assert budget is None or trio.current_time() <= now + budget

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from supervisor import RestartLimitExceeded, StopTimeoutError, open_supervisor
+from supervisor import RestartLimitExceeded, open_supervisor
 
-from .deeds import wait_healthy
+from .deeds import stop_tree, wait_healthy
 from .operators import Operators
-from .plans import CLEAN_UP
 from .players import Stage
 from .witness import RUNNING, FatalError, Records, Witness
 
@@ -98,22 +97,14 @@ class Drama:
             await self._end(tree, outside)
 
     async def _end(self, tree: Supervisor, outside: trio.CancelScope) -> None:
-        now = trio.current_time()
-        if self._ending is Ending.BUDGET:
-            self._witness.end(now + BUDGET)
-            try:
-                await tree.stop(timeout=BUDGET)
-            except StopTimeoutError:
-                assert now + BUDGET <= trio.current_time() <= now + BUDGET + CLEAN_UP
-            else:
-                assert trio.current_time() <= now + BUDGET
-        elif self._ending is Ending.CANCEL:
-            self._witness.end(now)
+        if self._ending is Ending.CANCEL:
+            self._witness.end(trio.current_time())
             outside.cancel()
-        else:
+        elif self._ending is Ending.LEAVE:
             self._witness.end(None)
-            if self._ending is Ending.STOP:
-                await tree.stop()
+        else:
+            budget = BUDGET if self._ending is Ending.BUDGET else None
+            await stop_tree(self._witness, tree, budget)
 
     def _wait_for_everything(self, tree: Supervisor, nursery: trio.Nursery) -> None:
         """Have somebody wait for whatever one can wait for."""

@@ -31,6 +31,7 @@ class Deed(enum.Enum):
     POOL_RUN = "Pool.run()"
     POOL_STOP = "Pool.stop()"
     STOP_TREE = "Supervisor.stop()"
+    STOP_TREE_SOON = "Supervisor.stop(timeout=1.0)"
 
 
 @final
@@ -44,12 +45,12 @@ class Act:
     """To whom, of those that there are."""
     patience: float | None
     """After how many seconds he is cancelled himself."""
-    child: GroupPlan
+    child: GroupPlan | None
     """What is to run in a pool."""
 
 
 often = [Deed.STOP, Deed.RESTART, Deed.POOL_RUN, Deed.POOL_STOP]
-usual = st.sampled_from([*often, *often, *often, Deed.WAIT, Deed.STOP_TREE])
+usual = st.sampled_from([*often, *often, *often, Deed.WAIT, Deed.STOP_TREE, Deed.STOP_TREE_SOON])
 patiences = st.sampled_from([None, None, None, 0.0, 0.5])
 
 
@@ -59,7 +60,12 @@ def bursts(draw: st.DrawFn) -> list[Act]:
     tick = draw(st.sampled_from([1, 1, 2, 2, 3, 4]) | st.integers(0, 30))
     which = draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5]))
     number = draw(st.integers(1, 3))
-    return [Act(tick, draw(usual), which, draw(patiences), draw(children)) for _ in range(number)]
+    several = []
+    for _ in range(number):
+        deed = draw(usual)
+        child = draw(children) if deed is Deed.POOL_RUN else None
+        several.append(Act(tick, deed, which, draw(patiences), child))
+    return several
 
 
 acts = st.lists(bursts(), max_size=8).map(lambda several: [act for acts in several for act in acts])
@@ -85,11 +91,11 @@ class Operators:
             patience.deadline = trio.current_time() + act.patience
         self.busy += 1
         with patience:
-            if act.deed is Deed.STOP_TREE:
-                self.stage.witness.end(None)
+            if act.deed in {Deed.STOP_TREE, Deed.STOP_TREE_SOON}:
+                budget = 1.0 if act.deed is Deed.STOP_TREE_SOON else None
                 assert self.stage.tree is not None
-                await self.stage.tree.stop()
-            elif act.deed is Deed.POOL_RUN and pools:
+                await deeds.stop_tree(self.stage.witness, self.stage.tree, budget)
+            elif act.child is not None and pools:
                 self.pool_run(pools[act.which % len(pools)], f"c{act.which % 3}", act.child)
             elif act.deed is Deed.POOL_STOP and pools:
                 await self.pool_stop(pools[act.which % len(pools)], f"c{act.which % 3}")

@@ -26,7 +26,7 @@ def test_every_tree_lives_and_ends_as_it_should(root: GroupPlan, ending: Ending)
     trio.run(Drama(root, ending).run, clock=MockClock(autojump_threshold=0.0))
 
 
-@settings(deadline=None, max_examples=250, derandomize=True)
+@settings(deadline=None, max_examples=200, derandomize=True)
 @given(root=trees_with_pools, ending=endings, acts=acts)
 def test_whatever_operators_do_is_done_and_holds(
     root: GroupPlan, ending: Ending, acts: list[Act]
