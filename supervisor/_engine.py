@@ -106,7 +106,7 @@ def begin(group: Group) -> None:
     group.wish = None
     group.unready = len(members)
     group.end_readiness(now)
-    if group.state is not GroupState.RUNNING:  # which a new group is
+    if group.rounds > 1:  # a new group is RUNNING already
         group.host.tree.shift(group, GroupState.RUNNING)
     first = members[0]
     for node in (first,) if ordered else members:

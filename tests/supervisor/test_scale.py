@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pytest
     from trio.testing import MockClock
 
-    from supervisor import Pool
+    from supervisor import Handle, Pool
 
 DEPTH = 10_000
 AT_ONCE = Backoff(initial=0.0)
@@ -165,6 +165,34 @@ async def steps_of_a_restart(siblings: int) -> int:
 async def test_a_restart_takes_the_same_steps_among_any_number_of_siblings() -> None:
     """S16: it wakes nobody whom it does not concern."""
     assert await steps_of_a_restart(20_000) == await steps_of_a_restart(10)
+
+
+async def test_a_wait_for_a_group_is_woken_when_the_last_member_is_healthy() -> None:
+    """S19: the members before it wake nobody, or a large group would wake all for each."""
+    starts = {f"member{number}": trio.Event() for number in range(100)}
+    handles: list[Handle] = []
+
+    async def member(start: trio.Event) -> None:
+        await start.wait()
+        await idle()
+
+    async def root() -> None:
+        members = {name: partial(member, start) for name, start in starts.items()}
+        handles.append(supervisor.run_group(members))
+        await idle()
+
+    async with supervisor.open_supervisor(root), trio.open_nursery() as nursery:
+        await wait_all_tasks_blocked()
+        nursery.start_soon(handles[0].wait_healthy)
+        await wait_all_tasks_blocked()
+        steps = Steps()
+        trio.lowlevel.add_instrument(steps)
+        for start in starts.values():
+            start.set()
+            await wait_all_tasks_blocked()
+        trio.lowlevel.remove_instrument(steps)
+        # One for each member, and one for who waits.
+        assert steps.take() == 100 + 1
 
 
 async def test_an_idle_tree_takes_no_steps(autojump_clock: MockClock) -> None:
