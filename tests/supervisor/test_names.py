@@ -205,3 +205,31 @@ async def test_a_restart_frees_the_names_of_children_and_sub_loggers() -> None:
         await parent.become_healthy()
         assert parent.incarnations == 2
         assert list(tree.snapshot().nodes) == ["root", "root.middle", "root.middle.second"]
+
+
+DNS = ["root", *(f"root.{a}" for a in "ab"), *(f"root.{a}.{b}" for a in "ab" for b in "ab")]
+DNS += [f"{dn}.{c}" for dn in DNS[3:] for c in "ab"]
+
+
+async def ask_in_turn(turns: list[str]) -> None:
+    """Have the runnables of a tree ask for their DNs, in the order of ``turns``."""
+    asks = {dn: trio.open_memory_channel[str](0) for dn in DNS}
+
+    async def node(dn: str = "root") -> None:
+        for name in "ab" if f"{dn}.a" in asks else "":
+            supervisor.run(name, node, f"{dn}.{name}")
+        supervisor.signal(Signal.HEALTHY)
+        while True:
+            await asks[dn][0].send(supervisor.current_dn())
+
+    async with open_harness(node):
+        assert [await asks[dn][1].receive() for dn in turns for _ in range(2)] == [
+            dn for dn in turns for _ in range(2)
+        ]
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(turns=st.lists(st.sampled_from(DNS), min_size=1))
+def test_a_dn_is_the_same_whoever_was_asked_before(turns: list[str]) -> None:
+    """S1: a tree remembers the DN that was asked last, and gives nobody another's."""
+    trio.run(ask_in_turn, turns)
