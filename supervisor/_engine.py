@@ -309,11 +309,11 @@ async def conclude(group: Group) -> None:
 async def backed_off(group: Group, delay: float) -> bool:
     """Wait for the backoff; return whether somebody has cut it short."""
     group.deadline = trio.current_time() + delay
-    group.scope = trio.CancelScope(deadline=group.deadline)
+    group.scope = trio.CancelScope()
     with group.scope:
         group.host.tree.shift(group, GroupState.BACKOFF)
         try:
-            await trio.sleep_forever()
+            await trio.sleep(delay)
         finally:
             group.deadline = group.scope = None
     return group.wish is not None or group.host.cancelled
