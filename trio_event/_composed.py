@@ -256,9 +256,12 @@ class _ComposedWatcher(Watcher[T]):
         for index in self._late:
             watcher = self._watchers[index]
             if watcher._unseen() and not watcher._pending():
+                source = self._value._sources[index]
+                # A part is the whole of what is newest, though its watcher returns the difference.
+                newest = source._newest() if source._incremental() else None
                 value = watcher._take(None)
                 if not isinstance(value, Unset):
-                    self._taken[index] = value
+                    self._taken[index] = value if newest is None else newest
 
     def _take(self, predicate: Callable[[T], bool] | None) -> T | Unset:
         self._collect()

@@ -41,7 +41,7 @@ async def wait_for(value: ValueWatch[T], predicate: Callable[[T], bool], held_fo
         raise ValueError(msg)
     with value.watch() as watcher:
         if value._timed():
-            return await _ask_the_watcher(watcher, predicate, held_for)
+            return await _ask_the_watcher(value, watcher, predicate, held_for)
         condition = _Condition(value, watcher, predicate, held_for)
         with contextlib.ExitStack() as stack:
             for line in watcher._lines():
@@ -127,7 +127,7 @@ class _Condition(Generic[T]):
 
 
 async def _ask_the_watcher(
-    watcher: Watcher[T], predicate: Callable[[T], bool], held_for: float
+    value: ValueWatch[T], watcher: Watcher[T], predicate: Callable[[T], bool], held_for: float
 ) -> T:
     """Take one value after the other until the predicate holds for long enough."""
     match: T | Unset = UNSET
@@ -143,8 +143,9 @@ async def _ask_the_watcher(
                 await trio.sleep_until(due)
         if not isinstance(match, Unset) and due <= trio.current_time():
             return match
-        assert not isinstance(newest, Unset), "only what is due is waited for in vain"
-        if not predicate(newest):
+        if value._incremental():
+            newest = value._newest()
+        if isinstance(newest, Unset) or not predicate(newest):
             match, due = UNSET, math.inf
             continue
         if isinstance(match, Unset):

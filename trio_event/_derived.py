@@ -44,6 +44,9 @@ class Derived(ValueWatch[T]):
     def _bases(self) -> frozenset[ValueWatch[object]]:
         return self._source._bases()
 
+    def _incremental(self) -> bool:
+        return self._source._incremental()
+
     def _timed(self) -> bool:
         return self._source._timed()
 

@@ -38,6 +38,7 @@ async def follow(
 
     Raises:
         BrokenResourceError: if the value has failed; from its error.
+        ValueError: if with ``latest`` changes would be lost, of a :class:`ValueMap`.
         Exception: whatever ``async_fn`` or the predicate raises.
 
     Checkpoints:
@@ -51,6 +52,12 @@ async def follow(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, lease, write_hosts)
     """
+    if latest and value._incremental():
+        msg = (
+            f"follow() with latest=True would lose changes of {value!r} with the calls that it "
+            "cancels: call it without, or follow compose() of it, which is the whole"
+        )
+        raise ValueError(msg)
     with value.watch() as watcher:
         while True:
             try:

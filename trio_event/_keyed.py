@@ -65,7 +65,9 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
     batches to a dictionary has the mapping.
 
     What asks for the newest value (``peek``, ``wait_for``, ``wait_version``, ``compose``) gets
-    all that there is, as a batch. A map belongs to one thread, as :class:`MemoryValue` does.
+    all that there is, as a batch. So ``compose(peers)`` is a value of the whole map, and the one
+    to take for :func:`follow` with ``latest=True``. A map belongs to one thread, as
+    :class:`MemoryValue` does.
 
     Args:
         initial: What it begins with.
@@ -243,6 +245,9 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
 
     def _newest(self) -> tuple[Change[K, T], ...] | Unset:
         return self._all() if self._version else UNSET
+
+    def _incremental(self) -> bool:
+        return True
 
     def _check(self, method: str) -> None:
         """Raise unless ``method`` may change the mapping here and now."""

@@ -58,7 +58,8 @@ def pipe(
     It is for consumers that take what they work on from a channel. Run the two in one group,
     with a function that makes the channel, so that they restart together with a fresh one; a
     consumer that wants several values at once may rather :func:`select`. While the
-    consumer is busy, the pipe holds the newest value, not the one it first tried to send.
+    consumer is busy, the pipe holds the newest value, not the one it first tried to send; only a
+    batch of a :class:`ValueMap` stays, and the next one has all that has changed since.
     Modelled on ``event.Pipe`` of Monogon's ``osbase/event``, which holds the first.
 
     The runnable signals ``HEALTHY`` at once. It does not close the channel. If the value is
@@ -111,6 +112,10 @@ def pipe(
         except trio.WouldBlock:
             pass
         else:
+            return
+        if value._incremental():
+            # What has changed since is not instead of this.
+            await send_channel.send(item)  # type: ignore[arg-type]  # as above
             return
         lines = watcher._lines()
         while True:

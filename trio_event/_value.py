@@ -287,6 +287,10 @@ class ValueWatch(ABC, Generic[T_co]):
         """Return the values that are set, of which this one is made."""
         return frozenset((self,))
 
+    def _incremental(self) -> bool:
+        """Return whether its watchers return but what has changed since they returned something."""
+        return False
+
     def _timed(self) -> bool:
         """Return whether its watchers let time pass before they take a value."""
         return False

@@ -9,7 +9,13 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tasks_blocked
 
-from trio_event import UNSET, BacklogDone, ValueMap, atomic, select
+from trio_event import (
+    UNSET,
+    BacklogDone,
+    ValueMap,
+    atomic,
+    select,
+)
 from trio_event._keyed import DELETES_KEPT
 
 from .calls import Call, after_this_step

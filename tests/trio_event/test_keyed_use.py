@@ -1,0 +1,76 @@
+"""Maps where other values are taken: in pipes, followed, composed, in time (V20)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_event import UNSET, Change, MemoryValue, Unset, ValueMap, compose, follow, pipe
+
+from .calls import Call
+from .piping import running
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+def flat(batch: tuple[Change[str, int], ...]) -> list[tuple[str, int | Unset, int | Unset]]:
+    return [(change.key, change.old, change.new) for change in batch]
+
+
+async def take_long(_: object) -> None:
+    await trio.sleep_forever()
+
+
+async def test_pipe_sends_all_batches_of_a_map() -> None:
+    """V13, V20: a batch that the consumer has not taken yet is not replaced by the next."""
+    peers = ValueMap({"a": 1})
+    send, receive = trio.open_memory_channel[list[tuple[str, int | Unset, int | Unset]]](0)
+    known: list[tuple[str, int | Unset, int | Unset]] = []
+    async with running({"pipe": pipe(peers.map(flat), send)}):
+        await wait_all_tasks_blocked()
+        for number in (2, 3):
+            peers.set("b", number)
+            await wait_all_tasks_blocked()
+        for _ in range(2):
+            known += await receive.receive()
+            await wait_all_tasks_blocked()
+    assert known == [("a", UNSET, 1), ("b", UNSET, 3)]
+
+
+async def test_follow_of_a_map_loses_no_batch(nursery: trio.Nursery) -> None:
+    """V20, V22: with latest it would, so that is refused; the whole can be followed so."""
+    peers = ValueMap({"a": 1})
+    with pytest.raises(ValueError, match=r"would lose .* <ValueMap .* compose\(\) of it"):
+        await follow(peers.throttle(1), take_long, latest=True)
+    seen: list[list[str]] = []
+
+    async def look(parts: tuple[tuple[Change[str, int], ...]]) -> None:
+        seen.append([change.key for change in parts[0]])
+        await trio.sleep_forever()
+
+    nursery.start_soon(partial(follow, compose(peers), look, latest=True))
+    await wait_all_tasks_blocked()
+    peers.set("b", 2)
+    await wait_all_tasks_blocked()
+    assert seen == [["a"], ["a", "b"]]
+
+
+async def test_map_that_lets_time_pass_is_asked_about_and_composed_as_a_whole(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """V16, V18, V20: as one that does not."""
+    peers = ValueMap({"a": 1})
+    throttled = peers.throttle(2)
+    two = Call(nursery, partial(throttled.wait_for, lambda batch: len(batch) == 2))
+    watcher = compose(throttled, MemoryValue(0)).map(lambda parts: flat(parts[0])).watch()
+    assert await watcher.get() == [("a", UNSET, 1)]
+    await trio.sleep(1)
+    peers.set("b", 2)
+    assert await watcher.get() == [("a", UNSET, 1), ("b", UNSET, 2)]
+    assert autojump_clock.current_time() == 2
+    assert flat(await two.result()) == [("a", UNSET, 1), ("b", UNSET, 2)]
