@@ -3,6 +3,12 @@
 Their watchers say *when* the newest version may be taken, and whoever waits on them, a ``get`` or a
 ``select``, waits until then unless something happens before. There is no task, and no timer
 while nobody waits.
+
+Nothing is held meanwhile: what is taken in the end is the newest, and until then nothing is seen. So
+a stage is no more than a condition on when to take, and of several stages all have to be met.
+
+What is *new* the stages before a ``debounce`` say (``_news``), for ``distinct`` knows better than
+the version whether something has come that a consumer would notice.
 """
 
 from __future__ import annotations

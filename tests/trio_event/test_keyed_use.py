@@ -74,3 +74,27 @@ async def test_map_that_lets_time_pass_is_asked_about_and_composed_as_a_whole(
     assert await watcher.get() == [("a", UNSET, 1), ("b", UNSET, 2)]
     assert autojump_clock.current_time() == 2
     assert flat(await two.result()) == [("a", UNSET, 1), ("b", UNSET, 2)]
+
+
+async def test_pipe_of_a_map_that_is_stopped_leaves_nothing_behind() -> None:
+    """V5, V13, V20: cancelled while it waits for the consumer; the next has all that there is."""
+    peers = ValueMap({"a": 1})
+    send, receive = trio.open_memory_channel[tuple[Change[str, int], ...]](0)
+    async with running({"pipe": pipe(peers, send)}):
+        assert send.statistics().tasks_waiting_send == 1
+    assert send.statistics().tasks_waiting_send == 0
+    async with running({"pipe": pipe(peers, send)}):
+        assert flat(await receive.receive()) == [("a", UNSET, 1)]
+
+
+async def test_cancelled_wait_version_of_a_map_leaves_nothing_behind(
+    nursery: trio.Nursery,
+) -> None:
+    """V5, V15, V20: cancelled while it waits for the change."""
+    peers = ValueMap({"a": 1})
+    waiting = Call(nursery, partial(peers.wait_version, 2))
+    await wait_all_tasks_blocked()
+    assert len(peers._ticks._line) == 1
+    await waiting.cancel()
+    assert waiting.cancelled
+    assert len(peers._ticks._line) == 0
