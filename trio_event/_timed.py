@@ -4,8 +4,8 @@ Their watchers say *when* the newest version may be taken, and whoever waits on 
 ``select``, waits until then unless something happens before. There is no task, and no timer
 while nobody waits.
 
-Nothing is held meanwhile: what is taken in the end is the newest, and until then nothing is seen. So
-a stage is no more than a condition on when to take, and of several stages all have to be met.
+Nothing is held meanwhile: what is taken in the end is the newest, and until then nothing is seen.
+So a stage is no more than a condition on when to take, and of several stages all have to be met.
 
 What is *new* the stages before a ``debounce`` say (``_news``), for ``distinct`` knows better than
 the version whether something has come that a consumer would notice.

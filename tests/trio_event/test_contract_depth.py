@@ -251,7 +251,7 @@ async def test_follow_calls_with_each_value_until_the_end(
     nursery: trio.Nursery,
     latest: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V22: whatever is followed; with latest, a newer value cancels the call."""
+    """V22: with latest, a newer value cancels the call; of a map that is refused."""
     log: list[str] = []
 
     async def work(number: int | None) -> None:
@@ -259,6 +259,10 @@ async def test_follow_calls_with_each_value_until_the_end(
         await trio.sleep(1)
         log.append(f"end {number}")
 
+    if latest and subject.value._incremental():
+        with pytest.raises(ValueError, match="would lose changes"):
+            await follow(subject.value, work, latest=True)
+        return
     following = Call(nursery, partial(follow, subject.value, work, latest=latest))
     await wait_all_tasks_blocked()
     subject.set(1)
