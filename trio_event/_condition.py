@@ -15,7 +15,6 @@ the middle of a set. There it is the watcher that asks, of each value that it ta
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import TYPE_CHECKING, Generic, TypeVar, final
 
@@ -23,7 +22,7 @@ import trio
 from trio.lowlevel import checkpoint
 
 from ._unset import UNSET, Unset
-from ._waiting import Waiter
+from ._waiting import Listening, Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,9 +42,7 @@ async def wait_for(value: ValueWatch[T], predicate: Callable[[T], bool], held_fo
         if value._timed():
             return await _ask_the_watcher(value, watcher, predicate, held_for)
         condition = _Condition(value, watcher, predicate, held_for)
-        with contextlib.ExitStack() as stack:
-            for line in watcher._lines():
-                stack.enter_context(line.listening(condition.check))
+        with Listening(watcher._lines(), condition.check):
             condition.check()
             await checkpoint()
             return await condition.wait()

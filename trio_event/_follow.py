@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
+
+from ._waiting import Listening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -95,13 +96,10 @@ async def _call_until_newer(
                 mistakes.append(error)
                 scope.cancel("the predicate failed")
 
-    with contextlib.ExitStack() as stack:
-        for line in watcher._lines():
-            stack.enter_context(line.listening(check))
-        with scope:
-            # A set between the get and this line has called nobody; none can have come, for
-            # there was no checkpoint.
-            await async_fn(newest)
+    with Listening(watcher._lines(), check), scope:
+        # A set between the get and this line has called nobody; none can have come, for
+        # there was no checkpoint.
+        await async_fn(newest)
     if mistakes:
         raise mistakes[0]
 
