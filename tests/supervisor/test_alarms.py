@@ -172,6 +172,23 @@ async def test_needless_alarms_cost_no_steps(autojump_clock: MockClock) -> None:
     assert steps.times == [0.0, 1.0, 1000.0]
 
 
+async def test_needless_alarms_are_let_go_of(autojump_clock: MockClock) -> None:
+    """S20, S23: a million jobs that start within an hour of timeout keep no million alarms."""
+    calls = Calls(autojump_clock)
+    alarms = Alarms()
+    alarms.set(3600.0, calls.of("kept"))
+    most = 0
+    for number in range(10_000):
+        alarm = alarms.set(3600.0, calls.of(number))
+        most = max(most, len(alarms._heap))
+        alarm.cancel()
+        alarm.cancel()
+    assert most < 100
+    async with trio.open_nursery() as nursery:
+        alarms.open(nursery)
+    assert calls.made == [(3600.0, "kept")]
+
+
 async def test_alarms_may_be_set_before_there_is_a_nursery(autojump_clock: MockClock) -> None:
     """S21: a tree may be stopped before its first step; the time counts from the setting."""
     calls = Calls(autojump_clock)

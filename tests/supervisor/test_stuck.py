@@ -162,6 +162,19 @@ async def test_the_report_shows_where_each_task_waits(
     assert [line.split('"')[1] for line in rest if f'"{__file__}"' in line] == [__file__] * 4
 
 
+async def test_a_report_of_no_users_code_shows_whose_it_is(
+    reports: Reports, autojump_clock: MockClock
+) -> None:
+    """S18: where a runnable is Trio's or this package's own, its frames are better than none."""
+    remote = Remote()
+    remote.stop_slowly(6.0)
+    async with supervisor.open_supervisor(remote):
+        await wait_all_tasks_blocked()
+    assert autojump_clock.current_time() == 6.0
+    ((_, _, text),) = reports.seen
+    assert "await trio.sleep(self._seconds)" in text
+
+
 async def test_an_outside_cancellation_is_reported_too(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
@@ -274,7 +287,7 @@ async def test_a_member_that_waits_for_its_turn_is_not_reported(
 
     async def slow() -> None:
         with trio.CancelScope(shield=True):
-            await trio.sleep(6.0)
+            await trio.sleep(5.5)
 
     async def root() -> None:
         supervisor.run_group({"slow": slow, "next": idle}, ordered=True)
@@ -284,7 +297,7 @@ async def test_a_member_that_waits_for_its_turn_is_not_reported(
         await wait_all_tasks_blocked()
         with contextlib.suppress(StopTimeoutError):
             await tree.stop(timeout=budget)
-    assert autojump_clock.current_time() == 6.0
+    assert autojump_clock.current_time() == 5.5
     assert reports.times == [(reported, "root.slow")]
 
 
