@@ -171,7 +171,7 @@ class Pool:
                 f"call trio.from_thread.run_sync(pool.{method}, ...)"
             )
             raise NotSupervisedError(msg)
-        if incarnation.stale or incarnation.state is not NodeState.HEALTHY:
+        if incarnation.state is not NodeState.HEALTHY:
             msg = f"the pool {self.dn} is not HEALTHY, but {incarnation.state.name}"
             raise RunError(msg)
         return incarnation

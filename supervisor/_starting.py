@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextvars import copy_context
 from typing import TYPE_CHECKING
@@ -76,7 +75,7 @@ def check_graces(grace: float | Mapping[str, float]) -> float | Mapping[str, flo
 
 
 def check_grace(grace: float) -> float:
-    if not (grace >= 0 and not math.isnan(grace)):
+    if not grace >= 0:
         msg = f"grace={grace!r} is not a number of seconds of at least 0"
         raise ValueError(msg)
     return float(grace)

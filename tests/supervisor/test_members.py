@@ -182,6 +182,31 @@ async def test_other_nodes_keep_their_loggers_through_restarts(
         assert logger.level == logging.DEBUG
 
 
+async def test_a_pool_that_waits_for_its_restart_has_no_children(
+    autojump_clock: MockClock,
+) -> None:
+    """S23: a pool begins empty; those of its last incarnation are gone, and no more come."""
+    pools: list[Pool] = []
+    remote = Remote()
+
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool", backoff=Backoff(initial=5.0, jitter=0.0)))
+
+    async with open_harness(root) as tree:
+        await tree.wait_settled()
+        pools[0].run("child", remote, limit=RestartLimit(0, within=1.0))
+        pools[0].run("other", idle)
+        await remote.die()
+        await trio.sleep(1.0)
+        assert (pools[0].state.name, len(pools[0])) == ("BACKOFF", 0)
+        with pytest.raises(RunError, match=r"the pool root\.pool is not HEALTHY, but DEAD"):
+            pools[0].run("late", idle)
+        with pytest.raises(RunError, match="not HEALTHY, but DEAD"):
+            await pools[0].stop("other")
+        await pools[0].wait_healthy()
+        assert autojump_clock.current_time() == 5.0
+
+
 async def test_a_pool_lets_a_child_go_that_was_kept_stopped() -> None:
     """S19, S23: stopped by its handle it stays, and stopped by the pool it vanishes."""
     pools: list[Pool] = []
