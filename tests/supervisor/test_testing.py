@@ -153,10 +153,10 @@ async def test_a_slow_stop_fails_the_test_and_is_named(autojump_clock: MockClock
     slow.stop_slowly(7.0)
     quick.stop_slowly(5.0)
     members = {"slow": slow, "quick": quick}
+    await trio.sleep(1.0)
     with pytest.raises(HarnessError) as caught:
         async with open_harness(start, supervisor.run_group, members):
             await slow.become_healthy()
-            await trio.sleep(1.0)
     assert str(caught.value) == (
         "still alive 5 s after the tree was asked to stop: root.slow (7.0 s)"
     )
