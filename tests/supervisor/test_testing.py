@@ -301,9 +301,9 @@ async def test_a_remote_that_hangs_does_not_end_until_it_is_released() -> None:
     remote = Remote()
     async with open_harness(start, supervisor.run, "child", remote, backoff=AT_ONCE):
         remote.hang()
-        remote.hang()
         await remote.die()
         await wait_all_tasks_blocked()
+        remote.hang()
         assert (remote.incarnations, remote.running) == (1, 1)
         remote.release()
         await remote.die()
