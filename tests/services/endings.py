@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import trio
@@ -33,6 +34,17 @@ async def serve() -> None:
     sys.stdout.write("serving\n")
     sys.stdout.flush()
     await trio.sleep_forever()
+
+
+async def lose_the_log() -> None:
+    """Serve, with a log that takes nothing any more."""
+
+    class Full(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise OSError("no space left", record.getMessage())
+
+    logging.getLogger().addHandler(Full())
+    await serve()
 
 
 async def linger() -> None:

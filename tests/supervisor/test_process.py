@@ -224,6 +224,17 @@ def test_system_exit_keeps_its_status() -> None:
 # Logging
 
 
+def test_without_a_log_it_stops_all_the_same() -> None:
+    """S22, S17: what could not be logged, and why, is on standard error; the status is 0."""
+    with service("endings.py", "lose_the_log") as process:
+        assert next_line(process) == "serving"
+        process.send_signal(SIGTERM)
+        _, log = process.communicate()
+    assert process.returncode == 0
+    assert "OSError: [Errno no space left] SIGTERM: stopping, within 30 s\n" in log
+    assert "supervisor could not log this: SIGTERM: stopping, within 30 s\n" in log
+
+
 def test_without_a_standard_error_it_serves_all_the_same() -> None:
     """S22: a process may be started with standard error closed; there is nothing to log to."""
     command = [sys.executable, str(SERVICES / "endings.py"), "finish"]
