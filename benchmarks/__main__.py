@@ -61,7 +61,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller sizes, fewer rounds")
-    parser.add_argument("--rounds", type=int, help="how many rounds (7; 3 with --quick)")
+    parser.add_argument("--rounds", type=int, help="how many rounds (9; 3 with --quick)")
     parser.add_argument("--core", type=int, help="the core to stay on (the last one)")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="comparisons with it in the name"

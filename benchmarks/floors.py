@@ -6,10 +6,11 @@ tasks at once. It does no more than what the figure is about.
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 from trio.lowlevel import Abort, checkpoint, current_task, reschedule, wait_task_rescheduled
+
+from .harness import clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +61,7 @@ class Gate:
         """Take note that one has passed."""
         self._missing -= 1
         if not self._missing:
-            self.opened_at = perf_counter()
+            self.opened_at = clock()
             if self._task is not None:
                 task, self._task = self._task, None
                 reschedule(task)

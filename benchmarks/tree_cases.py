@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import trio
@@ -15,7 +14,7 @@ import supervisor
 
 from . import goals, trees
 from .floors import Gate
-from .harness import Comparison, number, plain, ratio
+from .harness import Comparison, clock, number, plain, ratio
 from .trees import Planting
 
 if TYPE_CHECKING:
@@ -104,9 +103,9 @@ def time_life(kind: Callable[[Planting], Awaitable[None]], size: int) -> Figures
             await gate.opened()
             start = gate.opened_at - planting.begun
             await wait_all_tasks_blocked()
-            begin = perf_counter()
+            begin = clock()
             nursery.cancel_scope.cancel()
-        return {"start": start / size, "cancel": (perf_counter() - begin) / size}
+        return {"start": start / size, "cancel": (clock() - begin) / size}
 
     return trio.run(main)
 
@@ -139,7 +138,7 @@ class Mortals:
         self.gate.close(births)
         task = self._tasks[index]
         assert task is not None
-        begin = perf_counter()
+        begin = clock()
         reschedule(task)
         await self.gate.opened()
         return self.gate.opened_at - begin
@@ -244,7 +243,7 @@ def time_bare_group(size: int, times: int) -> Figures:
                 await gate.opened()
                 if begin:
                     spent += gate.opened_at - begin
-                begin = perf_counter()
+                begin = clock()
                 nursery.cancel_scope.cancel()
         return spent / times / size
 
@@ -298,20 +297,20 @@ def time_chain(levels: int) -> Figures:
 
         async with trio.open_nursery() as nursery:
             gate.close(1)
-            begin = perf_counter()
+            begin = clock()
             nursery.start_soon(partial(supervisor.supervise, root, backoff=trees.AT_ONCE))
             await gate.opened()
             start = gate.opened_at - begin
             await wait_all_tasks_blocked()
             gate.close(1)
-            begin = perf_counter()
+            begin = clock()
             await top.time_death(0, 1)
             await gate.opened()
             restart = gate.opened_at - begin
             await wait_all_tasks_blocked()
-            begin = perf_counter()
+            begin = clock()
             nursery.cancel_scope.cancel()
-        cancel = perf_counter() - begin
+        cancel = clock() - begin
         return {"start": start / levels, "restart": restart / levels, "cancel": cancel / levels}
 
     return trio.run(main)

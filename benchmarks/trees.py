@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -11,6 +10,8 @@ import trio
 
 import supervisor
 from supervisor import Backoff
+
+from .harness import clock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -41,7 +42,7 @@ async def bare(planting: Planting) -> None:
     """Start tasks in a nursery."""
     leaf = planting.leaf
     async with trio.open_nursery() as nursery:
-        planting.begun = perf_counter()
+        planting.begun = clock()
         for index in range(planting.size):
             nursery.start_soon(leaf, index)
 
@@ -55,7 +56,7 @@ async def bare_in_scopes(planting: Planting) -> None:
             await leaf(index)
 
     async with trio.open_nursery() as nursery:
-        planting.begun = perf_counter()
+        planting.begun = clock()
         for index in range(planting.size):
             nursery.start_soon(scoped, index)
 
@@ -64,7 +65,7 @@ async def lone(planting: Planting) -> None:
     """Start leaves below the root, each in a group of its own."""
 
     async def root() -> None:
-        planting.begun = perf_counter()
+        planting.begun = clock()
         for index, name in enumerate(planting.names):
             supervisor.run(name, planting.leaf, index)
         await trio.sleep_forever()
@@ -76,7 +77,7 @@ async def grouped(planting: Planting) -> None:
     """Start leaves below the root, in groups of a hundred."""
 
     async def root() -> None:
-        planting.begun = perf_counter()
+        planting.begun = clock()
         for first in range(0, planting.size, MEMBERS):
             run_members(planting, range(first, min(first + MEMBERS, planting.size)))
         await trio.sleep_forever()
@@ -88,7 +89,7 @@ async def one_group(planting: Planting) -> None:
     """Start leaves below the root, all in one group."""
 
     async def root() -> None:
-        planting.begun = perf_counter()
+        planting.begun = clock()
         run_members(planting, range(planting.size))
         await trio.sleep_forever()
 
@@ -104,7 +105,7 @@ async def bushy(planting: Planting) -> None:
         await trio.sleep_forever()
 
     async def root() -> None:
-        planting.begun = perf_counter()
+        planting.begun = clock()
         for first in range(0, planting.size, MEMBERS):
             supervisor.run(planting.names[first], branch, first)
         await trio.sleep_forever()

@@ -12,14 +12,13 @@ import random
 import subprocess
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import trio
 from trio.lowlevel import Abort, current_task, reschedule, wait_task_rescheduled
 
 from .floors import Gate
-from .harness import Comparison, Samples, Scale, number, plain, ratio
+from .harness import Comparison, Samples, Scale, clock, number, plain, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -73,7 +72,7 @@ def time_bare(size: int) -> Figures:
 
         gate.close(size)
         async with trio.open_nursery() as nursery:
-            begin = perf_counter()
+            begin = clock()
             for _ in range(size):
                 nursery.start_soon(leaf)
             await gate.opened()
@@ -105,7 +104,7 @@ def time_triotp(size: int, times: int) -> Figures:
         spent = 0.0
         async with trio.open_nursery() as nursery:
             gate.close(size)
-            begin = perf_counter()
+            begin = clock()
             nursery.start_soon(supervisor.start, children, supervisor.options(10**6, 1))
             await gate.opened()
             start = gate.opened_at - begin
@@ -113,7 +112,7 @@ def time_triotp(size: int, times: int) -> Figures:
                 gate.close(1)
                 task = tasks[random.randrange(size)]
                 assert task is not None
-                begin = perf_counter()
+                begin = clock()
                 reschedule(task)
                 await gate.opened()
                 spent += gate.opened_at - begin

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -15,7 +14,7 @@ from trio_event import MemoryValue, pipe, select
 
 from . import goals, peers
 from .floors import Box
-from .harness import Comparison, above, number, plain, ratio
+from .harness import Comparison, above, clock, number, plain, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -76,11 +75,11 @@ def time_turns(wire: Callable[[], Wire], times: int) -> Figures:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer, heard_there, tell_back)
             await wait_all_tasks_blocked()
-            begin = perf_counter()
+            begin = clock()
             for turn in range(times):
                 tell(turn)
                 await hear()
-            return (perf_counter() - begin) / times
+            return (clock() - begin) / times
 
     return {"turn": trio.run(main)}
 
@@ -142,10 +141,10 @@ def time_ready(times: int) -> Figures:
     async def main() -> float:
         value = MemoryValue(1)
         watchers = [value.watch() for _ in range(times)]
-        begin = perf_counter()
+        begin = clock()
         for watcher in watchers:
             await watcher.get()
-        return (perf_counter() - begin) / times
+        return (clock() - begin) / times
 
     return {"get": trio.run(main)}
 
@@ -155,11 +154,11 @@ def time_checkpoints(times: int) -> Figures:
 
     async def main() -> float:
         boxes = [Box() for _ in range(times)]
-        begin = perf_counter()
+        begin = clock()
         for box in boxes:
             await checkpoint()
             _ = box.value
-        return (perf_counter() - begin) / times
+        return (clock() - begin) / times
 
     return {"get": trio.run(main)}
 
@@ -182,19 +181,19 @@ def watch_and_close(scale: Scale) -> Comparison:
 def time_watching(times: int) -> Figures:
     """Time ``watch`` and ``close`` of a value of ours."""
     value = MemoryValue(1)
-    begin = perf_counter()
+    begin = clock()
     for _ in range(times):
         value.watch().close()
-    return {"both": (perf_counter() - begin) / times}
+    return {"both": (clock() - begin) / times}
 
 
 def time_subscribing(times: int) -> Figures:
     """Time the like of reactivex."""
     subject = peers.ReactiveX()
-    begin = perf_counter()
+    begin = clock()
     for _ in range(times):
         subject.subscribe().dispose()
-    return {"both": (perf_counter() - begin) / times}
+    return {"both": (clock() - begin) / times}
 
 
 # Many watchers, one consumer
@@ -229,11 +228,11 @@ def time_select(count: int, times: int) -> Figures:
         watchers = [value.watch() for value in values]
         for watcher in watchers:
             watcher.get_nowait()
-        begin = perf_counter()
+        begin = clock()
         for turn in range(times):
             values[turn * 7 % count].set(turn)
             await select(*watchers)
-        return (perf_counter() - begin) / times / count
+        return (clock() - begin) / times / count
 
     return {"watcher": trio.run(main)}
 
@@ -243,11 +242,11 @@ def time_nothing(count: int, times: int) -> Figures:
 
     async def main() -> float:
         values = [MemoryValue(0) for _ in range(count)]
-        begin = perf_counter()
+        begin = clock()
         for turn in range(times):
             values[turn * 7 % count].set(turn)
             await checkpoint()
-        return (perf_counter() - begin) / times / count
+        return (clock() - begin) / times / count
 
     return {"watcher": trio.run(main)}
 
@@ -295,14 +294,14 @@ def time_carrying(carrier: Carrier, times: int, *, ahead: bool) -> Figures:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(carrier, value, send)
             await wait_all_tasks_blocked()
-            begin = perf_counter()
+            begin = clock()
             for item in range(times):
                 value.set(item)
                 if ahead:
                     await checkpoint()
                     await checkpoint()
                 await receive.receive()
-            spent = perf_counter() - begin
+            spent = clock() - begin
             nursery.cancel_scope.cancel()
         return spent / times
 
