@@ -67,7 +67,7 @@ from ._crash import Crash, format_error, one_line
 from ._current import current
 from ._errors import RestartLimitExceeded
 from ._judging import die, judge, keep_stop_error
-from ._logging import forget_loggers, log_factory_error
+from ._logging import forget_pools, log_factory_error
 from ._members import make_members
 from ._node import Wish
 from ._restart import GiveUp
@@ -122,9 +122,7 @@ def begin(group: Group) -> None:
 def begin_node(node: Node, now: float) -> None:
     """Begin a node's next incarnation."""
     group = node.group
-    if node.is_pool and node.incarnation is not None:
-        for child in (node.incarnation.children or {}).values():
-            forget_loggers(child)
+    forget_pools(node)
     group.host.tree.begin(node, now)
     seconds = group.terms.start_timeout
     if seconds is not None:

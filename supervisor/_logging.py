@@ -44,6 +44,17 @@ def forget_loggers(node: Node) -> None:
         _forget_loggers(each)
 
 
+def forget_pools(node: Node) -> None:
+    """Let go of the loggers of all children of pools, from ``node`` on downwards."""
+    incarnation = node.incarnation
+    if incarnation is None or not incarnation.children:
+        return
+    for each in (node, *descendants(incarnation)):
+        if each.is_pool and each.incarnation is not None:
+            for child in (each.incarnation.children or {}).values():
+                forget_loggers(child)
+
+
 def _forget_loggers(node: Node) -> None:
     dn, incarnation = node.dn, node.incarnation
     names = (incarnation.loggers if incarnation is not None else None) or ()

@@ -268,6 +268,43 @@ async def test_a_child_that_is_done_vanishes_with_its_subtree() -> None:
         assert incarnations(tree)["root.pool.child"] == 1
 
 
+async def test_children_of_a_pool_vanish_with_what_restarts_above_it(
+    autojump_clock: MockClock,
+) -> None:
+    """S23: their names will not come back, so standard logging keeps nothing of them."""
+    service = Remote()
+    started = 0
+
+    async def job() -> None:
+        supervisor.logger().debug("one logger")
+        await idle()
+
+    async def root() -> None:
+        supervisor.run("service", with_pool)
+
+    async def with_pool() -> None:
+        nonlocal started
+        pool = supervisor.run_pool("pool")
+        supervisor.run("feeder", feed, pool)
+        await service()
+
+    async def feed(pool: Pool) -> None:
+        nonlocal started
+        await pool.wait_healthy()
+        started += 1
+        pool.run(f"job{started}", job)
+        await idle()
+
+    async with open_harness(root, backoff=STEADY):
+        for number in (1, 2, 3):
+            await service.become_healthy()
+            await wait_all_tasks_blocked()
+            jobs = {name for name in node_loggers() if ".job" in name}
+            assert jobs == {f"supervisor.node.root.service.pool.job{number}"}
+            await service.die()
+    assert autojump_clock.current_time() == 2.0
+
+
 async def test_ten_thousand_jobs_leave_nothing_behind(autojump_clock: MockClock) -> None:
     """S23: no node, name, task, metric, logger or byte stays of jobs that are done."""
     metrics = InMemoryMetrics()
