@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 from pathlib import Path
@@ -109,6 +110,21 @@ async def test_a_snapshot_that_differs_from_what_was_told_is_a_violation(ledger:
         "S12: the tree has ended, but not root",
         "S16: the snapshot differs from what was told of root.a",
     ]
+
+
+def test_a_logger_of_a_job_that_is_gone_is_a_violation(ledger: Ledger) -> None:
+    """S23: of those that are there, logging may keep as much as it likes."""
+    transitions = Transitions(ledger)
+    dn = "root.only_in_this_test.pool.job1"
+    transitions.notify_node_state(dn, NodeState.NEW)
+    logging.getLogger(f"supervisor.node.{dn}")
+    transitions.check_loggers()
+    assert not any(dn in violation for violation in ledger.violations)
+    transitions.notify_node_gone(dn)
+    ledger.violations.clear()
+    transitions.check_loggers()
+    logging.Logger.manager.loggerDict.pop(f"supervisor.node.{dn}")
+    assert any(dn in violation for violation in ledger.violations)
 
 
 def test_what_takes_too_long_hangs(ledger: Ledger) -> None:

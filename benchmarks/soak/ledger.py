@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Final, final
 
@@ -137,6 +138,17 @@ class Transitions:
             self._ledger.violate(
                 f"S16: the snapshot differs from what was told of {', '.join(differing[:10])}"
             )
+
+    def check_loggers(self) -> None:
+        """Hold that logging keeps nothing of a pool's children that are no more."""
+        jobs = {
+            name.removeprefix("supervisor.node.")
+            for name in logging.Logger.manager.loggerDict
+            if ".pool." in name
+        }
+        left = jobs - self._states.keys()
+        if left:
+            self._ledger.violate(f"S23: there are loggers of {', '.join(sorted(left)[:10])}")
 
     def check_the_end(self) -> None:
         """Hold that nobody is left."""

@@ -170,6 +170,7 @@ async def report(
         if plan.now() >= due:
             due += plan.every
             transitions.compare(tree.snapshot())
+            transitions.check_loggers()
             plan.tell(line(plan.now() - began, orchard, transitions, memory.sample()))
 
 
