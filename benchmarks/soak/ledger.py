@@ -114,6 +114,8 @@ class Transitions:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._states: dict[str, NodeState] = {}
+        # Of other trees in this process: what a tree ends with does not vanish.
+        self._job_loggers_before = job_loggers()
 
     def __len__(self) -> int:
         return len(self._states)
@@ -141,12 +143,7 @@ class Transitions:
 
     def check_loggers(self) -> None:
         """Hold that logging keeps nothing of a pool's children that are no more."""
-        jobs = {
-            name.removeprefix("supervisor.node.")
-            for name in logging.Logger.manager.loggerDict
-            if ".pool." in name
-        }
-        left = jobs - self._states.keys()
+        left = job_loggers() - self._job_loggers_before - self._states.keys()
         if left:
             self._ledger.violate(f"S23: there are loggers of {', '.join(sorted(left)[:10])}")
 
@@ -156,3 +153,9 @@ class Transitions:
         left = [dn for dn, state in self._states.items() if state in living]
         if left:
             self._ledger.violate(f"S12: the tree has ended, but not {', '.join(left[:10])}")
+
+
+def job_loggers() -> set[str]:
+    """Return the DNs of those children of pools for whom logging keeps a logger."""
+    known = logging.Logger.manager.loggerDict
+    return {name.removeprefix("supervisor.node.") for name in known if ".pool." in name}
