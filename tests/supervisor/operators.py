@@ -59,7 +59,7 @@ def bursts(draw: st.DrawFn) -> list[Act]:
     """Draw some acts of several operators at once, who have the same in mind."""
     tick = draw(st.sampled_from([1, 1, 2, 2, 3, 4]) | st.integers(0, 30))
     which = draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5]))
-    number = draw(st.integers(1, 3))
+    number = draw(st.integers(1, 4))
     several = []
     for _ in range(number):
         deed = draw(usual)
@@ -68,7 +68,9 @@ def bursts(draw: st.DrawFn) -> list[Act]:
     return several
 
 
-acts = st.lists(bursts(), max_size=8).map(lambda several: [act for acts in several for act in acts])
+acts = st.lists(bursts(), min_size=1, max_size=8).map(
+    lambda several: [act for acts in several for act in acts]
+)
 
 
 @final

@@ -147,7 +147,12 @@ def be_root(group: GroupPlan) -> GroupPlan:
     return attrs.evolve(alone(group), start_timeout=None)
 
 
-children = group_plans(plans(group_plans(leaves)) | leaves | leaves).map(alone)
+jobs = st.builds(
+    lambda life, below: Plan((attrs.evolve(life, healthy=True, end=End.DONE),), below),
+    lives,
+    st.lists(group_plans(leaves), max_size=1).map(tuple),
+)
+children = group_plans(jobs | leaves | jobs | plans(group_plans(leaves))).map(alone)
 """The groups of pools."""
 trees = group_plans(plans(group_plans(plans(group_plans(leaves)) | leaves))).map(be_root)
 trees_with_pools = group_plans(
