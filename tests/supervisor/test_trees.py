@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 endings = st.sampled_from(Ending)
 
 
-@settings(deadline=None, max_examples=100, derandomize=True)
+@settings(deadline=None, max_examples=200, derandomize=True)
 @given(root=trees, ending=endings)
 def test_every_tree_lives_and_ends_as_it_should(root: GroupPlan, ending: Ending) -> None:
     """S3, S7, S9 to S14, S16, S20, S21, S25: all is due, in order, seen, and gone in the end."""
     trio.run(Drama(root, ending).run, clock=MockClock(autojump_threshold=0.0))
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(deadline=None, max_examples=400, derandomize=True)
 @given(root=trees_with_pools, ending=endings, acts=acts)
 def test_whatever_operators_do_is_done_and_holds(
     root: GroupPlan, ending: Ending, acts: list[Act]
