@@ -29,7 +29,6 @@ def stop(group: Group, reason: str) -> None:
     if group.state is not GroupState.RUNNING:
         return
     tree = group.host.tree
-    group.end_readiness(trio.current_time())
     tree.shift(group, GroupState.STOPPING)
     watch(group)
     for node in group.members:
@@ -65,6 +64,7 @@ def end(group: Group, reason: str) -> None:
 def interrupt(group: Group, reason: str) -> None:
     """Cut short what the group is at, so that its wish comes true."""
     if group.state is GroupState.RUNNING:
+        group.end_readiness(trio.current_time())  # the time that it will rest is none of health
         stop(group, reason)
     elif group.state is GroupState.BACKOFF:
         assert group.scope is not None

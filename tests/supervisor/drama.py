@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from supervisor import RestartLimitExceeded, open_supervisor
+from supervisor import GaveUpError, RestartLimitExceeded, open_supervisor
 
 from .deeds import stop_tree, wait_healthy
 from .operators import Operators
@@ -124,7 +124,12 @@ class Drama:
             wait(ledger, partial(wait_healthy, self._witness, ledger), partial(self._known, ledger))
 
     async def _wait(self, key: object, start: Callable[[], Awaitable[None]]) -> None:
-        await start()
+        try:
+            await start()
+        except GaveUpError:
+            assert self._witness.over, f"{key} is given up in a tree that goes on"
+            del self._waits[key]
+            return
         so = self._waits.pop(key)
         assert so() or not isinstance(key, str), f"{key} is waited for no more, but is not so"
 

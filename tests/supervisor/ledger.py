@@ -122,7 +122,7 @@ class Ledger:
             self.healthy_since.clear()
             self.timeouts.clear()
             self.was_late = False
-            self.ready_since = None
+            self.end_readiness(now)
             self.failed = self.gives_up = self.unsure = False
             self.demand = None
         assert index == self.begun, f"{dn} is not the next"
@@ -152,14 +152,18 @@ class Ledger:
         self.failed = True
         self.last = now
         self.before = self.failures
-        backoff, limit = self.plan.backoff, self.plan.limit
-        if self.ready_since is not None and now - self.ready_since >= backoff.reset_after:
-            self.failures = 0
-        self.ready_since = None
+        limit = self.plan.limit
+        self.end_readiness(now)
         self.count(self.failures + 1)
         if limit is not None:
             self.times = [*(time for time in self.times if now - time <= limit.within), now]
             self.gives_up = len(self.times) > limit.restarts
+
+    def end_readiness(self, now: float) -> None:
+        """Take note that the members are ready no longer, if they have been."""
+        since, self.ready_since = self.ready_since, None
+        if since is not None and now - since >= self.plan.backoff.reset_after:
+            self.failures = 0
 
     def count(self, failures: int) -> None:
         """Take note of how many failures there were in a row."""
@@ -179,3 +183,6 @@ class Ledger:
         if self.over:
             return
         self.demand, self.demanded = demand, now
+        assert self.handle is not None
+        if self.handle.state is not GroupState.FINISHED:
+            self.end_readiness(now)

@@ -296,7 +296,8 @@ class Witness:
             assert group.operator_restarts == ledger.operator_restarts
             if ledger.unsure and group.failures in {1, ledger.before + 1}:
                 ledger.count(group.failures)
-            assert group.failures == ledger.failures
+            # Of one that is stopped for good nobody will need the number.
+            assert ledger.over or not self.undisturbed(dn) or group.failures == ledger.failures
             if any(self.living(member) for member in ledger.dns):
                 assert group.state in {GroupState.RUNNING, GroupState.STOPPING}
             elif ledger.demand is Demand.STOP and not ledger.over:
@@ -330,6 +331,11 @@ class Witness:
             and not self.escalated(dn)
             and self.undisturbed(dn)
         )
+
+    @property
+    def over(self) -> bool:
+        """Whether the tree is asked to end, gives up, or has finished: no node starts any more."""
+        return self.ended or self.root.gives_up or set(self.states.values()) == {DONE}
 
     def hopeless(self, ledger: Ledger) -> bool:
         """Return whether a group may be given up: it, or what is above it, is stopped or dead."""
