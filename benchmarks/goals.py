@@ -55,16 +55,17 @@ class Goal:
 SET_IDLE: Final = Goal(must=0.5 * US, aim=0.15 * US, takes="fewer attribute loads in `set`")
 SET_IDLE_GROWTH: Final = Goal(must=1.2)
 SET_WAITING: Final = Goal(
-    must=0.8, takes="it is constant; with one waiter the floor has to wake no more tasks either"
+    must=0.8,
+    takes="a set whose own work is less than waking its one waiter is; with more it is met",
 )
 SET_WAITING_TIME: Final = Goal(aim=10 * US, takes="it is constant, but for the cache")
 LAST_WATCHER: Final = Goal(
     must=1.0, aim=0.85, takes="a `get` that waits in fewer frames, and makes no object to wait with"
 )
-PING_PONG: Final = Goal(must=1.0, aim=0.9, takes="as for the last of many watchers")
-PING_PONG_CHANNEL: Final = Goal(must=0.75)
+PING_PONG: Final = Goal(must=1.0, aim=0.9, takes=LAST_WATCHER.takes)
+PING_PONG_CHANNEL: Final = Goal(must=0.75, takes=LAST_WATCHER.takes)
 GET_READY: Final = Goal(must=1.2, aim=1.1, takes="fewer calls of the watcher's methods in `get`")
-IDLE_WATCHER: Final = Goal(must=64, aim=48, takes="one slot less in each watcher")
+IDLE_WATCHER: Final = Goal(must=64, aim=48, takes="two slots less in each watcher")
 WAITING_WATCHER: Final = Goal(
     must=200, aim=128, takes="coroutine frames with fewer variables: a frame counts with its stack"
 )
@@ -74,7 +75,7 @@ PIPE: Final = Goal(must=1.3, aim=1.1, takes="a faster `get`: the rest is the cha
 START_LEAF: Final = Goal(
     must=1.8, aim=1.4, takes="a leaf without objects of its own for its group, round and scope"
 )
-LEAF_BYTES: Final = Goal(must=1.7, aim=1.4, takes="as for its start")
+LEAF_BYTES: Final = Goal(must=1.7, aim=1.4, takes=START_LEAF.takes)
 RESTART: Final = Goal(
     aim=20 * US,
     takes="less for what a death leaves behind: the traceback as text is a third of a restart, the "
@@ -82,7 +83,7 @@ RESTART: Final = Goal(
 )
 RESTART_GROWTH: Final = Goal(must=2.0)
 GROUP_RESTART: Final = Goal(
-    must=1.4, aim=1.1, takes="as for the restart of a leaf: the members share the cost of one death"
+    must=1.4, aim=1.1, takes="what the restart of a leaf takes, as the members share one death"
 )
 GROUP_GROWTH: Final = Goal(must=1.0)
 CANCEL: Final = Goal(

@@ -56,14 +56,18 @@ def others(results: Results) -> Iterator[str]:
 
 def unmet(results: Results) -> Iterator[str]:
     """Tell what was missed, and what it would take to meet it."""
-    missing = [line for line in results.lines if is_unmet(line)]
+    missing: dict[str, list[str]] = {}
+    for line in results.lines:
+        if is_unmet(line):
+            figure = table.show(line.spread.median, line.unit)
+            wanted = table.show(line.aim if line.aim is not None else line.must, line.unit)
+            missing.setdefault(line.takes or "not known", []).append(
+                f"{line.measure} ({figure}, wanted {wanted})"
+            )
     if not missing:
         yield "All aims are met."
-    for line in missing:
-        figure = table.show(line.spread.median, line.unit)
-        wanted = table.show(line.aim if line.aim is not None else line.must, line.unit)
-        takes = f": {line.takes}" if line.takes else ""
-        yield f"- {line.measure}, {figure} where {wanted} is wanted{takes}."
+    for takes, measures in missing.items():
+        yield f"- *What it takes:* {takes}. *For:* {'; '.join(measures)}."
 
 
 def is_unmet(line: Line) -> bool:

@@ -111,6 +111,13 @@ def test_the_pictures_find_their_lines() -> None:
     assert pictures.series("ours", "set", made_up) == {10: pytest.approx(2.0)}
 
 
+def test_what_was_measured_can_be_judged_again() -> None:
+    """Goals may change without a new measurement; rows and figures stay those of the samples."""
+    found = measured(*COMPARISONS[:2])
+    forgotten = results.Results(found.circumstances, [], found.samples)
+    assert command.judge_again(forgotten, TINY) == found
+
+
 def test_the_blocks_of_the_page_are_replaced(tmp_path: Path) -> None:
     """What is written by hand stays; what was generated goes."""
     path = tmp_path / "performance.md"
@@ -121,6 +128,8 @@ def test_the_blocks_of_the_page_are_replaced(tmp_path: Path) -> None:
     assert (lines[0], lines[-1]) == ("# By hand", "by hand")
     assert "old" not in lines
     assert "| slow against fast | 3.00 x | 3.00 … 3.00 | 2.00 x | MISSED |" in lines
+    unmet = "- *What it takes:* not known. *For:* slow against fast (3.00 x, wanted 2.00 x)."
+    assert unmet in lines
 
 
 def test_a_page_without_a_block_is_left_alone(tmp_path: Path) -> None:
