@@ -44,7 +44,9 @@ class Ours:
         return idle
 
     async def watch(self, seen: Callable[[], object]) -> None:
-        async for _ in self._value.watch():
+        watcher = self._value.watch()
+        while True:
+            await watcher.get()
             seen()
 
 

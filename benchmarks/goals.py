@@ -73,13 +73,13 @@ WATCH_AND_CLOSE: Final = Goal(must=0.4 * US, aim=0.2 * US, takes="one call of `_
 SELECT: Final = Goal(must=0.3 * US, aim=0.1 * US, takes="one pass over the watchers, without calls")
 PIPE: Final = Goal(must=1.3, aim=1.1, takes="a faster `get`: the rest is the channel's")
 START_LEAF: Final = Goal(
-    must=1.8, aim=1.4, takes="a leaf without objects of its own for its group, round and scope"
+    must=1.8, aim=1.4, takes="a leaf with fewer objects of its own for its group and its round"
 )
 LEAF_BYTES: Final = Goal(must=1.7, aim=1.4, takes=START_LEAF.takes)
 RESTART: Final = Goal(
     aim=20 * US,
-    takes="less for what a death leaves behind: the traceback as text is a third of a restart, the "
-    "log record a tenth; and no sleep where the backoff is 0",
+    takes="less for what a death leaves behind (verdict, crash record and log record), "
+    "and fewer turns of the loop: to replace a bare task takes more than half of the aim",
 )
 RESTART_GROWTH: Final = Goal(must=2.0)
 GROUP_RESTART: Final = Goal(

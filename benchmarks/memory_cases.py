@@ -90,12 +90,12 @@ def leaves(size: int) -> Comparison:
                 "memory of a leaf, lone, against bare",
                 "lone: bytes",
                 "bare: bytes",
-                goals.LEAF_BYTES,
             ),
             ratio(
                 "memory of a leaf, lone, against bare in a scope each",
                 "lone: bytes",
                 "scoped: bytes",
+                goals.LEAF_BYTES,
             ),
             ratio(
                 f"memory of a leaf, in groups of {trees.MEMBERS}, against bare",

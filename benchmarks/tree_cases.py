@@ -61,8 +61,13 @@ def start_and_cancel(scale: Scale) -> Comparison:
         bare, scoped = f"bare, {n}: start", f"scoped, {n}: start"
         what = f"start of a leaf, {number(n)}"
         rows += [
-            ratio(f"{what} lone, against bare", f"lone, {n}: start", bare, goals.START_LEAF),
-            ratio(f"{what} lone, against bare in a scope each", f"lone, {n}: start", scoped),
+            ratio(f"{what} lone, against bare", f"lone, {n}: start", bare),
+            ratio(
+                f"{what} lone, against bare in a scope each",
+                f"lone, {n}: start",
+                scoped,
+                goals.START_LEAF,
+            ),
             ratio(
                 f"{what} in groups of {trees.MEMBERS}, against bare",
                 f"member, {n}: start",
@@ -71,17 +76,25 @@ def start_and_cancel(scale: Scale) -> Comparison:
             ),
             ratio(f"{what} bare in a scope each, against bare", scoped, bare),
         ]
-    shapes = {
-        "lone": "lone",
-        f"in groups of {trees.MEMBERS}": "member",
-        "below inner nodes": "bushy",
-    }
     for n in sizes:
-        bare, what = f"bare, {n}: cancel", f"cancel of a tree of {number(n)}"
+        bare, scoped = f"bare, {n}: cancel", f"scoped, {n}: cancel"
+        what = f"cancel of a tree of {number(n)}"
         goal = goals.CANCEL if n == sizes[-1] else None
         rows += [
-            ratio(f"{what} {shape}, against bare", f"{name}, {n}: cancel", bare, goal)
-            for shape, name in shapes.items()
+            ratio(f"{what} lone, against bare", f"lone, {n}: cancel", bare),
+            ratio(f"{what} lone, against bare in a scope each", f"lone, {n}: cancel", scoped, goal),
+            ratio(
+                f"{what} below inner nodes, against bare in a scope each",
+                f"bushy, {n}: cancel",
+                scoped,
+                goal,
+            ),
+            ratio(
+                f"{what} in groups of {trees.MEMBERS}, against bare",
+                f"member, {n}: cancel",
+                bare,
+                goal,
+            ),
         ]
     return Comparison("start and cancel", cases, rows)
 

@@ -103,3 +103,5 @@ class MemoryWatcher(Watcher[T]):
         finally:
             if self._state is not CLOSED:
                 self._state = None
+
+    receive = get  # a coroutine less for each value of an ``async for``
