@@ -73,6 +73,9 @@ class Backoff:
 
         Returns:
             The delay in seconds.
+
+        Raises:
+            ValueError: if ``random`` returns what is not from 0 to 1.
         """
         try:
             mean = min(self.initial * self.factor ** (failures - 1), self.maximum)
@@ -82,4 +85,8 @@ class Backoff:
         # delay would make half of a thousand failed groups start at one instant.
         low = mean * (1.0 - self.jitter)
         high = min(mean * (1.0 + self.jitter), self.maximum)
-        return low + (high - low) * self.random()
+        share = self.random()
+        if not 0.0 <= share <= 1.0:
+            msg = f"random={self.random!r} returned {share!r}, which is not a number from 0 to 1"
+            raise ValueError(msg)
+        return low + (high - low) * share

@@ -50,7 +50,7 @@ incarnations); one nursery per node (twice the cost, and quadratic when it is
 cancelled); a central task that owns all restarts (every death would wait its turn);
 a cancel scope for each member of every group of several (needed only where there are graces).
 
-Users' code runs without protection from ``KeyboardInterrupt``, this module's with it, so that
+Runnables run without protection from ``KeyboardInterrupt``, this module's code with it, so that
 Ctrl-C can't fall between two lines of bookkeeping.
 """
 
@@ -185,7 +185,7 @@ async def live(node: Node) -> None:
     alone = len(group.members) == 1
     with trio.CancelScope() if alone or group.terms.graces else _GROUPS_SCOPE as incarnation.scope:
         if incarnation.asked:
-            group.host.tree.move(incarnation, NodeState.CANCELED, trio.current_time())
+            judge(incarnation, None)  # it has not begun, and may yet have failed to in time
         else:
             incarnation.task = current_task()
             try:
@@ -242,6 +242,7 @@ async def join_children(incarnation: Incarnation, host: Host) -> None:
     if failure is not None and incarnation.state is NodeState.DONE:
         if incarnation.asked:
             keep_stop_error(incarnation, failure)
+            incarnation.failure = None  # as die() does
         else:
             die(incarnation, failure)
 

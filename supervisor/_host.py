@@ -13,12 +13,14 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from ._crash import unwrapped
 from ._stuck import watch
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Awaitable, Callable
 
+    from ._node import Group
     from ._tree import Tree
 
 ArgT = TypeVar("ArgT")
@@ -46,6 +48,7 @@ class Host:
         "_pending",
         "_sealed",
         "_waiting",
+        "awaited",
         "cancelled",
         "ended",
         "over",
@@ -69,6 +72,8 @@ class Host:
         # How many groups have not ended.
         self._live: int = 0
         self._waiting: trio.lowlevel.Task | None = None
+        # The groups whose changes somebody waits for; None as long as nobody has.
+        self.awaited: set[Group] | None = None
 
     def start_soon(
         self,
@@ -107,6 +112,16 @@ class Host:
     @enable_ki_protection
     async def run(self) -> None:
         """Own the nursery until the end."""
+        try:
+            await self._run()
+        except BaseException as error:  # noqa: BLE001  a fault of ours: those above must not wait
+            self.tree.leave(unwrapped(error))
+        self._nursery = None
+        self.ended = True
+        self.tell()
+
+    @enable_ki_protection
+    async def _run(self) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             if self.cancelled:
@@ -124,9 +139,6 @@ class Host:
             except BaseException as error:  # noqa: BLE001  Ctrl-C, where this is Trio's main task
                 self.tree.leave(error)
             self.over = True
-        self._nursery = None
-        self.ended = True
-        self.tell()
 
     async def wait_changed(self) -> None:
         """Wait until it has ended, or something is to be told to those who wait for that."""
@@ -149,6 +161,8 @@ class Host:
         self._waiting = None
         self.cancelled = True
         self.tree.tell()
+        for group in self.awaited or ():
+            group.tell()
         return Abort.SUCCEEDED
 
     def _wake(self) -> None:

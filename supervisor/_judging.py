@@ -98,4 +98,4 @@ def keep_stop_error(incarnation: Incarnation, error: Exception) -> None:
     """Keep and log what a runnable raised although it had been asked to stop."""
     crash = record(incarnation, error, trio.current_time())
     incarnation.node.stop_error = crash
-    log_stop_error(crash)
+    log_stop_error(incarnation.node, crash)

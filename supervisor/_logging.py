@@ -4,7 +4,8 @@ Everything is standard :mod:`logging`; nothing is configured here. Two things
 are added to it. A node logs to ``supervisor.node.<dn>``, so that levels and
 handlers can be set for subtrees by name. And each record that is made inside a
 runnable, by whatever library, carries the runnable's DN in its attribute
-``dn`` (``-`` elsewhere), for formatters to show.
+``dn`` (``-`` elsewhere), for formatters to show. So ``dn`` is taken: :mod:`logging` refuses it as
+a key of ``extra``.
 """
 
 from __future__ import annotations
@@ -101,20 +102,20 @@ def log_death(node: Node, crash: Crash) -> None:
         text += f" (the same death again, {node.repeats + 1} in a row)"
     else:
         text += "\n" + crash.traceback
-    log(node_logger(crash.dn), logging.ERROR, "%s", text)
+    log(node.group.host.tree.leave, node_logger(crash.dn), logging.ERROR, "%s", text)
 
 
-def log_stop_error(crash: Crash) -> None:
+def log_stop_error(node: Node, crash: Crash) -> None:
     """Report what a runnable raised when it had been asked to stop."""
-    text = f"{crash.dn} was asked to stop and raised an error: {crash.error}"
-    log(node_logger(crash.dn), logging.ERROR, "%s\n%s", text, crash.traceback)
+    text = f"{crash.dn} was asked to stop and raised an error: {crash.error}\n{crash.traceback}"
+    log(node.group.host.tree.leave, node_logger(crash.dn), logging.ERROR, "%s", text)
 
 
 def log_factory_error(group: Group, crash: Crash) -> None:
     """Report that the function that makes a group's runnables failed."""
     text = f"the function that makes the runnables of {crash.dn} failed: {crash.error}"
-    text += f"; {_consequence(group)}"
-    log(node_logger(crash.dn), logging.ERROR, "%s\n%s", text, crash.traceback)
+    text += f"; {_consequence(group)}\n{crash.traceback}"
+    log(group.host.tree.leave, node_logger(crash.dn), logging.ERROR, "%s", text)
 
 
 def _consequence(group: Group) -> str:
@@ -152,12 +153,12 @@ class RawLogger(io.TextIOBase):
             msg = "write to a closed raw logger"
             raise ValueError(msg)
         *lines, rest = (self._rest + text).split("\n")
+        while len(rest) > LINE_LENGTH:
+            lines.append(rest[:LINE_LENGTH])
+            rest = rest[LINE_LENGTH:]
+        self._rest = rest  # before a handler may raise, or it would be logged again
         for line in lines:
             self._log(line)
-        while len(rest) > LINE_LENGTH:
-            self._log(rest[:LINE_LENGTH])
-            rest = rest[LINE_LENGTH:]
-        self._rest = rest
         return len(text)
 
     def close(self) -> None:
@@ -168,4 +169,6 @@ class RawLogger(io.TextIOBase):
         super().close()
 
     def _log(self, line: str) -> None:
-        self._logger.info("%s", line.removesuffix("\r"))
+        line = line.removesuffix("\r")
+        for start in range(0, max(len(line), 1), LINE_LENGTH):
+            self._logger.info("%s", line[start : start + LINE_LENGTH])

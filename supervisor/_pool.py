@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 ArgsT = TypeVarTuple("ArgsT")
 
 
+@trio.lowlevel.enable_ki_protection
 async def keep_pool() -> None:
     """Be the runnable of a pool: there is nothing to do."""
     incarnation = current.get()

@@ -101,17 +101,18 @@ async def _serve(make: Callable[[], Supervisor], timeout: float) -> int:  # noqa
                 try:
                     await tree.stop(timeout=timeout)
                 except StopTimeoutError as error:
-                    log(_logger, logging.ERROR, "%s", error)
+                    log(tree._tree.leave, _logger, logging.ERROR, "%s", error)
                     status = CUT_SHORT
 
             async def obey() -> None:
                 nonlocal status
                 name = await _next(received)
-                log(_logger, logging.INFO, "%s: stopping, within %g s", name, timeout)
+                leave = tree._tree.leave
+                log(leave, _logger, logging.INFO, "%s: stopping, within %g s", name, timeout)
                 nursery.start_soon(stop)
                 tree._tree.alarms.set(timeout + LAST_RESORT, partial(_exit, tree, CUT_SHORT))
                 name = await _next(received)
-                log(_logger, logging.WARNING, "%s again: stopping at once", name)
+                log(leave, _logger, logging.WARNING, "%s again: stopping at once", name)
                 status = CUT_SHORT
                 tree._tree.root.host.cancel(f"a second {name}")
                 tree._tree.alarms.set(LAST_RESORT, partial(_exit, tree, CUT_SHORT))
@@ -124,8 +125,9 @@ async def _serve(make: Callable[[], Supervisor], timeout: float) -> int:  # noqa
             nursery.cancel_scope.cancel("the tree has ended")
     errors = tree._tree.errors
     if len(errors) == 1 and isinstance(errors[0], RestartLimitExceeded):
-        log(_logger, logging.CRITICAL, "%s", errors[0])
-        return GAVE_UP
+        log(tree._tree.leave, _logger, logging.CRITICAL, "%s", errors[0])
+        if len(errors) == 1:
+            return GAVE_UP
     raise_all(errors)
     return status
 
@@ -138,7 +140,7 @@ def _exit(tree: Supervisor, status: int) -> None:
     """End the process although there are tasks left, which nothing can end."""
     try:
         report(running(tree._tree.root, below=True), f"{LAST_RESORT:g} s after it was cancelled")
-        log(_logger, logging.CRITICAL, "the process ends without these nodes")
+        log(tree._tree.leave, _logger, logging.CRITICAL, "the process ends without these nodes")
         logging.shutdown()
     finally:
         os._exit(status)

@@ -13,12 +13,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
 
 
 def log(
-    logger: logging.Logger, level: int, text: str, *args: object, exc_info: bool = False
+    leave: Callable[[BaseException], object],
+    logger: logging.Logger,
+    level: int,
+    text: str,
+    *args: object,
+    exc_info: bool = False,
 ) -> None:
-    """Log; where that fails, tell standard error what could not be logged, and why."""
+    """Log; where that fails, tell standard error what could not be logged, and why.
+
+    What a handler raises that is no ``Exception``, such as ``SystemExit``, is handed to ``leave``.
+    """
     try:
         logger.log(level, text, *args, exc_info=exc_info, stacklevel=2)
     except Exception:  # noqa: BLE001  a foreign handler may raise anything
@@ -26,3 +35,5 @@ def log(
         with contextlib.suppress(Exception):
             traceback.print_exc()
             sys.stderr.write(f"{logger.name} could not log this: {text % args}\n")
+    except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
+        leave(error)

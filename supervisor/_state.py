@@ -59,7 +59,7 @@ class GroupState(enum.Enum):
     """Its restart limit was exceeded."""
 
     STOPPED = "STOPPED"
-    """It was stopped together with its parent."""
+    """It was stopped: on demand, or with its parent."""
 
 
 # NEW is where each incarnation begins. DONE -> DEAD is the death of a node that had

@@ -78,10 +78,18 @@ async def wait_at_rest(group: Group) -> None:
 
 
 async def wait_changed(group: Group) -> None:
-    """Wait until the group's state or readiness changes."""
-    if group.changed is None:
-        group.changed = trio.lowlevel.ParkingLot()
-    await group.changed.park()
+    """Wait until the group's state or readiness changes, or all is cancelled."""
+    changed, host = group.changed, group.host
+    if changed is None:
+        changed = group.changed = trio.lowlevel.ParkingLot()
+    if host.awaited is None:
+        host.awaited = set()
+    host.awaited.add(group)
+    try:
+        await changed.park()
+    finally:
+        if not changed:
+            host.awaited.discard(group)
 
 
 def fail(incarnation: Incarnation, failure: Exception, reason: str) -> None:

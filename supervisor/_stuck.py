@@ -62,6 +62,7 @@ def report(late: Iterable[Incarnation], when: str) -> None:
     for incarnation in late[:NODES_REPORTED]:
         dn = incarnation.node.dn
         log(
+            incarnation.node.group.host.tree.leave,
             node_logger(dn),
             logging.WARNING,
             "%s has not ended %s; its tasks wait here:\n%s",
@@ -71,7 +72,8 @@ def report(late: Iterable[Incarnation], when: str) -> None:
         )
     if len(late) > NODES_REPORTED:
         more = len(late) - NODES_REPORTED
-        log(_logger, logging.WARNING, "%d more nodes have not ended %s", more, when)
+        leave = late[0].node.group.host.tree.leave
+        log(leave, _logger, logging.WARNING, "%d more nodes have not ended %s", more, when)
 
 
 def running(group: Group, *, below: bool = False) -> Iterator[Incarnation]:

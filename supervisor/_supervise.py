@@ -127,7 +127,7 @@ async def open_supervisor(
     tree = Supervisor(bind(root, args), backoff, limit, metrics, grace, propagate=propagate)
     errors: list[BaseException] = []
     try:
-        async with trio.open_nursery() as nursery:
+        async with trio.open_nursery(strict_exception_groups=True) as nursery:
 
             async def run() -> None:
                 await tree._run()

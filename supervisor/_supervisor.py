@@ -179,6 +179,7 @@ class Supervisor:
             )
             raise StopTimeoutError(msg, dns=self._late)
 
+    @enable_ki_protection
     def _end(self, reason: str) -> None:
         if not self._tree.root.at_rest:
             end(self._tree.root, reason)

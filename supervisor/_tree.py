@@ -174,7 +174,7 @@ class Tree:
             self._metrics.notify_node_gone(node.dn)
         except Exception:  # noqa: BLE001  it is logged
             text = "%r failed at the vanishing of %s"
-            log(_logger, logging.ERROR, text, self._metrics, node.dn, exc_info=True)
+            log(self.leave, _logger, logging.ERROR, text, self._metrics, node.dn, exc_info=True)
         except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
             self.leave(error)
 
@@ -184,7 +184,8 @@ class Tree:
             self._metrics.notify_node_state(node.dn, state)
         except Exception:  # noqa: BLE001  it is logged
             text = "%r failed at the transition of %s to %s"
-            log(_logger, logging.ERROR, text, self._metrics, node.dn, state.name, exc_info=True)
+            about = self._metrics, node.dn, state.name
+            log(self.leave, _logger, logging.ERROR, text, *about, exc_info=True)
         except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
             self.leave(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -176,3 +177,63 @@ async def test_a_death_by_a_child_that_comes_too_late_is_a_stop_error(
     assert (node.state, node.crashes) == (NodeState.DONE, ())
     assert node.stop_error is not None
     assert node.stop_error.error.startswith("RestartLimitExceeded: root.parent.dying gave up")
+
+
+@pytest.mark.parametrize("how", ["cancelled", "fatal"])
+async def test_waiting_ends_with_the_tree_and_not_with_its_slowest_task(
+    how: str, autojump_clock: MockClock
+) -> None:
+    """S19: when all is cancelled, nobody waits for what will not be, and nothing is registered."""
+    handles: list[supervisor.Handle] = []
+    ends: list[float] = []
+
+    async def slow() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(10.0)
+
+    async def bad() -> None:
+        await trio.sleep(1.0)
+        if how == "fatal":
+            raise SystemExit
+
+    async def root() -> None:
+        handles.append(supervisor.run("slow", slow))
+        supervisor.run("bad", bad)
+        supervisor.signal(supervisor.Signal.HEALTHY)
+        await trio.sleep_forever()
+
+    async def wait() -> None:
+        await trio.sleep(0.5)
+        with pytest.raises(GaveUpError):
+            await handles[0].wait_healthy()
+        ends.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        with contextlib.suppress(SystemExit), trio.move_on_after(1.0 if how == "cancelled" else 99):
+            await supervisor.supervise(root)
+    assert ends == [1.0]
+    assert autojump_clock.current_time() == 11.0
+    assert not handles[0]._group.host.awaited
+
+
+async def test_a_wait_that_is_cancelled_leaves_nothing_registered() -> None:
+    """S19: neither with the group nor with its host."""
+    handles: list[supervisor.Handle] = []
+
+    async def root() -> None:
+        handles.append(supervisor.run("child", trio.sleep_forever))
+        supervisor.signal(supervisor.Signal.HEALTHY)
+        await trio.sleep_forever()
+
+    async with supervisor.open_supervisor(root):
+        await trio.testing.wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(handles[0].wait_healthy)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        assert not handles[0]._group.changed
+        assert not handles[0]._group.host.awaited

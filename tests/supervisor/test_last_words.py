@@ -142,3 +142,40 @@ async def test_a_thread_that_knows_no_trio_is_refused_by_a_pool() -> None:
         assert len(pools[0]) == 0
     (error,) = errors
     assert str(error).startswith("run() of the pool root.pool was called in another thread")
+
+
+async def test_a_group_that_gave_up_in_vain_is_let_go_of(autojump_clock: MockClock) -> None:
+    """S14: a parent that is stopped in the meantime keeps nothing of what its child used."""
+    used: list[weakref.ref[Resource]] = []
+    handles: list[supervisor.Handle] = []
+
+    async def leaf() -> NoReturn:
+        resource = Resource()
+        used.append(weakref.ref(resource))
+        await trio.sleep(1.0)
+        raise ValueError
+
+    async def slow() -> None:
+        try:
+            await idle()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5.0)
+
+    async def middle() -> None:
+        supervisor.run("leaf", leaf, limit=RestartLimit(0, 1.0))
+        supervisor.run("slow", slow)
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.signal(Signal.DONE)
+
+    async def root() -> None:
+        handles.append(supervisor.run("middle", middle))
+        await idle()
+
+    async with supervisor.open_supervisor(root) as tree:
+        await trio.sleep(2.0)
+        await handles[0].stop()
+        assert autojump_clock.current_time() == 6.0
+        gc.collect()
+        assert used[0]() is None
+        assert tree.snapshot().nodes["root.middle"].stop_error is not None

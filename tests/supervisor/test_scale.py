@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 import tracemalloc
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, final
@@ -346,6 +347,8 @@ async def scoped() -> None:
 async def bytes_of_each(start: Callable[[trio.Nursery], Awaitable[None] | None]) -> float:
     """Return how much memory each of the thousand things takes that ``start`` starts."""
     gc.collect()
+    tracer = sys.gettrace()
+    sys.settrace(None)  # to measure coverage makes each coroutine larger
     tracemalloc.start()
     async with trio.open_nursery() as nursery:
         before, _ = tracemalloc.get_traced_memory()
@@ -355,6 +358,7 @@ async def bytes_of_each(start: Callable[[trio.Nursery], Awaitable[None] | None])
         used = tracemalloc.get_traced_memory()[0] - before
         nursery.cancel_scope.cancel()
     tracemalloc.stop()
+    sys.settrace(tracer)
     return used / 1000
 
 

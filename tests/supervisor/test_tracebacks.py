@@ -119,3 +119,30 @@ def test_few_texts_are_remembered_and_none_that_is_long() -> None:
     assert not _crash._texts
     text_of(caught(partial(fail, OSError("x" * MESSAGE_KEPT))))
     assert len(_crash._texts) == 1
+
+
+class EmptyError(Exception):
+    """An exception that is false, as one that is a container may be."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_cause_that_is_false_is_a_cause() -> None:
+    """S14: what an error comes from is asked for by identity."""
+
+    def chain(text: str) -> None:
+        raise OSError("x") from EmptyError(text)
+
+    assert text_of(caught(partial(chain, "first"))) != text_of(caught(partial(chain, "second")))
+
+
+def test_a_type_that_is_made_anew_is_not_remembered() -> None:
+    """S14: it may hold on to what the function used that made it."""
+
+    class LocalError(Exception):
+        pass
+
+    caught(partial(fail, LocalError()))
+    assert format_error(caught(partial(fail, LocalError()))).endswith("LocalError")
+    assert not _crash._texts

@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
 from supervisor import Backoff, NodeState, Signal
-from supervisor.testing import Remote, open_harness
+from supervisor.testing import Remote, RemoteDeathError, open_harness
 
 AT_ONCE = Backoff(initial=0.0)
 
@@ -306,3 +306,85 @@ async def test_a_random_source_that_breaks_after_a_factory_ends_the_tree() -> No
             runnables.pop,
             backoff=Backoff(initial=0.0, random=draws.pop),
         )
+
+
+class Exiting(logging.Handler):
+    """Ends the process at the first error, as some services want it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno >= logging.ERROR:
+            raise SystemExit(7)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_handler_that_exits_ends_the_tree(*, late: bool) -> None:
+    """S11: SystemExit leaves supervise(), raised by a handler at a death or at a stop."""
+
+    async def leaf() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        if late:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError("at last")
+        raise ValueError("a mistake")
+
+    async def middle() -> None:
+        supervisor.run("leaf", leaf)
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep(1.0)
+        if late:
+            raise RemoteDeathError
+        await trio.sleep_forever()
+
+    async def main() -> None:
+        with trio.fail_after(100.0):
+            await supervisor.supervise(start, supervisor.run, "middle", middle)
+
+    handler = Exiting()
+    # What is below is stopped before its parent's death is logged to this.
+    name = "supervisor.node.root.middle.leaf"
+    logging.getLogger(name).addHandler(handler)
+    try:
+        with pytest.raises(SystemExit) as caught:
+            trio.run(main, clock=MockClock(autojump_threshold=0.0))
+    finally:
+        logging.getLogger(name).removeHandler(handler)
+    assert caught.value.code == 7
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_random_source_out_of_its_range_is_refused(share: float) -> None:
+    """S9: a delay is never negative and never above the maximum; the error names the source."""
+    backoff = Backoff(random=lambda: share)
+    with pytest.raises(ValueError, match=rf"random=<function .* returned {share}, which is not"):
+        backoff.delay(1)
+
+
+async def test_a_random_source_out_of_its_range_ends_the_tree() -> None:
+    """S9, S11: nobody can know when to restart; the tree ends, and says why."""
+    with pytest.raises(ValueError, match=r"returned -1\.0, which is not"), trio.fail_after(5.0):
+        await supervisor.supervise(
+            start, supervisor.run, "child", crash, backoff=Backoff(random=lambda: -1.0)
+        )
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.filterwarnings("ignore::trio.TrioDeprecationWarning")
+def test_what_leaves_the_tree_is_not_lost_beside_what_the_body_raises(*, strict: bool) -> None:
+    """S11: both leave in a group, however Trio runs."""
+
+    async def root() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise SystemExit(5)
+
+    async def main() -> None:
+        async with supervisor.open_supervisor(root):
+            await wait_all_tasks_blocked()
+            raise ValueError("body")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(main, strict_exception_groups=strict)
+    assert {type(error) for error in caught.value.exceptions} == {SystemExit, ValueError}
