@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 
 class NodeState(enum.Enum):
     """Where one incarnation of a node is in its life."""
 
-    # Enum's own is written in Python, and each transition is looked up in a table.
-    __hash__ = object.__hash__
+    if not TYPE_CHECKING:  # type checkers know of no hash but Enum's
+        # Enum's own is written in Python, and each transition is looked up in a table.
+        __hash__ = object.__hash__
 
     NEW = "NEW"
     """Started; sets itself up, and may start children."""
@@ -41,7 +42,8 @@ class Signal(enum.Enum):
 class GroupState(enum.Enum):
     """Where a group, the unit of restarts, is in its life."""
 
-    __hash__ = object.__hash__  # as above
+    if not TYPE_CHECKING:
+        __hash__ = object.__hash__  # as above
 
     RUNNING = "RUNNING"
     """Its members were started and none has died."""
