@@ -241,6 +241,9 @@ class _ComposedWatcher(Watcher[T]):
                 self._collect()
         return self._count()
 
+    def _stamp(self) -> int:
+        return sum(watcher._stamp() for watcher in self._watchers)
+
     def _ready(self) -> bool:
         try:
             self._collect()
@@ -255,7 +258,7 @@ class _ComposedWatcher(Watcher[T]):
         """Take what is due from those that let time pass."""
         for index in self._late:
             watcher = self._watchers[index]
-            if watcher._unseen() and not watcher._pending():
+            if not watcher._pending() and watcher._unseen():
                 source = self._value._sources[index]
                 # A part is the whole of what is newest, though its watcher returns the difference.
                 newest = source._newest() if source._incremental() else None

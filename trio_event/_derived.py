@@ -66,6 +66,9 @@ class DerivedWatcher(Watcher[T]):
     def _position(self) -> int:
         return self._inner._position()
 
+    def _stamp(self) -> int:
+        return self._inner._stamp()
+
     _read = None  # type: ignore[assignment]  # what is derived is taken, never read
 
     def _end(self) -> Exception | None:
@@ -81,7 +84,7 @@ class DerivedWatcher(Watcher[T]):
         return self._inner._deadline()
 
     def _ready(self) -> bool:
-        return self._inner._ready() and not self._pending()
+        return not self._pending() and self._inner._ready()
 
     def _news(self) -> int:
         """Return the version since which there is nothing new, for a stage behind this one."""

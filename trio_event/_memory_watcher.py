@@ -94,11 +94,14 @@ class MemoryWatcher(Watcher[T]):
                             value._line.leave(waiter)
                 if self._state is CLOSED:
                     raise closed_meanwhile()
+                version = value._version
                 data = self._take(predicate)
                 if data is not UNSET:
                     self._last = data
                     return data
-                if not value._open:
+                # The predicate may have set the value or closed the watcher, and called nobody.
+                ready = value._version != version or self._state is CLOSED
+                if not ready and not value._open:
                     raise value._ending()
         finally:
             if self._state is not CLOSED:

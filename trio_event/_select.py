@@ -94,10 +94,14 @@ async def _select(
         else:
             await _wait(watchers, waiter)
         while True:
-            found = _take(watchers, names)
+            looked: dict[int, int] = {}
+            found = _take(watchers, names, looked)
             if found is not None:
                 return found
-            await _wait(watchers, waiter)
+            if _is_touched(watchers, looked):
+                await checkpoint()
+            else:
+                await _wait(watchers, waiter)
     finally:
         _release(watchers, waiter)
 
@@ -110,8 +114,13 @@ def _release(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
             watcher._state = None
 
 
-def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tuple[int, T] | None:
-    """Take an update from one of the watchers; raise the end of one if none has any."""
+def _take(
+    watchers: Sequence[Watcher[T]], names: Sequence[object] | None, looked: dict[int, int]
+) -> tuple[int, T] | None:
+    """Take an update from one of the watchers; raise the end of one if none has any.
+
+    Note in ``looked`` at which stamp each was looked at that gave nothing.
+    """
     ready = []
     for index, watcher in enumerate(watchers):
         if watcher._state is CLOSED:
@@ -123,6 +132,7 @@ def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tup
         # Each that is ready has the same chance, wherever it stands among the others.
         index = ready.pop(random.randrange(len(ready)))  # noqa: S311  fairness, not secrecy
         watcher = watchers[index]
+        looked[index] = watcher._stamp()
         value = watcher._take(None)
         if value is not UNSET:
             watcher._last = value
@@ -130,9 +140,20 @@ def _take(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tup
         error = watcher._end()
         if error is not None:
             end = _noted(error, index, names)
-    if end is not None:
+    if end is not None and not _is_touched(watchers, looked):
         raise end
     return None
+
+
+def _is_touched(watchers: Sequence[Watcher[T]], looked: dict[int, int]) -> bool:
+    """Return whether the functions that were called in a look have set or closed something.
+
+    Nobody was in a line to be called for it.
+    """
+    return bool(looked) and any(
+        watcher._state is CLOSED or (watcher._ready() and looked.get(index) != watcher._stamp())
+        for index, watcher in enumerate(watchers)
+    )
 
 
 def _noted(error: Exception, index: int, names: Sequence[object] | None) -> Exception:

@@ -49,11 +49,13 @@ class _Timed(Derived[T]):
 
 
 class _TimedWatcher(DerivedWatcher[T]):
-    __slots__ = ("_seconds",)
+    __slots__ = ("_seconds", "_until")
 
     def __init__(self, inner: Watcher[object], seconds: float) -> None:
         super().__init__(inner)
         self._seconds = seconds
+        # When to look again, as _pending() has found: the clock may have gone past it since.
+        self._until = math.inf
 
     @abstractmethod
     def _due(self) -> float:
@@ -68,10 +70,12 @@ class _TimedWatcher(DerivedWatcher[T]):
         return math.inf
 
     def _pending(self) -> bool:
-        return self._own_deadline() < math.inf or self._inner._pending()
+        self._until = self._own_deadline()
+        inner_pending = self._inner._pending()
+        return self._until < math.inf or inner_pending
 
     def _deadline(self) -> float:
-        return min(self._own_deadline(), self._inner._deadline())
+        return min(self._until, self._inner._deadline())
 
     def _derive(self, predicate: Callable[[T], bool] | None) -> T | Unset:
         return take_as(self._inner, predicate or _any)

@@ -97,12 +97,19 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """Return the version up to which all is seen."""
         return self._seen
 
+    def _stamp(self) -> int:
+        """Return a number that grows with each set of a value that this one is made of."""
+        return self._version()
+
     def _pending(self) -> bool:
         """Return whether the newest version is unseen, but may not be taken yet."""
         return False
 
     def _deadline(self) -> float:
-        """Return when to look again although no line was called, in seconds on Trio's clock."""
+        """Return when to look again although no line was called, in seconds on Trio's clock.
+
+        It goes by what ``_pending`` has found, which has to be asked before.
+        """
         return math.inf
 
     def _take(self, predicate: Callable[[T_co], bool] | None) -> T_co | Unset:
@@ -181,22 +188,25 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             return await self._get_backlog(predicate)
         self._claim(BUSY)
         try:
+            stamp = self._stamp()
             if self._ready():
                 await checkpoint()
             else:
-                await self._wait()
+                await self._wait(stamp)
             while True:
                 if self._state is CLOSED:
                     raise closed_meanwhile()
+                stamp = self._stamp()
                 if not self._pending():
                     found = self._take(predicate)
                     if found is not UNSET:
                         self._last = found
                         return found
-                    end = self._end()
+                    # What the predicate has set or closed comes before the end.
+                    end = None if self._is_touched(stamp) else self._end()
                     if end is not None:
                         raise end
-                await self._wait()
+                await self._wait(stamp)
         finally:
             self._release()
 
@@ -211,13 +221,16 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
                 if self._state is CLOSED:
                     raise closed_meanwhile()
                 if self._position() < barrier:
+                    stamp = self._stamp()
                     if self._pending():
-                        await self._wait()
+                        await self._wait(stamp)
                         continue
                     found = self._take(predicate)
                     if found is not UNSET:
                         self._last = found
                         return found
+                    if self._state is CLOSED:
+                        raise closed_meanwhile()
                 barrier = None
                 raise BacklogDone
         finally:
@@ -361,8 +374,17 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             return not self._pending()
         return self._end() is not None
 
-    def _wait(self) -> Awaitable[None]:
-        """Wait until there is reason to look again, or the watcher is closed."""
+    def _is_touched(self, stamp: int) -> bool:
+        """Return whether the look that began at ``stamp`` has itself set or closed something.
+
+        A predicate or a function may do that, while nobody is in a line to be called for it.
+        """
+        return self._state is CLOSED or self._stamp() != stamp
+
+    def _wait(self, stamp: int) -> Awaitable[None]:
+        """Wait until there is reason to look again after the look that began at ``stamp``."""
+        if self._is_touched(stamp):
+            return checkpoint()  # noqa: ASYNC105  the caller awaits it
         self._state = waiter = Waiter()
         return wait_in_lines(self._lines(), waiter, self._deadline())
 

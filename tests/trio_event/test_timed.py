@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import pytest
 import trio
@@ -294,3 +294,40 @@ async def test_cancelled_select_of_timed_values_has_taken_nothing(
     assert scope.cancelled_caught
     assert await select(*watchers) == (0, 1)
     assert autojump_clock.current_time() == 2
+
+
+@final
+class Ticking(trio.abc.Clock):
+    """Time goes on by a microsecond whenever somebody looks, and to what is next when all wait."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def start_clock(self) -> None:
+        pass
+
+    def current_time(self) -> float:
+        self.now += 1e-6
+        return self.now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        self.now = max(self.now, min(deadline, self.now + 60))
+        return 0
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_time_that_comes_in_the_middle_of_a_look_is_not_missed(operator: str) -> None:
+    """V17: what becomes due between two looks at the clock is taken, at whichever look that is."""
+
+    async def get(looks: int) -> None:
+        value = MemoryValue(0)
+        watcher = derive(value, operator, looks * 1e-6).watch()
+        with trio.fail_after(10):
+            assert await watcher.get() == 0
+            value.set(1)
+            assert await watcher.get() == 1
+            value.set(2)
+            assert await select(watcher) == (0, 2)
+
+    for looks in range(20):
+        trio.run(get, looks, clock=Ticking())
