@@ -134,7 +134,7 @@ class MemoryValue(Value[T]):
                 self._suppressed += 1
                 return version
         line = self._line
-        if line._listeners or line.calling:
+        if line._listeners or line.calling or self._later:
             return self._update(value)
         # What _update() does if nobody listens.
         self._data = value
@@ -226,7 +226,8 @@ class MemoryValue(Value[T]):
         Raises:
             ClosedResourceError: if the value has ended. If it ends before the
                 value is taken over, the value is dropped.
-            RuntimeError: if it is not known which Trio run is meant.
+            RuntimeError: if it is not known which Trio run is meant, or ``trio_token`` is of
+                another one than the value's.
             RunFinishedError: if that run is over.
 
         Checkpoints:
@@ -234,6 +235,12 @@ class MemoryValue(Value[T]):
         """
         if not self._open:
             self._refuse("set_from_thread")
+        if trio_token not in {None, self._token} and self._is_in_use():
+            msg = (
+                f"trio_token is of another Trio run than the one that {self!r} belongs to: "
+                "call set_from_thread() without it"
+            )
+            raise RuntimeError(msg)
         token = trio_token or self._token or _token_of_this_thread()
         if self._from_thread is None:
             # If two threads do this at once, one of the two is the last set anyway.
@@ -303,9 +310,9 @@ class MemoryValue(Value[T]):
         return self._data, self._version
 
     def _update(self, value: T) -> int:
-        if self._line.calling:
+        if self._line.calling or self._later:
             # Somebody who is being told of a set sets the value. All the others are to see the
-            # first one before they see the second.
+            # first one before they see the second, and those before this one.
             if self._later is None:
                 self._later = deque()
             self._later.append(value)
@@ -333,11 +340,12 @@ class MemoryValue(Value[T]):
 
     def _take_over(self) -> None:
         """Set what other threads have set. It runs in Trio's queue, and so must not raise."""
-        assert self._from_thread is not None
-        try:
-            value = self._from_thread.popleft()
-        except IndexError:
+        if not self._from_thread:
             return  # an earlier entry took it
+        if self._token is not current_trio_token() and self._is_in_use():
+            return  # another run has begun to use the value meanwhile, and takes this over
+        self._belong()
+        value = self._from_thread.popleft()
         if not self._open:
             return
         try:
@@ -346,6 +354,16 @@ class MemoryValue(Value[T]):
             # Nobody is there to catch it; an update too many is better than one too few.
             _logger.exception("eq of %r failed: the value was set all the same", self)
             self._update(value)
+
+    def _is_in_use(self) -> bool:
+        """Return whether there is a run that the value belongs to, which then takes over."""
+        if self._token is None:
+            return False
+        try:
+            self._token.run_sync_soon(self._take_over, idempotent=True)
+        except trio.RunFinishedError:
+            return False
+        return True
 
     def _belong(self) -> None:
         """Take note of the Trio run in which the value is used."""

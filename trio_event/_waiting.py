@@ -32,7 +32,6 @@ every task itself, at two to three times the cost of a bare ``reschedule``).
 
 from __future__ import annotations
 
-import contextlib
 import math
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NoReturn, final
@@ -48,7 +47,8 @@ from trio.lowlevel import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Collection, Generator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Collection, Generator
+    from contextlib import AbstractContextManager
 
     from trio.lowlevel import Task
 
@@ -227,8 +227,7 @@ def _leave_all(lines: Collection[Line], waiter: Waiter) -> None:
 _blocks: dict[int, dict[Line, None]] = {}
 
 
-@contextlib.contextmanager
-def atomic() -> Iterator[None]:
+def atomic() -> AbstractContextManager[None]:
     """Make several sets one step, for everybody who waits for one of the values.
 
     Whoever waits, by whatever means, is told when the block ends: a predicate of ``wait_for`` on
@@ -245,19 +244,32 @@ def atomic() -> Iterator[None]:
             host.set("example.org")
             port.set(443)
     """
-    thread = get_ident()
-    if thread in _blocks:
-        yield  # the outer block is the step
-        return
-    lines = _blocks[thread] = {}
-    try:
-        yield
-    finally:
-        del _blocks[thread]
-        _call_all(lines)
+    return _Block()
 
 
-@enable_ki_protection
+@final
+class _Block:
+    """An ``atomic`` block, which Ctrl-C neither leaves open nor ends without the calls."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self) -> None:
+        # None where an outer block is the step.
+        self._lines: dict[Line, None] | None = None
+
+    @enable_ki_protection
+    def __enter__(self) -> None:
+        thread = get_ident()
+        if thread not in _blocks:
+            _blocks[thread] = self._lines = {}
+
+    @enable_ki_protection
+    def __exit__(self, *_: object) -> None:
+        if self._lines is not None:
+            del _blocks[get_ident()]
+            _call_all(self._lines)
+
+
 def _call_all(lines: Collection[Line]) -> None:
     """Call several lines, as if they were one."""
     for line in lines:

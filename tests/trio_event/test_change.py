@@ -167,6 +167,39 @@ async def test_set_in_a_predicate_at_the_end_of_an_atomic_block_is_not_lost(
         await call.cancel()
 
 
+async def test_sets_in_predicates_of_an_atomic_block_keep_their_order(
+    nursery: trio.Nursery,
+) -> None:
+    """V18, V19: a later one does not overtake one that waits for the end of the block."""
+    first, value, last = (MemoryValue(0) for _ in range(3))
+    told: list[int] = []
+    versions: list[int] = []
+
+    def set_to(number: int, asked: int) -> bool:
+        if asked:
+            versions.append(value.set(number))
+        return False
+
+    def note(number: int) -> bool:
+        told.append(number)
+        return False
+
+    for source, predicate in (
+        (first, partial(set_to, 10)),
+        (value, note),
+        (last, partial(set_to, 20)),
+    ):
+        Call(nursery, partial(source.wait_for, predicate))
+    await wait_all_tasks_blocked()
+    with atomic():
+        for source in (first, value, last):
+            source.set(1)
+    assert told == [0, 1, 10, 20]
+    assert versions == [2 + 1, 2 + 2]
+    assert value.version == 4
+    nursery.cancel_scope.cancel()
+
+
 async def test_value_that_a_predicate_closes_ends_for_all(nursery: trio.Nursery) -> None:
     """V9, V19: those who are told of the set first get what they match."""
     value = MemoryValue(0)

@@ -18,9 +18,11 @@ from .calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+    from types import FrameType
 
     from trio.lowlevel import Task
 
+    Trace = Callable[[FrameType, str, object], "Trace | None"]
     Action = Callable[[], Awaitable[object]]
 
 
@@ -183,3 +185,67 @@ def test_interrupted_at_any_moment(kind: Callable[[Scene], Action]) -> None:
         interrupt = Interrupt(interrupt.moment + 1)
         trio.run(play, kind, interrupt, instruments=[interrupt])
     assert interrupt.moment > 2 * ROUNDS
+
+
+async def set_at_once(value: MemoryValue[int], moment: int) -> bool:
+    """Set a value in an atomic block, with Ctrl-C at one of the lines that this runs in it."""
+    left = moment
+
+    def trace(frame: FrameType, event: str, _: object) -> Trace | None:
+        nonlocal left
+        if event == "line":
+            left -= 1
+            if left == 0:
+                signal.raise_signal(signal.SIGINT)
+        return trace if frame.f_code.co_filename == atomic.__code__.co_filename else None
+
+    block = atomic()
+    before = sys.gettrace()
+    try:
+        sys.settrace(trace)
+        with block:
+            value.set(1)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+def test_atomic_block_interrupted_at_any_line() -> None:
+    """V1, V18: no block stays open, and all that was set is told."""
+
+    async def in_a_task(moment: int, fired: list[bool]) -> None:
+        value = MemoryValue(0)
+        async with trio.open_nursery() as nursery:
+            waiting = Call(nursery, partial(value.wait_for, bool))
+            get = Call(nursery, partial(value.watch().get, predicate=bool))
+            await wait_all_tasks_blocked()
+            fired.append(await set_at_once(value, moment))
+            await wait_all_tasks_blocked()
+            assert waiting.ended == get.ended == (value.version > 1), "a set has woken nobody"
+            value.set(2)
+            await wait_all_tasks_blocked()
+            assert waiting.ended
+            assert get.ended
+            nursery.cancel_scope.cancel()
+
+    async def main(moment: int, fired: list[bool]) -> None:
+        done = trio.Event()
+
+        async def run() -> None:
+            await in_a_task(moment, fired)
+            done.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            while not done.is_set():
+                try:
+                    await done.wait()
+                except KeyboardInterrupt:
+                    continue
+
+    fired = [True]
+    while fired[-1]:
+        trio.run(main, len(fired), fired)
+    assert len(fired) > ROUNDS

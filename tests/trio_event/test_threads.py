@@ -242,3 +242,60 @@ async def test_eq_that_fails_at_the_delivery_is_logged_and_the_value_set(
     assert record.getMessage().endswith("failed: the value was set all the same")
     assert record.exc_info is not None
     assert "can't compare 1 with 2" in str(record.exc_info[1])
+
+
+async def test_token_of_another_run_than_the_value_s_is_refused(nursery: trio.Nursery) -> None:
+    """V11: neither run is hurt, and nothing is set."""
+    value: MemoryValue[int] = MemoryValue()
+    get = Call(nursery, value.watch().get)
+    await wait_all_tasks_blocked()
+
+    async def elsewhere() -> None:
+        with pytest.raises(RuntimeError, match=r"another Trio run .* without it"):
+            value.set_from_thread(1, trio_token=current_trio_token())
+        await wait_all_tasks_blocked()
+
+    await trio.to_thread.run_sync(trio.run, elsewhere)
+    await wait_all_tasks_blocked()
+    assert not get.ended
+    value.set_from_thread(2)
+    assert (await get.result(), value.version) == (2, 1)
+
+
+async def test_run_that_has_begun_to_use_the_value_meanwhile_takes_over(
+    nursery: trio.Nursery,
+) -> None:
+    """V11: what was on its way to another run is set in the one that watches."""
+    value: MemoryValue[int] = MemoryValue()
+    tokens: list[trio.lowlevel.TrioToken] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    async def elsewhere() -> None:
+        tokens.append(current_trio_token())
+        begun.set()
+        go_on.wait()
+        await wait_all_tasks_blocked()
+
+    other = Call(nursery, partial(trio.to_thread.run_sync, trio.run, elsewhere))
+    await trio.to_thread.run_sync(begun.wait)
+    value.set_from_thread(1, trio_token=tokens[0])
+    get = Call(nursery, value.watch().get)
+    await wait_all_tasks_blocked()
+    assert not get.ended
+    go_on.set()
+    assert await get.result() == 1
+    await other.result()
+
+
+async def test_token_of_a_new_run_is_taken_after_the_old_one_is_over() -> None:
+    """V11: a value whose run is over is free for the next."""
+    value: MemoryValue[int] = MemoryValue()
+
+    async def watch() -> None:
+        with trio.move_on_after(0):
+            await value.watch().get()
+
+    await trio.to_thread.run_sync(trio.run, watch)
+    value.set_from_thread(1, trio_token=current_trio_token())
+    await wait_all_tasks_blocked()
+    assert await value.watch().get() == 1
