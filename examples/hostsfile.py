@@ -15,6 +15,7 @@ pipe with it, over a new channel, while ``network`` and ``status`` go on.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import logging
 import math
@@ -109,7 +110,11 @@ async def serve_status(value: ValueWatch[Network], port: int) -> None:
 
     async def answer(stream: trio.SocketStream) -> None:
         async with stream:
-            with value.watch() as watcher, trio.move_on_after(5):
+            with (
+                value.watch() as watcher,
+                trio.move_on_after(5),
+                contextlib.suppress(trio.BrokenResourceError),  # the client is gone
+            ):
                 await stream.send_all((await watcher.get()).hosts().encode())
 
     print(f"status on 127.0.0.1:{port}", flush=True)

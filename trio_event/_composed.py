@@ -9,10 +9,10 @@ predicate that is asked in the middle of a set (``wait_for``) could come between
 ``atomic`` keeps it out.
 
 The version of composed values is the sum of the versions of all values that are set, each counted
-once, however often it occurs among the sources.
+once, however often it occurs among the sources that can be read at any time.
 
 A source that lets time pass (``debounce``, ``throttle``) takes part with what its own watcher has
-returned last, and with the version of that.
+returned last, and with the version of that, which is counted on top.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The one exception of the package's own; all others are Trio's."""
+"""The exceptions of the package's own; all others are Trio's."""
 
 from __future__ import annotations
 

@@ -97,9 +97,15 @@ async def _call_until_newer(
                 scope.cancel("the predicate failed")
 
     with Listening(watcher._lines(), check), scope:
-        # A set between the get and this line has called nobody; none can have come, for
-        # there was no checkpoint.
-        await async_fn(newest)
+        check()  # the predicate may have set the value in the get, when nobody was told
+        try:
+            await async_fn(newest)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            if mistakes:
+                raise error from mistakes[0]
+            raise
     if mistakes:
         raise mistakes[0]
 
@@ -122,7 +128,9 @@ async def _call_until_due(
             await watcher.get(predicate=_note(scope, predicate))
         except (trio.EndOfChannel, trio.BrokenResourceError):
             pass  # the end is no newer value, and the next get meets it again
-        except Exception as error:  # noqa: BLE001  raised below
+        except trio.Cancelled:
+            raise
+        except BaseException as error:  # noqa: BLE001  raised below
             errors.append(error)
             scope.cancel("the predicate failed")
 
@@ -136,8 +144,10 @@ async def _call_until_due(
         except BaseException as error:  # noqa: BLE001  raised below
             errors.append(error)
         nursery.cancel_scope.cancel("the call is over")
+    if len(errors) > 1:
+        raise errors[-1] from errors[0]
     if errors:
-        raise errors[-1]
+        raise errors[0]
 
 
 def _note(scope: trio.CancelScope, predicate: Callable[[T], bool] | None) -> Callable[[T], bool]:

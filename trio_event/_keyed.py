@@ -67,10 +67,12 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
     What asks for the newest value (``peek``, ``wait_for``, ``wait_version``, ``compose``) gets
     all that there is, as a batch. So ``compose(peers)`` is a value of the whole map, and the one
     to take for :func:`follow` with ``latest=True``. A map belongs to one thread, as
-    :class:`MemoryValue` does.
+    :class:`MemoryValue` does. Unlike there, what a predicate of ``wait_for`` changes in the middle
+    of a change is there at once: others that are asked after it may see only the later state.
 
     Args:
-        initial: What it begins with.
+        initial: What it begins with, also if that is empty; without it the mapping has no data
+            until the first change, and ``compose(peers)`` waits for that.
 
     Example::
 
@@ -90,13 +92,14 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
 
     def __init__(self, initial: Mapping[K, T] | None = None) -> None:
         """Make a mapping; see the class."""
-        self._current: dict[K, T] = dict(initial or {})
+        self._current: dict[K, T] = {} if initial is None else dict(initial)
+        _refuse_unset("ValueMap", self._current)
         # The version of each key's last change, the oldest first, deletes included.
         self._journal: dict[K, int] = dict.fromkeys(self._current, 1)
         self._deletes = 0
         # Deletes up to this version may be missing in the journal.
         self._horizon = 0
-        self._version = int(bool(initial))
+        self._version = int(initial is not None)
         # Is set at each change, and knows threads, lines and the end.
         self._ticks: MemoryValue[None] = MemoryValue()
 
@@ -130,12 +133,13 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Raises:
             ClosedResourceError: if the mapping has ended.
             RuntimeError: if it is called in another thread than the mapping's.
-            TypeError: if the key is not hashable.
+            TypeError: if the key is not hashable, or the value is :data:`UNSET`.
 
         Checkpoints:
             Never.
         """
         self._check("set")
+        _refuse_unset("set", {key: value})
         return self._change({key: value})
 
     def delete(self, key: K) -> int:
@@ -160,7 +164,8 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
     def replace_all(self, mapping: Mapping[K, T]) -> int:
         """Make the mapping equal to another; only the difference is a change.
 
-        Values are compared with ``==``. If there is no difference, nothing changes.
+        Values are compared with ``==``. If there is no difference, nothing changes; but the first
+        one of a mapping without data is a change even if it is empty, for then that is known.
 
         Returns:
             The version, one higher if there was a difference.
@@ -168,19 +173,21 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Raises:
             ClosedResourceError: if the mapping has ended.
             RuntimeError: if it is called in another thread than the mapping's.
-            Exception: whatever a comparison raises; nothing is changed then.
+            TypeError: if a value is :data:`UNSET`; nothing is changed then.
+            Exception: whatever a comparison raises; likewise.
 
         Checkpoints:
             Never.
         """
         self._check("replace_all")
+        _refuse_unset("replace_all", mapping)
         changes: dict[K, T | Unset] = {key: UNSET for key in self._current if key not in mapping}
         changes.update(
             (key, value)
             for key, value in mapping.items()
             if key not in self._current or self._current[key] != value
         )
-        return self._change(changes) if changes else self._version
+        return self._version if self._version and not changes else self._change(changes)
 
     def close(self) -> None:
         """End the mapping in good order; see :meth:`Value.close`.
@@ -287,6 +294,14 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         for key in deleted[: len(deleted) // 2]:
             self._horizon = self._journal.pop(key)
             self._deletes -= 1
+
+
+def _refuse_unset(method: str, mapping: Mapping[K, T]) -> None:
+    """Raise if a value is what stands for a key that is not there."""
+    for key, value in mapping.items():
+        if value is UNSET:
+            msg = f"{method}() was given UNSET for {key!r}, which is no data: delete() the key"
+            raise TypeError(msg)
 
 
 @final

@@ -20,7 +20,7 @@ from trio.lowlevel import current_trio_token, enable_ki_protection
 from ._errors import UnsetError
 from ._memory_watcher import MemoryWatcher
 from ._statistics import Statistics
-from ._unset import UNSET, Unset
+from ._unset import UNSET, Unset, refuse_unset
 from ._value import Value
 from ._waiting import Line
 
@@ -119,6 +119,7 @@ class MemoryValue(Value[T]):
         Raises:
             ClosedResourceError: if the value has ended.
             RuntimeError: if it is called in another thread than the value's.
+            TypeError: if the value is :data:`UNSET`, which is no data.
             Exception: whatever ``eq`` raises; nothing is changed then.
 
         Checkpoints:
@@ -128,6 +129,8 @@ class MemoryValue(Value[T]):
             self._move_to_this_thread("set")
         if not self._open:
             self._refuse("set")
+        if value is UNSET:
+            refuse_unset("set", self)
         if self._eq is not None:
             newest, version = self._with_later()
             if not isinstance(newest, Unset) and self._eq(newest, value):
@@ -192,6 +195,8 @@ class MemoryValue(Value[T]):
             Never.
         """
         self._check_open("compare_and_set")
+        if value is UNSET:
+            refuse_unset("compare_and_set", self)
         if self._with_later()[1] != version:
             return False
         self._update(value)
@@ -235,6 +240,8 @@ class MemoryValue(Value[T]):
         """
         if not self._open:
             self._refuse("set_from_thread")
+        if value is UNSET:
+            refuse_unset("set_from_thread", self)
         if trio_token not in {None, self._token} and self._is_in_use():
             msg = (
                 f"trio_token is of another Trio run than the one that {self!r} belongs to: "

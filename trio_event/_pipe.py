@@ -118,14 +118,18 @@ def pipe(
             await send_channel.send(item)  # type: ignore[arg-type]  # as above
             return
         lines = watcher._lines()
+        looked = watcher._position()
         while True:
             # What may not be taken yet takes over when it may.
             with (
                 trio.CancelScope(deadline=watcher._deadline()) as scope,
                 Listening(lines, scope.cancel),
             ):
+                if watcher._version() != looked:
+                    scope.cancel("transform or predicate has set the value in the last look")
                 await send_channel.send(item)  # type: ignore[arg-type]  # as above
                 return
+            looked = watcher._version()
             if not watcher._pending():
                 newer = watcher._take(predicate)
                 if not isinstance(newer, Unset):

@@ -19,4 +19,7 @@ class Statistics:
     suppressed: int
     """How many sets were no updates because ``eq`` found them equal."""
     tasks_waiting: int
-    """How many waits, of tasks in ``get``, ``select`` or ``wait_for``, are for this value."""
+    """How many waits, of tasks in ``get``, ``select`` or ``wait_for``, are for this value.
+
+    A ``follow`` with ``latest=True`` in its call and a pipe that is sending count as well.
+    """

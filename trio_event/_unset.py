@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 
 
 class Unset(enum.Enum):
@@ -18,3 +18,9 @@ class Unset(enum.Enum):
 
 UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
 """Stands for "no data yet". ``None`` is data."""
+
+
+def refuse_unset(method: str, value: object) -> NoReturn:
+    """Raise because somebody would set ``value`` to what is no data."""
+    msg = f"{method}() of {value!r} was given UNSET, which is no data: to have none can't be set"
+    raise TypeError(msg)

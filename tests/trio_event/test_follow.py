@@ -7,6 +7,7 @@ from typing import final
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_event import MemoryValue, follow
@@ -337,3 +338,63 @@ async def test_outer_cancellation_goes_before_a_newer_value(nursery: trio.Nurser
     await following.cancel()
     assert following.cancelled
     assert (record.begun, record.cancelled) == ([1], [1])
+
+
+@pytest.mark.parametrize("timed", [False, True])
+async def test_latest_predicate_that_sets_the_value_cancels_the_call(
+    nursery: trio.Nursery,
+    autojump_clock: trio.testing.MockClock,  # noqa: ARG001
+    timed: bool,  # noqa: FBT001  a parameter of the test's
+) -> None:
+    """V19, V22: its set in the get, when nobody is told yet, is a newer value."""
+    value, record = MemoryValue(1), Recorder()
+
+    def replace(number: int) -> bool:
+        if number == 1 and value.version == 1:
+            value.set(2)
+        return True
+
+    followed = value.throttle(0) if timed else value
+    nursery.start_soon(partial(follow, followed, record, predicate=replace, latest=True))
+    await wait_all_tasks_blocked()
+    assert (record.begun[-1], record.finished) == (2, [])
+
+
+@final
+class Fatal(BaseException):
+    """What no ``except Exception`` catches."""
+
+
+@pytest.mark.parametrize("function_fails", [False, True])
+@pytest.mark.parametrize("timed", [False, True])
+async def test_latest_loses_no_error(
+    nursery: trio.Nursery,
+    timed: bool,  # noqa: FBT001  parameters of the test's
+    function_fails: bool,  # noqa: FBT001
+) -> None:
+    """V22: the predicate's is raised in no group, or is the cause of what the function raises."""
+    value = MemoryValue(1)
+
+    def fail(number: int) -> bool:
+        if number == 2:
+            raise Fatal
+        return True
+
+    async def call(_: int) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if function_fails:
+                raise KeyError
+
+    followed = value.throttle(0) if timed else value
+
+    async def set_two() -> None:
+        await wait_all_tasks_blocked()
+        value.set(2)
+
+    nursery.start_soon(set_two)
+    with pytest.raises(KeyError if function_fails else Fatal) as caught:
+        await follow(followed, call, predicate=fail, latest=True)
+    if function_fails:
+        assert isinstance(caught.value.__cause__, Fatal)

@@ -68,7 +68,8 @@ class Lab:
 
     def replace_all(self, numbers: Numbers) -> None:
         version = self._map.version
-        differs = self._map.mapping() != numbers
+        # The first one is a change in any case: now it is known that the map is empty.
+        differs = not version or self._map.mapping() != numbers
         assert self._map.replace_all(numbers) == version + differs
         assert self._map.mapping() == numbers
 

@@ -98,3 +98,30 @@ async def test_cancelled_wait_version_of_a_map_leaves_nothing_behind(
     await waiting.cancel()
     assert waiting.cancelled
     assert len(peers._ticks._line) == 0
+
+
+async def test_unset_is_no_value_of_a_key() -> None:
+    """V20: it is refused, with what to call instead, and nothing is changed."""
+    peers: ValueMap[str, object] = ValueMap({"a": 1})
+    for change in (
+        partial(peers.set, "a", UNSET),
+        partial(peers.set, "b", UNSET),
+        partial(peers.replace_all, {"b": 2, "a": UNSET}),
+        partial(ValueMap, {"a": UNSET}),
+    ):
+        with pytest.raises(TypeError, match=r"given UNSET for '\w', .*: delete\(\) the key"):
+            change()
+    assert (dict(peers.mapping()), peers.version) == ({"a": 1}, 1)
+
+
+async def test_mapping_that_is_known_to_be_empty_has_data() -> None:
+    """V20: it begins with what is empty, or is made equal to that; a new one knows nothing."""
+    unknown: ValueMap[str, int] = ValueMap()
+    assert (unknown.version, unknown.peek(None)) == (0, None)
+    assert [unknown.replace_all({}) for _ in range(2)] == [1, 1]
+    for empty in (unknown, ValueMap[str, int]({})):
+        assert (empty.version, empty.peek()) == (1, ())
+        with trio.fail_after(1):
+            assert await compose(empty).watch().get() == ((),)
+        with pytest.raises(trio.WouldBlock):
+            empty.watch().get_nowait()

@@ -254,3 +254,13 @@ async def test_ten_thousand_gets_leave_nothing_behind() -> None:
             get.scope.cancel()
     assert held_by(value) == 0
     assert len(value._line) == 0
+
+
+async def test_unset_is_no_data() -> None:
+    """V2: nobody can set it, and nothing is changed."""
+    value: MemoryValue[object] = MemoryValue(1)
+    for change in (value.set, partial(value.compare_and_set, 1), value.set_from_thread):
+        with pytest.raises(TypeError, match=r"given UNSET, which is no data"):
+            change(UNSET)
+    await wait_all_tasks_blocked()
+    assert (value.peek(), value.version) == (1, 1)

@@ -195,3 +195,17 @@ async def test_pipe_outside_of_a_tree_is_an_error() -> None:
     send, _ = trio.open_memory_channel[int](0)
     with pytest.raises(supervisor.NotSupervisedError):
         await pipe(MemoryValue(1), send)()
+
+
+async def test_set_by_transform_is_sent() -> None:
+    """V13, V19: its set before the pipe waits for the consumer is the newest value then."""
+    value = MemoryValue(1)
+    send, receive = trio.open_memory_channel[int](0)
+
+    def replace(number: int) -> int:
+        if number == 1 and value.version == 1:
+            value.set(2)
+        return number
+
+    async with running({"pipe": pipe(value, send, transform=replace)}):
+        assert await received(receive) == 2
