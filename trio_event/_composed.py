@@ -219,11 +219,12 @@ class _ComposedWatcher(Watcher[T]):
     __slots__ = ("_bases", "_late", "_taken", "_value", "_watchers")
 
     def __init__(self, value: _Composed[T]) -> None:
+        self._bases = value._instant_bases()
         # A watcher that is new has not missed what came before it, but for the newest.
-        super().__init__(seen=max(value.version - 1, 0))
+        version = value.version
+        super().__init__(version - 1 if version else sum(base.version for base in self._bases))
         self._value = value
         self._watchers = [source.watch() for source in value._sources]
-        self._bases = value._instant_bases()
         # The places of the sources that let time pass, and what their watchers have returned last.
         self._late = [index for index, source in enumerate(value._sources) if source._timed()]
         self._taken: dict[int, object] = {}

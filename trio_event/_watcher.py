@@ -129,7 +129,9 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
     def changed(self) -> bool:
         """Whether there is a value that :meth:`get_nowait` would return. Asking takes nothing.
 
-        What a function of a derived value raises is raised here.
+        What a function of a derived value raises is raised here. Composed values take what is due
+        from a source that lets time pass (``throttle``, ``debounce``) when they are asked, be it
+        by this, by :attr:`lag` or by ``repr``: its time begins then.
         """
         if self._pending():
             return False

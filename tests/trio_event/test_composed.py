@@ -339,3 +339,17 @@ async def test_repr_tells_the_sources() -> None:
     assert repr(compose(MemoryValue(1), MemoryValue(2))) == (
         "<composed of <MemoryValue 1 version 1>, <MemoryValue 2 version 1>>"
     )
+
+
+async def test_what_was_there_before_a_watcher_is_not_missed() -> None:
+    """V15, V18: also if one of the values had no data when the watcher was made."""
+    value, late = MemoryValue(0), MemoryValue[int]()
+    for number in range(10):
+        value.set(number)
+    watcher = compose(value, late).watch()
+    late.set(1)
+    update = await watcher.get_update()
+    assert (update.value, update.version, update.missed) == ((9, 1), 12, 0)
+    value.set(10)
+    value.set(11)
+    assert (await watcher.get_update()).missed == 1
