@@ -10,6 +10,7 @@ started last; then each open connection gets its grace to say what it has to say
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 
 import trio
@@ -35,7 +36,9 @@ async def converse(stream: trio.SocketStream) -> None:
 async def say_goodbye(stream: trio.SocketStream, conversation: trio.CancelScope) -> None:
     """End the conversation when the service is asked to stop."""
     await supervisor.wait_stop_requested()
-    await stream.send_all(b"goodbye\n")
+    # The client may be gone, or in the middle of its echo.
+    with contextlib.suppress(trio.BrokenResourceError, trio.BusyResourceError):
+        await stream.send_all(b"goodbye\n")
     conversation.cancel()
 
 

@@ -20,6 +20,7 @@ from trio.lowlevel import current_trio_token, enable_ki_protection
 from ._errors import UnsetError
 from ._memory_watcher import MemoryWatcher
 from ._statistics import Statistics
+from ._token import token_of_this_thread
 from ._unset import UNSET, Unset, refuse_unset
 from ._value import Value
 from ._waiting import Line
@@ -248,7 +249,7 @@ class MemoryValue(Value[T]):
                 "call set_from_thread() without it"
             )
             raise RuntimeError(msg)
-        token = trio_token or self._token or _token_of_this_thread()
+        token = trio_token or self._token or token_of_this_thread()
         if self._from_thread is None:
             # If two threads do this at once, one of the two is the last set anyway.
             self._from_thread = deque(maxlen=1)
@@ -402,18 +403,3 @@ class MemoryValue(Value[T]):
     def _refuse(self, method: str) -> NoReturn:
         msg = f"{method}() was called on {self!r}, which has ended: make a new value"
         raise trio.ClosedResourceError(msg)
-
-
-def _token_of_this_thread() -> trio.lowlevel.TrioToken:
-    """Return the Trio run that this thread works for."""
-    try:
-        return trio.lowlevel.current_trio_token()
-    except RuntimeError:
-        try:
-            return trio.from_thread.run_sync(trio.lowlevel.current_trio_token)
-        except RuntimeError:
-            msg = (
-                "set_from_thread() does not know which Trio run the value belongs to: "
-                "pass trio_token=, from trio.lowlevel.current_trio_token()"
-            )
-            raise RuntimeError(msg) from None
