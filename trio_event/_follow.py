@@ -123,7 +123,7 @@ async def _call_until_due(
     errors: list[BaseException] = []
     scope = trio.CancelScope()
 
-    async def wait() -> None:
+    async def wait() -> None:  # noqa: ASYNC910  get() is a checkpoint however it ends
         try:
             await watcher.get(predicate=_note(scope, predicate))
         except (trio.EndOfChannel, trio.BrokenResourceError):

@@ -244,7 +244,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
                 await checkpoint()
             while self._version < version:
                 await watcher.get()
-        return self._all()
+        return self._all()  # noqa: ASYNC910  it has come by one of the two
 
     def _all(self) -> tuple[Change[K, T], ...]:
         """Return all that there is, as a batch."""

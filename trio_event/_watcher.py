@@ -123,15 +123,13 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         self._seen = version
         return value
 
-    # What follows from it, for all storages alike.
-
     @property
     def changed(self) -> bool:
-        """Whether there is a value that :meth:`get_nowait` would return. Asking takes nothing.
+        """Whether there is a value that :meth:`get_nowait` would return.
 
-        What a function of a derived value raises is raised here. Composed values take what is due
-        from a source that lets time pass (``throttle``, ``debounce``) when they are asked, be it
-        by this, by :attr:`lag` or by ``repr``: its time begins then.
+        Nothing is seen by asking. What a function of a derived value raises is raised here.
+        Composed values take what is due from a source that lets time pass (``throttle``,
+        ``debounce``) when they are asked, be it by this, by :attr:`lag` or by ``repr``.
         """
         if self._pending():
             return False
