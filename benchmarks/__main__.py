@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def comparisons(scale: Scale) -> Iterator[Comparison]:
-    """Return all that is compared in this process."""
+    """Return all comparisons that this process measures."""
     return itertools.chain(
         fan_out.comparisons(scale),
         value_cases.comparisons(scale),
@@ -58,7 +58,7 @@ def measure(scale: Scale, mode: str, core: int, only: str, triotp: Path | None) 
 
 
 def judge_again(last: results.Results, scale: Scale) -> results.Results:
-    """Judge what was measured by the goals of today."""
+    """Judge results that were measured before by the present goals."""
     lines = [
         line
         for comparison in (*comparisons(scale), triotp_peer.comparison(scale))
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def report(found: results.Results) -> int:
-    """Print what was measured; return the status to exit with, 1 if a must is missed."""
+    """Print the results; return the exit status, which is 1 if a must is missed."""
     print(*table.text(found.lines), sep="\n")
     for line in found.missed:
         print(f"missed: {line.measure}", file=sys.stderr)
@@ -114,7 +114,7 @@ def report(found: results.Results) -> int:
 
 
 def keep_quiet() -> None:
-    """Let deaths be logged as ever, to nowhere."""
+    """Let deaths be logged as usual, to a handler that drops the records."""
     logger = logging.getLogger("supervisor")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False

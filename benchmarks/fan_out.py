@@ -1,4 +1,4 @@
-"""One sets, many watch."""
+"""The cost of values with many watchers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .peers import Broadcast
 
 LAST_MATTERS: Final = (1_000, 10_000)
-"""How many watchers there are where it is judged when the last of them runs."""
+"""The numbers of watchers for which the time until the last has run is judged."""
 PEERS_LIMIT: Final = 10_000
 
 
@@ -51,13 +51,13 @@ class Ours:
 
 
 def comparisons(scale: Scale) -> Iterator[Comparison]:
-    """Return what there is to compare."""
-    yield nobody_waits(scale)
+    """Return the comparisons of this module."""
+    yield no_task_waits(scale)
     yield all_wait(scale)
 
 
-def nobody_waits(scale: Scale) -> Comparison:
-    """Compare a set that nobody waits for with different numbers of watchers."""
+def no_task_waits(scale: Scale) -> Comparison:
+    """Compare sets that no task waits for, with different numbers of watchers."""
     sizes = scale.sizes()
     least, most = sizes[0], sizes[-1]
     cases = {f"ours, {n}": partial(time_idle, Ours, n, scale.times()) for n in sizes}
@@ -82,7 +82,7 @@ def nobody_waits(scale: Scale) -> Comparison:
 
 
 def all_wait(scale: Scale) -> Comparison:
-    """Compare a set that all wait for, and when the last of them has run."""
+    """Compare sets that all watchers wait for, and the time until the last has run."""
     cases: dict[str, Callable[[], Figures]] = {}
     rows: list[Row] = []
     for n in scale.sizes():
@@ -129,7 +129,7 @@ def time_idle(make: Callable[[], Broadcast], watchers: int, times: int) -> Figur
 
 
 def time_waiting(make: Callable[[], Box | Broadcast], watchers: int, times: int) -> Figures:
-    """Time a set that all watchers wait for, and how long it takes until all of them have run."""
+    """Time a set that all watchers wait for, and the time until all of them have run."""
 
     async def main() -> Figures:
         broadcast = make()
@@ -143,12 +143,12 @@ def time_waiting(make: Callable[[], Box | Broadcast], watchers: int, times: int)
                 await wait_all_tasks_blocked()
                 gate.close(watchers)
                 begin = clock()
-                # Too short for that clock, which takes as long to read. Of spans as short as this
-                # few are disturbed, and the median is none of these.
+                # A set is too short for that clock, which takes as long to read. Few spans of this
+                # length are disturbed, and the median leaves those out.
                 begin_to_set = perf_counter()
                 broadcast.set(value)
                 setting.append(perf_counter() - begin_to_set)
-                await gate.opened()
+                await gate.wait_opened()
                 until_last += gate.opened_at - begin
             nursery.cancel_scope.cancel()
         return {"set": statistics.median(setting), "last": until_last / times}

@@ -1,7 +1,7 @@
-"""The same work by hand, on ``trio.lowlevel``: what everything is measured against.
+"""The same work by hand, on ``trio.lowlevel``: the floors that the packages are measured against.
 
-A floor does not have to survive cancellation, to notice two sets in a row, or to be used by two
-tasks at once. It does no more than what the figure is about.
+A floor does only what the figure is about. It need not survive cancellation, notice two sets in a
+row, or work for two tasks at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Box:
         self.waiting: list[Task] = []
 
     def set(self, value: int) -> None:
-        """Set the variable and wake all who wait."""
+        """Set the variable and wake all waiting tasks."""
         self.value = value
         waiting, self.waiting = self.waiting, []
         for task in waiting:
@@ -46,7 +46,7 @@ class Box:
 
 
 class Gate:
-    """Tells one task when a number of others have passed, and when the last of them did."""
+    """Lets one task wait until a number of others have passed, and keeps the time of the last."""
 
     def __init__(self) -> None:
         self._missing = 0
@@ -54,11 +54,11 @@ class Gate:
         self.opened_at = 0.0
 
     def close(self, tasks: int) -> None:
-        """Open again when so many have passed."""
+        """Close the gate until so many tasks have passed."""
         self._missing = tasks
 
     def go_through(self) -> None:
-        """Take note that one has passed."""
+        """Count one task as passed."""
         self._missing -= 1
         if not self._missing:
             self.opened_at = clock()
@@ -66,8 +66,8 @@ class Gate:
                 task, self._task = self._task, None
                 reschedule(task)
 
-    async def opened(self) -> None:
-        """Wait until all have passed."""
+    async def wait_opened(self) -> None:
+        """Wait until all tasks have passed."""
         if self._missing <= 0:
             await checkpoint()
             return

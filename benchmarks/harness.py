@@ -1,14 +1,12 @@
 """Measuring cases side by side: in one process, in random order, round by round.
 
-A machine is never quiet. Its clock speed and what others leave in its caches change from second to
-second, and a figure taken now says little about one taken a minute ago. So nothing here is a time
-on its own if it can be a ratio: the cases of a *comparison* are run once in each *round*, in
-an order that is drawn anew, and what is reported is the median of the ratios within the rounds.
-The spread is the middle half of them.
+The clock speed of a machine and the contents of its caches change from second to second, so figures
+that are taken a minute apart are hardly comparable. Therefore a figure is a ratio where it can be
+one. The cases of a *comparison* run once in each *round*, in a new random order. The table shows
+the median of the ratios within the rounds; the spread is the middle half of them.
 
-Time is processor time, of which others take none. The process stays on one core. The cycle
-collector runs before each case and not during it, or the garbage of one case would be charged to
-the next.
+Time is processor time, which other processes do not take. The process stays on one core. The cycle
+collector runs before each case and not during it, so that no case pays for the garbage of another.
 """
 
 from __future__ import annotations
@@ -30,32 +28,32 @@ if TYPE_CHECKING:
     from .goals import Goal
 
 clock: Final = time.process_time
-"""What spans are measured with: nothing that is measured here sleeps."""
+"""The clock of all measurements. It counts processor time: no case sleeps."""
 
 Figures = dict[str, float]
-"""What one run of a case has measured: seconds for one operation, or bytes for one object."""
+"""The figures of one run of a case: seconds for one operation, or bytes for one object."""
 
 Samples = dict[str, list[float]]
-"""Of each case and figure (``case: figure``), what was measured in each round."""
+"""The figure of each round, by case and figure: ``case: figure``."""
 
 
 def number(size: int) -> str:
-    """Write how many watchers or nodes there are."""
+    """Write a number of watchers or nodes."""
     return f"{size:,}".replace(",", " ")
 
 
 @attrs.frozen
 class Scale:
-    """How much is measured."""
+    """The sizes, rounds and repetitions of a measurement."""
 
     rounds: int
     limit: int
-    """The most watchers, tasks or nodes."""
+    """The largest number of watchers, tasks or nodes."""
     effort: int
     """About how many operations a case times in one run."""
 
     def sizes(self, smallest: int = 1, largest: int = 100_000) -> list[int]:
-        """Return the powers of ten between, up to the limit, and at least two of them."""
+        """Return the powers of ten in this range, up to the limit, and at least two sizes."""
         powers = [10**exponent for exponent in range(6)]
         largest = min(largest, self.limit)
         found = [size for size in powers if smallest <= size <= largest]
@@ -85,15 +83,15 @@ class Row:
 
     measure: str
     ours: str
-    """What is looked at, as ``case: figure``."""
+    """The figure that the row is about, as ``case: figure``."""
     against: str | None = None
-    """What it is compared with."""
+    """The figure that it is compared with."""
     kind: Kind = attrs.field(kw_only=True)
     unit: str = attrs.field(kw_only=True)
     goal: Goal | None = attrs.field(default=None, kw_only=True)
 
     def read(self, samples: Samples) -> list[float]:
-        """Return what this row is about in each round."""
+        """Return the row's figure in each round."""
         if self.against is None:
             return samples[self.ours]
         pairs = zip(samples[self.ours], samples[self.against], strict=True)
@@ -103,29 +101,29 @@ class Row:
 
 
 def ratio(measure: str, ours: str, against: str, goal: Goal | None = None) -> Row:
-    """Make a row that tells how many times as much one costs as the other."""
+    """Make a row with the ratio of two figures."""
     return Row(measure, ours, against, kind=Kind.RATIO, unit="x", goal=goal)
 
 
 def above(measure: str, ours: str, against: str, unit: str, goal: Goal | None = None) -> Row:
-    """Make a row that tells how much more one costs than the other."""
+    """Make a row with the difference of two figures."""
     return Row(measure, ours, against, kind=Kind.DIFFERENCE, unit=unit, goal=goal)
 
 
 def plain(measure: str, ours: str, unit: str, goal: Goal | None = None) -> Row:
-    """Make a row that tells what one costs."""
+    """Make a row with one figure."""
     return Row(measure, ours, kind=Kind.PLAIN, unit=unit, goal=goal)
 
 
 @attrs.frozen
 class Comparison:
-    """Cases that are measured side by side, and what is read from them."""
+    """Cases that are measured side by side, and the rows that are read from them."""
 
     name: str
     cases: Mapping[str, Callable[[], Figures]]
     rows: Sequence[Row]
     rounds: int | None = None
-    """Fewer than usual, where what is measured hardly changes."""
+    """Fewer rounds than usual, where the figures hardly change."""
 
     def measure(self, rounds: int) -> Samples:
         """Run each case once in each round."""
@@ -143,7 +141,7 @@ class Comparison:
 
 @attrs.frozen
 class Spread:
-    """The middle of what was measured in all rounds."""
+    """The median and the quartiles of a figure over all rounds."""
 
     low: float
     median: float
@@ -151,7 +149,7 @@ class Spread:
 
     @classmethod
     def of(cls, amounts: Sequence[float]) -> Spread:
-        """Summarise what was measured: the median, and the quartiles around it."""
+        """Summarise the figures of all rounds."""
         if len(amounts) == 1:
             return cls(amounts[0], amounts[0], amounts[0])
         return cls(*statistics.quantiles(amounts, n=4, method="inclusive"))
@@ -159,7 +157,7 @@ class Spread:
 
 @contextlib.contextmanager
 def collector_off() -> Iterator[None]:
-    """Collect garbage now, and not again before the end."""
+    """Collect garbage now, and not again inside the block."""
     gc.collect()
     was_on = gc.isenabled()
     gc.disable()
@@ -171,9 +169,9 @@ def collector_off() -> Iterator[None]:
 
 
 def pin(core: int | None = None) -> int:
-    """Keep this process, and those it starts, on one core; return which.
+    """Keep this process and its children on one core; return its number.
 
-    The default is the last one there is: interrupts tend to be served by the first.
+    The default is the last core: the first tends to serve interrupts.
     """
     if core is None:
         core = max(os.sched_getaffinity(0))

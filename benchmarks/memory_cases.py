@@ -1,4 +1,4 @@
-"""What watchers and nodes take up, and what it takes to import them.
+"""The memory of watchers and nodes, and the time of the import.
 
 Bytes are counted with ``tracemalloc``, after a collection.
 """
@@ -20,7 +20,7 @@ from trio_event import MemoryValue
 from . import goals, trees
 from .floors import Box
 from .harness import Comparison, above, plain, ratio
-from .trees import Planting
+from .trees import TreeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -31,7 +31,7 @@ COUNTED: Final = 10_000
 
 
 def comparisons(scale: Scale) -> Iterator[Comparison]:
-    """Return what there is to compare."""
+    """Return the comparisons of this module."""
     size = min(COUNTED, scale.limit)
     yield watchers(size)
     yield leaves(size)
@@ -122,15 +122,15 @@ def count_idle(size: int) -> Figures:
 
 
 def count_tasks(
-    kind: Callable[[Planting], Awaitable[None]], leaf: Callable[[int], Awaitable[None]], size: int
+    kind: Callable[[TreeSpec], Awaitable[None]], leaf: Callable[[int], Awaitable[None]], size: int
 ) -> Figures:
-    """Count the bytes of a task, with all that belongs to it."""
+    """Count the bytes of a task, with everything that belongs to it."""
 
     async def main() -> float:
-        planting = Planting(leaf, size)
+        spec = TreeSpec(leaf, size)
         async with trio.open_nursery() as nursery:
             before = traced()
-            nursery.start_soon(kind, planting)
+            nursery.start_soon(kind, spec)
             await wait_all_tasks_blocked()
             after = traced(before)
             nursery.cancel_scope.cancel()
@@ -151,7 +151,7 @@ def traced(before: int | None = None) -> int:
 
 
 def imports() -> Comparison:
-    """Measure what the import of the supervisor adds to that of Trio."""
+    """Measure how much longer the import takes than that of Trio alone."""
     return Comparison(
         "import",
         {"ours": time_import},

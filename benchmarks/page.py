@@ -1,7 +1,7 @@
-"""The figures in ``docs/performance.md``, which are written by this program and by nobody else.
+"""The figures in ``docs/performance.md``, which this program writes.
 
-The page is written by hand, but for its *blocks*: what stands between ``<!-- begin NAME -->`` and
-``<!-- end NAME -->`` is made of the results.
+The page is written by hand, except for its *blocks*: the text between ``<!-- begin NAME -->`` and
+``<!-- end NAME -->`` is generated from the results.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def write(results: Results, page: Path = PAGE) -> None:
         before, found, rest = content.partition(begin)
         _, found_too, after = rest.partition(end)
         if not (found and found_too):
-            msg = f"{page} has no block {begin} … {end}: write the two lines where it is to be"
+            msg = f"{page} has no block {begin} … {end}: write the two lines where it belongs"
             raise ValueError(msg)
         content = "\n".join([before + begin, "", *make(results), "", end + after])
     page.write_text(content, "utf-8")
 
 
 def circumstances(results: Results) -> Iterator[str]:
-    """Tell when, where and with what was measured."""
+    """Write when, where and with which versions the run has measured."""
     found = results.circumstances
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     yield f"- Taken on {found['date']}, in {found['rounds']} rounds, on core {found['core']}"
@@ -50,12 +50,12 @@ def judged(results: Results) -> Iterator[str]:
 
 
 def others(results: Results) -> Iterator[str]:
-    """Write the figures that are there to compare with."""
+    """Write the figures that have no goal."""
     yield from table.markdown(line for line in results.lines if line.verdict is None)
 
 
 def unmet(results: Results) -> Iterator[str]:
-    """Tell what was missed, and what it would take to meet it."""
+    """Write which aims and musts were missed, and what it would take to meet them."""
     missing: dict[str, list[str]] = {}
     for line in results.lines:
         if is_unmet(line):
@@ -71,14 +71,14 @@ def unmet(results: Results) -> Iterator[str]:
 
 
 def is_unmet(line: Line) -> bool:
-    """Return whether there is something that the figure should be and is not."""
+    """Return whether the figure misses its aim, or its must where it has no aim."""
     if line.verdict is Verdict.MUST:
         return line.aim is not None
     return line.verdict not in {None, Verdict.AIM}
 
 
 def noise(_: Results) -> Iterator[str]:
-    """Tell how much noise is allowed for."""
+    """Write how much noise is allowed for."""
     yield f"A must counts as missed when the median is beyond it by more than {NOISE - 1:.0%}."
 
 

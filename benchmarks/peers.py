@@ -1,9 +1,8 @@
-"""Other packages that tell many consumers of a newest state, where they are installed.
+"""Other packages that bring a newest state to many consumers, where they are installed.
 
-Each is used as its documentation says for this: consumers get the newest state, and may skip
-others. anyio has no values; what one takes there is a stream for each consumer, with room for one
-item that the producer replaces. A ``BehaviorSubject`` of reactivex has no consumers that wait: it
-calls each of them in the middle of a set.
+Each is used as its documentation recommends: consumers get the newest state, and may skip older
+ones. anyio has no values, so each consumer has a stream with room for one item, which the producer
+replaces. A ``BehaviorSubject`` of reactivex has no consumers that wait: a set calls each of them.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class Broadcast(Protocol):
-    """A newest state, and those who follow it."""
+    """A newest state and its consumers."""
 
     def set(self, value: int, /) -> object:
-        """Replace the state. It is a different one each time."""
+        """Replace the state by a different one."""
 
     async def open_idle(self, watchers: int) -> object:
-        """Make watchers that don't wait, and live as long as what is returned."""
+        """Make watchers that do not wait; they exist as long as the returned object."""
 
     async def watch(self, seen: Callable[[], object]) -> None:
-        """Call ``seen`` after each set that is noticed, for ever."""
+        """Call ``seen`` for each state that the watcher gets, for ever."""
 
 
 class TrioUtil:
@@ -118,7 +117,7 @@ PEERS: dict[str, tuple[str, Callable[[], Broadcast]]] = {
 
 
 def installed() -> dict[str, Callable[[], Broadcast]]:
-    """Return those that can be measured here."""
+    """Return the peers that are installed."""
     return {
         name: make
         for name, (module, make) in PEERS.items()
@@ -127,5 +126,5 @@ def installed() -> dict[str, Callable[[], Broadcast]]:
 
 
 def awaited() -> dict[str, Callable[[], Broadcast]]:
-    """Return those whose watchers are tasks that wait."""
+    """Return the installed peers whose watchers are waiting tasks."""
     return {name: make for name, make in installed().items() if make is not ReactiveX}

@@ -1,4 +1,4 @@
-"""How cost grows, as two pictures."""
+"""Two pictures of how cost grows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .harness import Samples
     from .results import Results
 
-# Colours that those who see few colours can tell apart (Okabe and Ito).
+# Colours that colour-blind readers can tell apart (Okabe and Ito).
 COLOURS: Final = {
     "ours": "#0072b2",
     "floor": "#000000",
@@ -43,7 +43,7 @@ def draw(results: Results, folder: Path) -> None:
     from matplotlib.figure import Figure
 
     samples = results.samples
-    # The same results make the same file, and text stays text.
+    # The same results make the same file, and text stays text in it.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "trio-supervisor"}):
         figure = Figure(figsize=(6, 3.4), layout="constrained")
         axes = figure.subplots()
@@ -65,27 +65,29 @@ def draw(results: Results, folder: Path) -> None:
         figure.savefig(folder / SET, metadata={"Date": None})
 
 
-def series(who: str, figure: str, samples: Samples) -> dict[int, float]:
+def series(measured: str, figure: str, samples: Samples) -> dict[int, float]:
     """Return the medians of a figure, by size."""
     found = {}
     for key, amounts in samples.items():
-        match = re.fullmatch(rf"{re.escape(who)}, (\d+): {figure}", key)
+        match = re.fullmatch(rf"{re.escape(measured)}, (\d+): {figure}", key)
         if match is not None:
             found[int(match[1])] = statistics.median(amounts) / US
     return dict(sorted(found.items()))
 
 
 def plot(axes: Any, samples: Mapping[str, Samples], *comparisons: str) -> None:
-    """Draw a line for each of those who were measured."""
-    for who, colour in COLOURS.items():
+    """Draw a line for ours, the floor and each peer that was measured."""
+    for measured, colour in COLOURS.items():
         for name in comparisons:
-            points = series(who, GROWTH[name], samples.get(name, {}))
+            points = series(measured, GROWTH[name], samples.get(name, {}))
             if points:
-                axes.plot(*zip(*points.items(), strict=True), "o-", color=colour, label=who, ms=4)
+                axes.plot(
+                    *zip(*points.items(), strict=True), "o-", color=colour, label=measured, ms=4
+                )
 
 
 def label(axes: Any, below: str, beside: str) -> None:
-    """Say what is shown."""
+    """Label the axes."""
     axes.set(xscale="log", yscale="log", xlabel=below, ylabel=beside)
     axes.minorticks_off()
     axes.grid(visible=True, color="#dddddd")

@@ -1,4 +1,4 @@
-"""What was measured, as data: judged, and kept as JSON."""
+"""The results of a run as data: judged, and kept as JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FULL_RESULTS: Final = Path(__file__).parent / "results.json"
 QUICK_RESULTS: Final = Path(__file__).parent / "results-quick.json"
 
-# Distributions, by the module that tells whether they are there.
+# Distributions, by the module that shows whether they are installed.
 MEASURED_WITH: Final = {
     "trio": "trio",
     "trio_util": "trio-util",
@@ -33,7 +33,7 @@ MEASURED_WITH: Final = {
 
 @attrs.frozen
 class Line:
-    """A row of the table, with what was measured."""
+    """A row of the table with its figures."""
 
     measure: str
     unit: str
@@ -47,7 +47,7 @@ class Line:
 
 @attrs.frozen
 class Results:
-    """All that one run has measured."""
+    """Everything that one run has measured."""
 
     circumstances: dict[str, Any]
     lines: list[Line]
@@ -66,10 +66,10 @@ class Results:
 
 
 def plain(value: object) -> object:
-    """Make something that JSON has of something that it does not have."""
+    """Convert a value to one that JSON can hold."""
     if isinstance(value, Verdict):
         return value.name
-    # Four digits are more than there is truth in.
+    # More than four digits would be noise.
     return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
@@ -98,7 +98,7 @@ def judged(comparison: Comparison, samples: Samples) -> Iterator[Line]:
 
 
 def circumstances(mode: str, rounds: int, core: int) -> dict[str, Any]:
-    """Tell when, where and with what is measured."""
+    """Return when, where and with which versions the run measures."""
     cpuinfo = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     models = [line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")]
     return {

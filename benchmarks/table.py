@@ -57,7 +57,7 @@ def text(lines: Sequence[Line]) -> Iterator[str]:
 
 
 def markdown(lines: Iterable[Line]) -> Iterator[str]:
-    """Write a table for the page; those without a goal have fewer columns."""
+    """Write a table for the page, without the columns that are empty in all lines."""
     rows = [cells(line) for line in lines]
     columns = [index for index in range(len(HEADS)) if any(row[index] for row in rows)]
     yield "| " + " | ".join(HEADS[index] for index in columns) + " |"

@@ -1,4 +1,4 @@
-"""What trees cost: to start, to restart parts of, to cancel, to go deep in."""
+"""The cost of trees: start, restart of parts, cancellation, depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import supervisor
 from . import goals, trees
 from .floors import Gate
 from .harness import Comparison, clock, number, plain, ratio
-from .trees import Planting
+from .trees import TreeSpec
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from .harness import Figures, Row, Scale
 
 SMALLEST = 1_000
-"""From here on the fixed cost of a tree doesn't count."""
+"""With as many leaves as this, the fixed cost of a tree does not count."""
 
 
-class DeathError(Exception):
-    """What leaves die of."""
+class CrashError(Exception):
+    """The error of the leaves that crash."""
 
 
 def comparisons(scale: Scale) -> Iterator[Comparison]:
-    """Return what there is to compare."""
+    """Return the comparisons of this module."""
     yield start_and_cancel(scale)
     yield restart_leaf(scale)
     yield restart_group(scale)
@@ -54,7 +54,9 @@ def start_and_cancel(scale: Scale) -> Comparison:
     }
     sizes = scale.sizes(SMALLEST)
     cases = {
-        f"{name}, {n}": partial(time_life, kind, n) for n in sizes for name, kind in kinds.items()
+        f"{name}, {n}": partial(time_start_and_cancel, kind, n)
+        for n in sizes
+        for name, kind in kinds.items()
     }
     rows: list[Row] = []
     for n in sizes:
@@ -99,7 +101,7 @@ def start_and_cancel(scale: Scale) -> Comparison:
     return Comparison("start and cancel", cases, rows)
 
 
-def time_life(kind: Callable[[Planting], Awaitable[None]], size: int) -> Figures:
+def time_start_and_cancel(kind: Callable[[TreeSpec], Awaitable[None]], size: int) -> Figures:
     """Time the start of leaves until the last has run, and the cancellation of all of them."""
 
     async def main() -> Figures:
@@ -109,12 +111,12 @@ def time_life(kind: Callable[[Planting], Awaitable[None]], size: int) -> Figures
             gate.go_through()
             await trio.sleep_forever()
 
-        planting = Planting(leaf, size)
+        spec = TreeSpec(leaf, size)
         async with trio.open_nursery() as nursery:
             gate.close(size)
-            nursery.start_soon(kind, planting)
-            await gate.opened()
-            start = gate.opened_at - planting.begun
+            nursery.start_soon(kind, spec)
+            await gate.wait_opened()
+            start = gate.opened_at - spec.started_at
             await wait_all_tasks_blocked()
             begin = clock()
             nursery.cancel_scope.cancel()
@@ -126,34 +128,34 @@ def time_life(kind: Callable[[Planting], Awaitable[None]], size: int) -> Figures
 # Restarting
 
 
-class Mortals:
-    """Leaves that wait until they are told to die."""
+class CrashingLeaves:
+    """Leaves that wait until they are told to crash."""
 
     def __init__(self, size: int) -> None:
         self.gate = Gate()
         self._tasks: list[Task | None] = [None] * size
 
     async def __call__(self, index: int) -> None:
-        """Be one of them."""
+        """Run one of them."""
         self._tasks[index] = current_task()
         self.gate.go_through()
         await wait_task_rescheduled(lambda _: Abort.SUCCEEDED)
-        raise DeathError
+        raise CrashError
 
-    async def born(self, births: int) -> None:
-        """Wait until so many have begun to live."""
-        self.gate.close(births)
-        await self.gate.opened()
+    async def wait_started(self, starts: int) -> None:
+        """Wait until so many leaves have started."""
+        self.gate.close(starts)
+        await self.gate.wait_opened()
         await wait_all_tasks_blocked()
 
-    async def time_death(self, index: int, births: int) -> float:
-        """Let one die; return how long it takes until so many have begun to live again."""
-        self.gate.close(births)
+    async def time_restart(self, index: int, starts: int) -> float:
+        """Let one crash; return how long it takes until so many have started again."""
+        self.gate.close(starts)
         task = self._tasks[index]
         assert task is not None
         begin = clock()
         reschedule(task)
-        await self.gate.opened()
+        await self.gate.wait_opened()
         return self.gate.opened_at - begin
 
 
@@ -179,16 +181,16 @@ def restart_leaf(scale: Scale) -> Comparison:
 
 
 def time_restart(size: int, times: int) -> Figures:
-    """Time the way from the death of some leaf, any one, to its next life."""
+    """Time a restart, from the crash of a leaf to its next start, for leaves at random."""
 
     async def main() -> float:
-        leaves = Mortals(size)
+        leaves = CrashingLeaves(size)
         spent = 0.0
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trees.lone, Planting(leaves, size))
-            await leaves.born(size)
+            nursery.start_soon(trees.lone, TreeSpec(leaves, size))
+            await leaves.wait_started(size)
             for _ in range(times):
-                spent += await leaves.time_death(random.randrange(size), 1)
+                spent += await leaves.time_restart(random.randrange(size), 1)
             nursery.cancel_scope.cancel()
         return spent / times
 
@@ -225,16 +227,16 @@ def restart_group(scale: Scale) -> Comparison:
 
 
 def time_group(size: int, times: int) -> Figures:
-    """Time the way from the death of a member to the next life of all members."""
+    """Time a restart of the group, from the crash of a member to the next start of all."""
 
     async def main() -> float:
-        leaves = Mortals(size)
+        leaves = CrashingLeaves(size)
         spent = 0.0
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(trees.one_group, Planting(leaves, size))
-            await leaves.born(size)
+            nursery.start_soon(trees.one_group, TreeSpec(leaves, size))
+            await leaves.wait_started(size)
             for _ in range(times):
-                spent += await leaves.time_death(random.randrange(size), size)
+                spent += await leaves.time_restart(random.randrange(size), size)
             nursery.cancel_scope.cancel()
         return spent / times / size
 
@@ -242,10 +244,10 @@ def time_group(size: int, times: int) -> Figures:
 
 
 def time_bare_group(size: int, times: int) -> Figures:
-    """Time the cancellation of a nursery's tasks, and the start of others in a new one."""
+    """Time the cancellation of a nursery's tasks, and the start of as many in a new one."""
 
     async def main() -> float:
-        leaves = Mortals(size)
+        leaves = CrashingLeaves(size)
         gate = leaves.gate
         spent = begin = 0.0
         for _ in range(times + 1):
@@ -253,7 +255,7 @@ def time_bare_group(size: int, times: int) -> Figures:
             async with trio.open_nursery() as nursery:
                 for index in range(size):
                     nursery.start_soon(leaves, index)
-                await gate.opened()
+                await gate.wait_opened()
                 if begin:
                     spent += gate.opened_at - begin
                 begin = clock()
@@ -267,7 +269,7 @@ def time_bare_group(size: int, times: int) -> Figures:
 
 
 def depth(scale: Scale) -> Comparison:
-    """Compare chains of different depths, by the level."""
+    """Compare chains of different depths: their cost for each level."""
     sizes = scale.sizes(100, 10_000)
     least = sizes[0]
     rows: list[Row] = []
@@ -289,10 +291,10 @@ def depth(scale: Scale) -> Comparison:
 
 
 def time_chain(levels: int) -> Figures:
-    """Time a chain of nodes: its start, its restart from the top, and its cancellation."""
+    """Time a chain of nodes: start, restart from the top, and cancellation."""
 
     async def main() -> Figures:
-        top = Mortals(1)
+        top = CrashingLeaves(1)
         gate = Gate()
 
         async def node(level: int) -> None:
@@ -312,13 +314,13 @@ def time_chain(levels: int) -> Figures:
             gate.close(1)
             begin = clock()
             nursery.start_soon(partial(supervisor.supervise, root, backoff=trees.AT_ONCE))
-            await gate.opened()
+            await gate.wait_opened()
             start = gate.opened_at - begin
             await wait_all_tasks_blocked()
             gate.close(1)
             begin = clock()
-            await top.time_death(0, 1)
-            await gate.opened()
+            await top.time_restart(0, 1)
+            await gate.wait_opened()
             restart = gate.opened_at - begin
             await wait_all_tasks_blocked()
             begin = clock()

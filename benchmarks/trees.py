@@ -19,102 +19,100 @@ if TYPE_CHECKING:
     Leaf = Callable[[int], Awaitable[None]]
 
 AT_ONCE: Final = Backoff(initial=0.0, jitter=0.0)
-"""No delay before a restart: what is measured is what the restart itself costs."""
+"""No delay before a restart: only the restart itself is measured."""
 MEMBERS: Final = 100
-"""How many leaves share a group or a parent, where some do."""
+"""How many leaves share a group or a parent, where they do."""
 
 
 @attrs.define
-class Planting:
-    """What is to be planted, and when it was begun."""
+class TreeSpec:
+    """The leaves that a tree is to have, and when their start began."""
 
     leaf: Leaf
     size: int
     names: list[str] = attrs.field(init=False)
-    begun: float = 0.0
+    started_at: float = 0.0
 
     def __attrs_post_init__(self) -> None:
-        # Made beforehand: bare tasks have no names to make.
+        # Made before the clock starts: bare tasks have no names.
         self.names = [f"n{index}" for index in range(self.size)]
 
 
-async def bare(planting: Planting) -> None:
+async def bare(spec: TreeSpec) -> None:
     """Start tasks in a nursery."""
-    leaf = planting.leaf
+    leaf = spec.leaf
     async with trio.open_nursery() as nursery:
-        planting.begun = clock()
-        for index in range(planting.size):
+        spec.started_at = clock()
+        for index in range(spec.size):
             nursery.start_soon(leaf, index)
 
 
-async def bare_in_scopes(planting: Planting) -> None:
-    """Start tasks in a nursery, each of which can be cancelled alone."""
-    leaf = planting.leaf
+async def bare_in_scopes(spec: TreeSpec) -> None:
+    """Start tasks in a nursery, each in a cancel scope of its own."""
+    leaf = spec.leaf
 
     async def scoped(index: int) -> None:
         with trio.CancelScope():
             await leaf(index)
 
     async with trio.open_nursery() as nursery:
-        planting.begun = clock()
-        for index in range(planting.size):
+        spec.started_at = clock()
+        for index in range(spec.size):
             nursery.start_soon(scoped, index)
 
 
-async def lone(planting: Planting) -> None:
+async def lone(spec: TreeSpec) -> None:
     """Start leaves below the root, each in a group of its own."""
 
     async def root() -> None:
-        planting.begun = clock()
-        for index, name in enumerate(planting.names):
-            supervisor.run(name, planting.leaf, index)
+        spec.started_at = clock()
+        for index, name in enumerate(spec.names):
+            supervisor.run(name, spec.leaf, index)
         await trio.sleep_forever()
 
     await supervisor.supervise(root, backoff=AT_ONCE)
 
 
-async def grouped(planting: Planting) -> None:
+async def grouped(spec: TreeSpec) -> None:
     """Start leaves below the root, in groups of a hundred."""
 
     async def root() -> None:
-        planting.begun = clock()
-        for first in range(0, planting.size, MEMBERS):
-            run_members(planting, range(first, min(first + MEMBERS, planting.size)))
+        spec.started_at = clock()
+        for first in range(0, spec.size, MEMBERS):
+            run_members(spec, range(first, min(first + MEMBERS, spec.size)))
         await trio.sleep_forever()
 
     await supervisor.supervise(root, backoff=AT_ONCE)
 
 
-async def one_group(planting: Planting) -> None:
+async def one_group(spec: TreeSpec) -> None:
     """Start leaves below the root, all in one group."""
 
     async def root() -> None:
-        planting.begun = clock()
-        run_members(planting, range(planting.size))
+        spec.started_at = clock()
+        run_members(spec, range(spec.size))
         await trio.sleep_forever()
 
     await supervisor.supervise(root, backoff=AT_ONCE)
 
 
-async def bushy(planting: Planting) -> None:
+async def bushy(spec: TreeSpec) -> None:
     """Start leaves below inner nodes, a hundred below each."""
 
     async def branch(first: int) -> None:
-        for index in range(first, min(first + MEMBERS, planting.size)):
-            supervisor.run(planting.names[index], planting.leaf, index)
+        for index in range(first, min(first + MEMBERS, spec.size)):
+            supervisor.run(spec.names[index], spec.leaf, index)
         await trio.sleep_forever()
 
     async def root() -> None:
-        planting.begun = clock()
-        for first in range(0, planting.size, MEMBERS):
-            supervisor.run(planting.names[first], branch, first)
+        spec.started_at = clock()
+        for first in range(0, spec.size, MEMBERS):
+            supervisor.run(spec.names[first], branch, first)
         await trio.sleep_forever()
 
     await supervisor.supervise(root, backoff=AT_ONCE)
 
 
-def run_members(planting: Planting, indices: range) -> None:
+def run_members(spec: TreeSpec, indices: range) -> None:
     """Start leaves in one group."""
-    supervisor.run_group(
-        {planting.names[index]: partial(planting.leaf, index) for index in indices}
-    )
+    supervisor.run_group({spec.names[index]: partial(spec.leaf, index) for index in indices})

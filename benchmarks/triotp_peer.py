@@ -1,7 +1,7 @@
-"""What triotp costs, in the environment that it needs: it is made for Trio 0.19.
+"""The cost of triotp, in an environment of its own: it needs Trio 0.19.
 
 ``python -m benchmarks.triotp_peer`` runs there, without our packages, and prints samples as JSON.
-It measures its own floor, for a figure of that Trio can't be compared with one of ours.
+It measures a floor of its own, because figures of two versions of Trio are not comparable.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LIMIT: Final = 10_000
 
 
 def comparison(scale: Scale) -> Comparison:
-    """Return what there is to compare."""
+    """Return the comparison of triotp with its floor."""
     sizes = scale.sizes(10, LIMIT)
     cases: dict[str, Callable[[], Figures]] = {}
     rows: list[Row] = []
@@ -51,7 +51,7 @@ def comparison(scale: Scale) -> Comparison:
 
 
 def measure_elsewhere(python: Path, scale: Scale) -> Samples:
-    """Measure in another environment, whose Python this is."""
+    """Measure in the environment of another Python."""
     command = [str(python), "-m", __name__, str(scale.rounds), str(scale.limit), str(scale.effort)]
     ended = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
@@ -61,7 +61,7 @@ def measure_elsewhere(python: Path, scale: Scale) -> Samples:
 
 
 def time_bare(size: int) -> Figures:
-    """Time the start of bare tasks, until the last has run."""
+    """Time the start of bare tasks until the last has run."""
 
     async def main() -> float:
         gate = Gate()
@@ -75,7 +75,7 @@ def time_bare(size: int) -> Figures:
             begin = clock()
             for _ in range(size):
                 nursery.start_soon(leaf)
-            await gate.opened()
+            await gate.wait_opened()
             nursery.cancel_scope.cancel()
         return (gate.opened_at - begin) / size
 
@@ -83,7 +83,7 @@ def time_bare(size: int) -> Figures:
 
 
 def time_triotp(size: int, times: int) -> Figures:
-    """Time the start of a supervisor's children, and the restart of one of them, any one."""
+    """Time the start of a supervisor's children, and the restart of one of them at random."""
     from logbook import NullHandler
     from triotp import supervisor
 
@@ -106,7 +106,7 @@ def time_triotp(size: int, times: int) -> Figures:
             gate.close(size)
             begin = clock()
             nursery.start_soon(supervisor.start, children, supervisor.options(10**6, 1))
-            await gate.opened()
+            await gate.wait_opened()
             start = gate.opened_at - begin
             for _ in range(times):
                 gate.close(1)
@@ -114,7 +114,7 @@ def time_triotp(size: int, times: int) -> Figures:
                 assert task is not None
                 begin = clock()
                 reschedule(task)
-                await gate.opened()
+                await gate.wait_opened()
                 spent += gate.opened_at - begin
             nursery.cancel_scope.cancel()
         return {"start": start / size, "restart": spent / times}
@@ -124,7 +124,7 @@ def time_triotp(size: int, times: int) -> Figures:
 
 
 def main() -> None:
-    """Measure, and print what was measured."""
+    """Measure, and print the samples."""
     parser = argparse.ArgumentParser()
     for argument in ("rounds", "limit", "effort"):
         parser.add_argument(argument, type=int)

@@ -1,4 +1,4 @@
-"""What one value costs one consumer."""
+"""The cost of values with one consumer."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
     from .harness import Figures, Scale
 
-    # How one tells, and how the other hears of it.
+    # How one task sends a number, and how the other receives it.
     Wire = tuple[Callable[[int], object], Callable[[], Awaitable[object]]]
-    # Moves what the value is set to into the channel, for ever.
-    Carrier = Callable[[MemoryValue[int], trio.MemorySendChannel[int]], Awaitable[None]]
+    # Sends what the value is set to through the channel, for ever.
+    Transport = Callable[[MemoryValue[int], trio.MemorySendChannel[int]], Awaitable[None]]
 
 SELECTED: Final = 1_000
 
 
 def comparisons(scale: Scale) -> Iterator[Comparison]:
-    """Return what there is to compare."""
+    """Return the comparisons of this module."""
     yield ping_pong(scale)
     yield get_ready(scale)
     yield watch_and_close(scale)
     yield select_one(scale)
-    yield carry(scale)
+    yield transport_items(scale)
 
 
-# Two tasks that tell each other something in turn
+# Two tasks that send each other numbers in turn
 
 
 def ping_pong(scale: Scale) -> Comparison:
@@ -62,63 +62,65 @@ def ping_pong(scale: Scale) -> Comparison:
 
 
 def time_turns(wire: Callable[[], Wire], times: int) -> Figures:
-    """Time a turn, which is two messages and two switches between tasks."""
+    """Time a turn, which is two messages and two task switches."""
 
-    async def answer(hear: Callable[[], Awaitable[object]], tell: Callable[[int], object]) -> None:
+    async def answer(
+        receive: Callable[[], Awaitable[object]], send: Callable[[int], object]
+    ) -> None:
         for turn in range(times):
-            await hear()
-            tell(turn)
+            await receive()
+            send(turn)
 
     async def main() -> float:
-        tell, heard_there = wire()
-        tell_back, hear = wire()
+        send, receive_there = wire()
+        send_back, receive = wire()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(answer, heard_there, tell_back)
+            nursery.start_soon(answer, receive_there, send_back)
             await wait_all_tasks_blocked()
             begin = clock()
             for turn in range(times):
-                tell(turn)
-                await hear()
+                send(turn)
+                await receive()
             return (clock() - begin) / times
 
     return {"turn": trio.run(main)}
 
 
 def by_value() -> Wire:
-    """Tell by a value of ours."""
+    """Send through a value of ours."""
     value: MemoryValue[int] = MemoryValue()
     return value.set, value.watch().get
 
 
 def by_hand() -> Wire:
-    """Tell by a variable and a list of tasks."""
+    """Send through a variable and a list of tasks."""
     box = Box()
     return box.set, box.get
 
 
 def by_channel() -> Wire:
-    """Tell by a memory channel, in the faster of its two ways."""
+    """Send through a memory channel, by the faster of its two methods."""
     send, receive = trio.open_memory_channel[int](1)
     return send.send_nowait, receive.receive
 
 
 def by_async_value() -> Wire:
-    """Tell by trio-util's value."""
+    """Send through trio-util's value."""
     from trio_util import AsyncValue
 
     value = AsyncValue(-1)
 
-    def tell(turn: int) -> None:
+    def send(turn: int) -> None:
         value.value = turn
 
-    return tell, value.wait_transition
+    return send, value.wait_transition
 
 
-# A value that is there already
+# A get that need not wait
 
 
 def get_ready(scale: Scale) -> Comparison:
-    """Compare a get that does not have to wait with a checkpoint."""
+    """Compare a get that need not wait with a checkpoint."""
     times = scale.times(5)
     return Comparison(
         "get, a value ready",
@@ -136,7 +138,7 @@ def get_ready(scale: Scale) -> Comparison:
 
 
 def time_ready(times: int) -> Figures:
-    """Time a get by a watcher that has seen nothing."""
+    """Time a get by a watcher that has seen nothing yet."""
 
     async def main() -> float:
         value = MemoryValue(1)
@@ -167,7 +169,7 @@ def time_checkpoints(times: int) -> Figures:
 
 
 def watch_and_close(scale: Scale) -> Comparison:
-    """Measure what it costs to begin and end to watch."""
+    """Measure the opening and closing of a watcher."""
     cases = {"ours": partial(time_watching, scale.times())}
     rows = [plain("`watch` and `close`", "ours: both", "µs", goals.WATCH_AND_CLOSE)]
     if "reactivex" in peers.installed():
@@ -188,7 +190,7 @@ def time_watching(times: int) -> Figures:
 
 
 def time_subscribing(times: int) -> Figures:
-    """Time the like of reactivex."""
+    """Time ``subscribe`` and ``dispose`` of reactivex."""
     subject = peers.ReactiveX()
     begin = clock()
     for _ in range(times):
@@ -200,7 +202,7 @@ def time_subscribing(times: int) -> Figures:
 
 
 def select_one(scale: Scale) -> Comparison:
-    """Measure what each of many watchers adds to a select."""
+    """Measure how much each of many watchers adds to a select."""
     count, times = min(SELECTED, scale.limit), scale.times(100)
     return Comparison(
         "select",
@@ -221,7 +223,7 @@ def select_one(scale: Scale) -> Comparison:
 
 
 def time_select(count: int, times: int) -> Figures:
-    """Time a select of which one watcher has something new."""
+    """Time a select over watchers of which one has a new value."""
 
     async def main() -> float:
         values = [MemoryValue(0) for _ in range(count)]
@@ -238,7 +240,7 @@ def time_select(count: int, times: int) -> Figures:
 
 
 def time_nothing(count: int, times: int) -> Figures:
-    """Time what a select does anyway, in parts as many as there are watchers."""
+    """Time a set and a checkpoint, divided by the number of watchers."""
 
     async def main() -> float:
         values = [MemoryValue(0) for _ in range(count)]
@@ -254,13 +256,13 @@ def time_nothing(count: int, times: int) -> Figures:
 # From a value into a channel
 
 
-def carry(scale: Scale) -> Comparison:
+def transport_items(scale: Scale) -> Comparison:
     """Compare a pipe with a bare task that gets and sends."""
     times = scale.times(10)
     cases = {
-        f"{name}, consumer {manner}": partial(time_carrying, carrier, times, ahead=ahead)
-        for name, carrier in {"ours": by_pipe, "floor": by_bare_task}.items()
-        for manner, ahead in {"waits": False, "is late": True}.items()
+        f"{name}, consumer {consumer}": partial(time_transport, transport, times, ahead=ahead)
+        for name, transport in {"ours": by_pipe, "floor": by_bare_task}.items()
+        for consumer, ahead in {"waits": False, "is late": True}.items()
     }
     return Comparison(
         "pipe",
@@ -281,10 +283,10 @@ def carry(scale: Scale) -> Comparison:
     )
 
 
-def time_carrying(carrier: Carrier, times: int, *, ahead: bool) -> Figures:
-    """Time the way of an item from the set to the consumer.
+def time_transport(transport: Transport, times: int, *, ahead: bool) -> Figures:
+    """Time an item from the set to its receipt by the consumer.
 
-    If the carrier is ``ahead``, it has to wait for the consumer, which makes two checkpoints
+    If the transport is ``ahead``, it has to wait for the consumer, which makes two checkpoints
     before it receives.
     """
 
@@ -292,7 +294,7 @@ def time_carrying(carrier: Carrier, times: int, *, ahead: bool) -> Figures:
         value: MemoryValue[int] = MemoryValue()
         send, receive = trio.open_memory_channel[int](0)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(carrier, value, send)
+            nursery.start_soon(transport, value, send)
             await wait_all_tasks_blocked()
             begin = clock()
             for item in range(times):
@@ -309,7 +311,7 @@ def time_carrying(carrier: Carrier, times: int, *, ahead: bool) -> Figures:
 
 
 async def by_pipe(value: MemoryValue[int], send: trio.MemorySendChannel[int]) -> None:
-    """Carry with a pipe, which runs in a tree."""
+    """Transport with a pipe, which runs in a tree."""
 
     async def root() -> None:
         supervisor.run("pipe", pipe(value, send))
@@ -319,6 +321,6 @@ async def by_pipe(value: MemoryValue[int], send: trio.MemorySendChannel[int]) ->
 
 
 async def by_bare_task(value: MemoryValue[int], send: trio.MemorySendChannel[int]) -> None:
-    """Carry with a loop."""
+    """Transport with a loop."""
     async for item in value.watch():
         await send.send(item)

@@ -1,10 +1,9 @@
-"""The benchmarks run: each case once, with few things, so that they can't rot unnoticed."""
+"""The benchmarks work: each case runs once, at a small size."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,15 +14,12 @@ from benchmarks import __main__ as command, page, pictures, results, table
 from benchmarks.goals import Goal, Verdict
 from benchmarks.harness import TINY, Comparison, Spread, ratio
 
-if TYPE_CHECKING:
-    pass
-
 COMPARISONS = list(command.comparisons(TINY))
 
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Deaths by the dozen are what some cases are about."""
+    """Some cases log dozens of deaths."""
     caplog.set_level("CRITICAL", logger="supervisor")
 
 
@@ -36,7 +32,7 @@ def test_each_case_measures_what_its_rows_read(comparison: Comparison) -> None:
 
 
 def test_a_row_is_the_median_of_the_ratios_within_the_rounds() -> None:
-    """A round in which all was slow does not count for more than any other."""
+    """A slow round counts no more than any other."""
     row = ratio("ours against theirs", "ours: cost", "theirs: cost")
     samples = {"ours: cost": [1.0, 30.0, 2.0], "theirs: cost": [1.0, 10.0, 4.0]}
     assert Spread.of(row.read(samples)) == Spread(0.75, 1.0, 2.0)
@@ -82,7 +78,7 @@ def measured(*comparisons: Comparison) -> results.Results:
 
 
 def test_the_session_fails_if_a_must_is_missed(capsys: pytest.CaptureFixture[str]) -> None:
-    """All rows are printed all the same, and the status says it."""
+    """All rows are printed, and the exit status is 1."""
     assert command.report(measured(CASES)) == 1
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()] == ["measure", "slow", "fast"]
@@ -91,7 +87,7 @@ def test_the_session_fails_if_a_must_is_missed(capsys: pytest.CaptureFixture[str
 
 
 def test_results_survive_being_saved(tmp_path: Path) -> None:
-    """The page is made of the file, so what was measured has to come back from it."""
+    """The page is generated from the file, so the file keeps everything."""
     found = measured(CASES)
     found.save(tmp_path / "results.json")
     loaded = results.load(tmp_path / "results.json")
@@ -101,7 +97,7 @@ def test_results_survive_being_saved(tmp_path: Path) -> None:
 
 
 def test_the_pictures_find_their_lines() -> None:
-    """A line is drawn of the medians, by size, of what the cases have measured."""
+    """A line shows the medians of the samples by size."""
     drawn = [comparison for comparison in COMPARISONS if comparison.name in pictures.GROWTH]
     assert len(drawn) == 3
     for comparison in drawn:
@@ -112,14 +108,14 @@ def test_the_pictures_find_their_lines() -> None:
 
 
 def test_what_was_measured_can_be_judged_again() -> None:
-    """Goals may change without a new measurement; rows and figures stay those of the samples."""
+    """Goals may change without a new measurement."""
     found = measured(*COMPARISONS[:2])
     forgotten = results.Results(found.circumstances, [], found.samples)
     assert command.judge_again(forgotten, TINY) == found
 
 
 def test_the_blocks_of_the_page_are_replaced(tmp_path: Path) -> None:
-    """What is written by hand stays; what was generated goes."""
+    """Text written by hand stays; generated text is replaced."""
     path = tmp_path / "performance.md"
     blocks = (f"<!-- begin {name} -->\nold\n<!-- end {name} -->" for name in page.BLOCKS)
     path.write_text("\n".join(["# By hand", *blocks, "by hand"]))

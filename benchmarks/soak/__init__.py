@@ -1,5 +1,5 @@
-"""Trees in which all goes wrong that can, and what is guaranteed all the same.
+"""Trees in which everything goes wrong that can, checked against what is guaranteed.
 
-The tree's own word is not taken for anything: its runnables write down when they begin and end, and
-the watchers what they were given, and that is checked against the guarantees as it goes by.
+The checks do not rely on what the tree reports: its runnables record when they start and end, and
+its watchers what they are given.
 """

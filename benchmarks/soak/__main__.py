@@ -1,7 +1,7 @@
-"""``python -m benchmarks.soak`` runs a tree on each core, for a time or until something breaks.
+"""``python -m benchmarks.soak`` runs a tree on each core and checks what is guaranteed.
 
-The trees on even cores run on real time, the others on a clock that jumps whenever there is nothing
-to do, which makes hours of minutes.
+Trees on even cores run on real time. The others run on a clock that jumps whenever all tasks wait,
+so that minutes of real time are hours of theirs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from trio.testing import MockClock
 from .run import Plan, soak
 
 HANGS_AFTER = 120.0
-"""So many seconds after its time a process that has not ended shows where it is, and is ended."""
+"""A process that runs this many seconds longer than asked prints its tracebacks and exits."""
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -29,13 +29,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="for how long (60)")
     parser.add_argument("--nodes", type=int, default=2000, help="about how many in a tree (2000)")
     parser.add_argument("--every", type=float, default=5.0, help="seconds between lines (5)")
-    parser.add_argument("--seed", type=int, help="of all that is left to chance")
+    parser.add_argument("--seed", type=int, help="of all random choices but the order of tasks")
     parser.add_argument("--core", type=int, help="run only the tree of this core")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line; return 1 if something was not as guaranteed."""
+    """Run the command line; return 1 if a guarantee was violated."""
     arguments = parse(argv)
     if arguments.core is not None:
         return run_one(arguments, arguments.core)
@@ -57,18 +57,18 @@ def run_one(arguments: argparse.Namespace, core: int) -> int:
     random.seed(seed)
     jumping = core % 2 == 1
 
-    def tell(text: str) -> None:
+    def output(text: str) -> None:
         print(f"core {core}{' (jumping clock)' if jumping else ''}  {text}", flush=True)
 
-    tell(f"seed {seed - core}, {arguments.nodes} nodes")
+    output(f"seed {seed - core}, {arguments.nodes} nodes")
     faulthandler.dump_traceback_later(arguments.seconds + HANGS_AFTER, exit=True)
     clock = MockClock(autojump_threshold=0) if jumping else None
-    plan = Plan(arguments.seconds, arguments.nodes, arguments.every, tell)
+    plan = Plan(arguments.seconds, arguments.nodes, arguments.every, output)
     violations = trio.run(soak, plan, clock=clock)
     if violations:
-        tell(f"{len(violations)} violations of what is guaranteed")
+        output(f"{len(violations)} violations of guarantees")
     else:
-        tell("all guarantees held")
+        output("all guarantees held")
     return 1 if violations else 0
 
 

@@ -1,9 +1,8 @@
-"""Whether memory is flat.
+"""Check that the memory of the process stays flat.
 
-What counts is the resident set of the process after a collection. It grows until each node has as
-many crashes on record as are kept, so the first half of the samples is warm-up. Of the rest, the
-median of the first third is compared with that of the last: a leak shows there, and a
-moment's peak does not.
+A sample is the resident set after a collection. It grows until each node has as many crash records
+as are kept, so the first half of the samples is warm-up. Of the rest, the median of the first third
+is compared with that of the last third: a leak shows there, and a short peak does not.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import Final, final
 
 FEWEST: Final = 12
-"""With fewer samples there is nothing to say."""
+"""Fewer samples show nothing."""
 GROWTH: Final = 1.1
-"""What fragments may account for."""
+"""As much growth as fragmentation may cause."""
 
 
 @final
@@ -28,14 +27,14 @@ class Memory:
         self.sizes: list[int] = []
 
     def sample(self) -> int:
-        """Collect garbage, and look how large the process is; in bytes."""
+        """Collect garbage; return and keep the size of the process in bytes."""
         gc.collect()
         pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
         self.sizes.append(pages * os.sysconf("SC_PAGE_SIZE"))
         return self.sizes[-1]
 
-    def complaint(self) -> str | None:
-        """Return what is wrong, if something is."""
+    def violation(self) -> str | None:
+        """Describe the growth, if there is more than there may be."""
         if len(self.sizes) < FEWEST:
             return None
         warm = self.sizes[len(self.sizes) // 2 :]

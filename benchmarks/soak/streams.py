@@ -1,6 +1,6 @@
-"""Values that are set all the time, and watchers that know what they may be given.
+"""Values that are set all the time, and watchers that check what they are given.
 
-What is set goes up and never comes twice, so a watcher can tell whether it goes back in time.
+The numbers that are set always grow, so a watcher notices a value that is older than its last one.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
     from trio_event import ValueWatch
 
-    from .ledger import Ledger
+    from .violations import Findings
 
 KEYS = 50
 
 
 @final
 class Progress:
-    """What one who watches has been given last."""
+    """What a watcher was given last."""
 
-    def __init__(self, ledger: Ledger, who: str) -> None:
-        self._ledger = ledger
-        self.who = who
+    def __init__(self, findings: Findings, watcher: str) -> None:
+        self._findings = findings
+        self.watcher = watcher
         self.last = -1
         self._is_new = False
 
     def restart(self) -> None:
-        """Take note that it watches with a new watcher, which may be given the last once more."""
+        """Record that a new watcher is used, which may be given the last value again."""
         self._is_new = True
 
     def take(self, number: int) -> None:
-        """Hold that what is given is newer than what was given before."""
-        self._ledger.counts["seen"] += 1
+        """Check that a value is newer than the last one."""
+        self._findings.counts["seen"] += 1
         if number < self.last or (number == self.last and not self._is_new):
-            self._ledger.violate(f"V3: {self.who} was given {number} after {self.last}")
+            self._findings.add_violation(f"V3: {self.watcher} was given {number} after {self.last}")
         self.last = number
         self._is_new = False
 
@@ -49,60 +49,62 @@ class Progress:
 class Stream:
     """A value, and one that is set together with it to the opposite number."""
 
-    def __init__(self, ledger: Ledger, name: str) -> None:
-        self.ledger = ledger
+    def __init__(self, findings: Findings, name: str) -> None:
+        self.findings = findings
         self.name = name
         self.value: MemoryValue[int] = MemoryValue(0)
         self.opposite: MemoryValue[int] = MemoryValue(0)
         self.both: ValueWatch[tuple[int, int]] = compose(self.value, self.opposite)
         self.newest = 0
-        # Of watchers that are never restarted and never busy.
+        # The progress of watchers that are never restarted and never busy.
         self.followers: list[Progress] = []
 
-    def follower(self, who: str) -> Progress:
-        """Return the progress of one who always watches."""
-        progress = Progress(self.ledger, f"{who} of {self.name}")
+    def follower(self, watcher: str) -> Progress:
+        """Return the progress of a watcher that is never restarted."""
+        progress = Progress(self.findings, f"{watcher} of {self.name}")
         self.followers.append(progress)
         return progress
 
     def check_followers(self) -> None:
-        """Hold that all who always watch have been given the newest: it is some time old."""
+        """Check that all followers were given the newest value, which was set some time ago."""
         for progress in self.followers:
             if progress.last != self.newest:
-                self.ledger.violate(
-                    f"V3: {progress.who} waits with {progress.last}, though it is {self.newest}"
+                self.findings.add_violation(
+                    f"V3: {progress.watcher} waits with {progress.last}, though it is {self.newest}"
                 )
 
     def set(self) -> None:
-        """Set both to what comes next."""
-        self.ledger.counts["sets"] += 1
+        """Set both to their next values."""
+        self.findings.counts["sets"] += 1
         self.newest += 1
         with atomic():
             self.value.set(self.newest)
             self.opposite.set(-self.newest)
 
     async def watch(self, progress: Progress) -> None:
-        """Watch, and hold that each value is newest when it comes."""
+        """Watch, and check that each value is the newest when it comes."""
         with self.value.watch() as watcher:
             while True:
                 number = await watcher.get()
                 progress.take(number)
                 if number != self.newest:
-                    self.ledger.violate(
+                    self.findings.add_violation(
                         f"V4: a watcher of {self.name} was given {number} when it was {self.newest}"
                     )
 
     async def watch_both(self, progress: Progress) -> None:
-        """Watch both as one, and hold that they are opposites."""
+        """Watch both as one, and check that they are opposites."""
         with self.both.watch() as watcher:
             while True:
                 number, opposite = await watcher.get()
                 progress.take(number)
                 if number != -opposite:
-                    self.ledger.violate(f"V18: {self.name} was {number} and {opposite} at once")
+                    self.findings.add_violation(
+                        f"V18: {self.name} was {number} and {opposite} at once"
+                    )
 
     async def receive(self, progress: Progress, channel: trio.MemoryReceiveChannel[int]) -> None:
-        """Take from a channel that a pipe fills."""
+        """Receive from the channel of a pipe."""
         async for number in channel:
             progress.take(number)
 
@@ -119,35 +121,35 @@ async def watch_any(streams: list[Stream], progresses: list[Progress]) -> None:
 class Table:
     """Values under keys, and watchers that keep a copy."""
 
-    def __init__(self, ledger: Ledger, name: str) -> None:
+    def __init__(self, findings: Findings, name: str) -> None:
         self.name = name
         self.values: ValueMap[int, int] = ValueMap()
-        self._ledger = ledger
+        self._findings = findings
         self._numbers = 0
 
     def change(self) -> None:
-        """Change something."""
-        self._ledger.counts["sets"] += 1
+        """Set, delete or replace some keys."""
+        self._findings.counts["sets"] += 1
         self._numbers += 1
         key = random.randrange(KEYS)
-        what = random.random()
-        if what < 0.05:
+        draw = random.random()
+        if draw < 0.05:
             keys = random.sample(range(KEYS), KEYS // 2)
             self.values.replace_all(dict.fromkeys(keys, self._numbers))
-        elif what < 0.4 and key in self.values.mapping():
+        elif draw < 0.4 and key in self.values.mapping():
             self.values.delete(key)
         else:
             self.values.set(key, self._numbers)
 
     async def watch(self, copy: dict[int, int], pause: Callable[[], float]) -> None:
-        """Apply all batches to a copy, now and then late."""
+        """Apply all batches to a copy, with a pause after each."""
         copy.clear()
         with self.values.watch() as watcher:
             while True:
                 for change in await watcher.get():
-                    self._ledger.counts["seen"] += 1
+                    self._findings.counts["seen"] += 1
                     if change.old != copy.get(change.key, UNSET) or change.old == change.new:
-                        self._ledger.violate(
+                        self._findings.add_violation(
                             f"V20: a watcher of {self.name} was given {change}, "
                             f"and had {copy.get(change.key, UNSET)}"
                         )
