@@ -130,8 +130,11 @@ def release(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def bench(session: nox.Session) -> None:
-    """Measure how fast the packages are; ``--quick`` takes two minutes, ``--page`` none."""
+    """Measure; ``--quick`` takes two minutes, ``--against PATH_OR_REV`` compares two builds."""
     install_wheel(session, "bench")
+    if any(argument.startswith("--against") for argument in session.posargs):
+        session.run("python", "-m", "benchmarks", *session.posargs)
+        return
     peer = Path(session.cache_dir, "bench-triotp")
     python = str(peer / "bin" / "python")
     if not peer.exists():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from . import (
+    against,
     fan_out,
     memory_cases,
     page,
@@ -81,6 +82,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--page", action="store_true", help="don't measure: put the last results into the page"
     )
+    parser.add_argument(
+        "--against",
+        metavar="PATH_OR_REV",
+        help="compare with another build: the checkout in a folder, or a revision",
+    )
     return parser.parse_args(argv)
 
 
@@ -97,12 +103,24 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     scale = attrs.evolve(scale, rounds=arguments.rounds or scale.rounds)
     core = pin(arguments.core)
+    if arguments.against is not None:
+        return compare(arguments.against, scale, arguments.only)
     keep_quiet()
     mode = "quick" if arguments.quick else "full"
     found = measure(scale, mode, core, arguments.only, arguments.triotp)
     if not arguments.only:
         found.save(path)
     return report(found)
+
+
+def compare(place: str, scale: Scale, only: str) -> int:
+    """Compare with another build by the comparisons with ``only`` in their names."""
+    chosen = [comparison for comparison in comparisons(scale) if only in comparison.name]
+    try:
+        return against.run(place, scale, chosen)
+    except against.NoBuildError as error:
+        print(error, file=sys.stderr)
+        return 2
 
 
 def report(found: results.Results) -> int:

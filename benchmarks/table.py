@@ -46,8 +46,12 @@ def cells(line: Line) -> tuple[str, ...]:
 
 def text(lines: Sequence[Line]) -> Iterator[str]:
     """Write a table for the terminal."""
-    rows = [HEADS, *map(cells, lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
+    yield from columns([HEADS, *map(cells, lines)])
+
+
+def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Align rows: text in the first and the last column, figures in between."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *others = row[:-1]
         figures = "  ".join(

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 # Behind all other places, so that the packages which are tested stay those of the wheel.
 sys.path.append(str(Path(__file__).parent.parent))
 
-from benchmarks import __main__ as command, page, pictures, results, table
+from benchmarks import __main__ as command, against, page, pictures, results, table
 from benchmarks.goals import Goal, Verdict
-from benchmarks.harness import TINY, Comparison, Spread, ratio
+from benchmarks.harness import TINY, Comparison, Spread, above, ratio
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
 COMPARISONS = list(command.comparisons(TINY))
 
 
@@ -135,3 +141,75 @@ def test_a_page_without_a_block_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="has no block <!-- begin circumstances -->"):
         page.write(measured(CASES), path)
     assert path.read_text() == "nothing"
+
+
+COST = Comparison("made up", {}, [above("ours above the floor", "ours: cost", "floor: cost", "µs")])
+
+
+def test_two_builds_are_compared_within_the_rounds() -> None:
+    """Figures of ours are flagged if they are worse by more than 5 %; controls show the noise."""
+    base = {"ours: cost": [2e-6, 20e-6, 2e-6], "floor: cost": [1e-6, 10e-6, 1e-6]}
+    new = {"ours: cost": [2.2e-6, 22e-6, 2e-6], "floor: cost": [1.2e-6, 8e-6, 1e-6]}
+    found = list(against.changes(COST, base, new))
+    assert [(each.figure, round(each.ratio.median, 3)) for each in found] == [
+        ("made up: ours: cost", 1.1),
+        ("made up: floor: cost", 1.0),
+        ("ours above the floor", 1.0),
+    ]
+    assert [against.flag(each) for each in found] == ["worse by more than 5%", "control", ""]
+    *_, noise = against.text(found)
+    assert noise == "noise: new/base of the controls is from 1.00 to 1.00"
+
+
+def test_a_figure_that_is_worse_in_few_rounds_is_flagged_as_noise() -> None:
+    """The median is beyond 5 %, but a quarter of the rounds found the new build to be better."""
+    base, new = [1.0, 1.0, 1.0, 1.0], [0.8, 0.9, 1.3, 1.4]
+    found = against.change("a figure", "x", base, new, is_control=False)
+    assert against.flag(found) == "worse by more than 5%, within noise"
+
+
+def test_cases_that_only_one_build_has_are_not_compared() -> None:
+    """Cases are matched by name."""
+    samples = {"ours: cost": [1.0]}
+    assert list(against.changes(COST, samples, {"ours: other": [1.0]})) == []
+
+
+def test_a_build_is_compared_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each build is measured in processes of its own, with its own packages."""
+    against.run(str(ROOT), TINY, [each for each in COMPARISONS if each.name == "pipe"])
+    out, err = capsys.readouterr()
+    assert err == "round 1 of 1\n"
+    head, *rows, noise = out.splitlines()
+    assert head.split() == ["figure", "base", "new", "new/base", "spread"]
+    assert noise.startswith("noise: new/base of the controls is from ")
+    assert sorted(row.split("  ")[0] for row in rows) == [
+        "pipe: floor, consumer is late: item",
+        "pipe: floor, consumer waits: item",
+        "pipe: ours, consumer is late: item",
+        "pipe: ours, consumer waits: item",
+    ]
+
+
+def test_what_is_no_build_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error names the argument, and what git says about it."""
+    assert command.compare("no-such-revision", TINY, "") == 2
+    _, err = capsys.readouterr()
+    assert err.startswith(f"'no-such-revision' is neither a folder nor a revision of {ROOT}: ")
+
+
+def test_benchmarks_import_public_names_only() -> None:
+    """So they can measure builds with other internals."""
+    for path in (ROOT / "benchmarks").rglob("*.py"):
+        for name in imported_names(ast.parse(path.read_text("utf-8"))):
+            package, *parts = name.split(".")
+            if package in {"supervisor", "trio_event"}:
+                assert not any(part.startswith("_") for part in parts), f"{path} imports {name}"
+
+
+def imported_names(module: ast.Module) -> Iterator[str]:
+    """Iterate over the full names that a module imports from other packages."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
