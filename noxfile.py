@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,11 +13,28 @@ import nox
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PACKAGES = ("supervisor", "trio_event")
 
+IN_CI = bool(os.environ.get("CI"))
+
+
+def is_installed(version: str) -> bool:
+    """Return whether this Python runs: pyenv may have a shim for one that it does not offer."""
+    python = shutil.which(f"python{version}")
+    if python is None:
+        return False
+    command = [python, "-c", ""]
+    ended = subprocess.run(command, check=False, capture_output=True)  # noqa: S603  it is on PATH
+    return not ended.returncode
+
+
 SUPPORTED = nox.project.python_versions(PYPROJECT)
 LOWEST = SUPPORTED[0]
+# Not every machine has it yet. In CI, where a missing Python is an error, it is tested where it is.
+OPTIONAL = "3.14"
+REQUIRED = [version for version in SUPPORTED if version != OPTIONAL]
+CHOSEN = SUPPORTED if not IN_CI or is_installed(OPTIONAL) else REQUIRED
 # The Python that runs nox is the one that every machine has. It may be newer than all of these.
 PRESENT = f"{sys.version_info.major}.{sys.version_info.minor}"
-TESTED = SUPPORTED if PRESENT in SUPPORTED else [*SUPPORTED, PRESENT]
+TESTED = CHOSEN if PRESENT in CHOSEN else [*CHOSEN, PRESENT]
 
 # Async functions of these modules are awaited by the packages alone, and need be no checkpoints.
 MACHINERY = {
@@ -39,7 +58,7 @@ nox.options.download_python = "never"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 # On a user's machine the interpreters that are there have to do.
-nox.options.error_on_missing_interpreters = bool(os.environ.get("CI"))
+nox.options.error_on_missing_interpreters = IN_CI
 
 
 def install_group(session: nox.Session, group: str, *more: str) -> None:
