@@ -52,7 +52,7 @@ async def listen(connections: Pool, port: int) -> None:
         for number in itertools.count(1):
             stream = await listener.accept()
             try:
-                connections.run(f"client{number}", converse, stream, grace=5)
+                connections.run(f"client{number}", converse, stream, grace=30)
             except supervisor.PoolFullError as error:
                 supervisor.logger().warning("%s", error)
                 await stream.aclose()
@@ -69,4 +69,4 @@ async def root(port: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Echo what comes over TCP, on loopback.")
     parser.add_argument("--port", type=int, default=0, choices=range(2**16), metavar="PORT")
-    supervisor.main(root, parser.parse_args().port, timeout=10)
+    supervisor.main(root, parser.parse_args().port, timeout=60)

@@ -91,13 +91,14 @@ async def write_hosts(
     receive: trio.MemoryReceiveChannel[Network], path: Path, crash_every: int | None
 ) -> None:
     """Write each state to a hosts file, which is always whole for its readers."""
-    supervisor.signal(Signal.HEALTHY)
     writes = 0
     async for network in receive:
         draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
         draft.write_text(network.hosts(), encoding="utf-8")
         draft.replace(path)
         writes += 1
+        if writes == 1:
+            supervisor.signal(Signal.HEALTHY)
         if writes == crash_every:
             msg = f"crash after {writes} writes, as --crash-every demands"
             raise RuntimeError(msg)
@@ -112,7 +113,7 @@ async def serve_status(value: ValueWatch[Network], port: int) -> None:
         async with stream:
             with (
                 value.watch() as watcher,
-                trio.move_on_after(5),
+                trio.move_on_after(30),
                 contextlib.suppress(trio.BrokenResourceError),  # the client is gone
             ):
                 await stream.send_all((await watcher.get()).hosts().encode())

@@ -24,12 +24,22 @@ from benchmarks.soak.streams import Progress
 from benchmarks.soak.violations import Findings, GroupTasks, Transitions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
 def findings() -> Findings:
     return Findings()
+
+
+@pytest.fixture(autouse=True)
+def _no_loggers_left() -> Iterator[None]:
+    """Remove the loggers of the soak's nodes: other tests look for loggers that are left over."""
+    known = logging.Logger.manager.loggerDict
+    before = set(known)
+    yield
+    for name in known.keys() - before:
+        del known[name]
 
 
 def test_a_short_soak_finds_no_violation(caplog: pytest.LogCaptureFixture) -> None:
@@ -124,7 +134,6 @@ def test_a_logger_of_a_job_that_is_gone_is_a_violation(findings: Findings) -> No
     assert not findings.violations
     transitions.notify_node_gone(dn)
     transitions.check_loggers()
-    logging.Logger.manager.loggerDict.pop(f"supervisor.node.{dn}")
     assert findings.violations == [f"S23: there are loggers of {dn}"]
 
 
