@@ -8,13 +8,13 @@ import trio
 from hypothesis import given, settings, strategies as st
 from trio.testing import MockClock
 
-from .drama import Drama, Ending
-from .operators import acts
-from .plans import trees, trees_with_pools
+from .model.operators import acts
+from .model.scenario import Drama, Ending
+from .model.strategies import trees, trees_with_pools
 
 if TYPE_CHECKING:
-    from .operators import Act
-    from .plans import GroupPlan
+    from .model.operators import Act
+    from .model.strategies import GroupPlan
 
 endings = st.sampled_from(Ending)
 

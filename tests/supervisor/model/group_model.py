@@ -18,7 +18,7 @@ from supervisor import GroupState, NodeState
 if TYPE_CHECKING:
     from supervisor import Handle
 
-    from .plans import GroupPlan
+    from .strategies import GroupPlan
 
 READY = frozenset({NodeState.HEALTHY, NodeState.DONE})
 

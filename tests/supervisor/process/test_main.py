@@ -23,7 +23,7 @@ from supervisor import Backoff, InMemoryMetrics, NodeState, RestartLimit, Signal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SERVICES = Path(__file__).parent.parent / "services"
+SERVICES = Path(__file__).parents[2] / "services"
 # Where this test's own supervisor comes from, wherever the service runs.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(supervisor.__file__).parent.parent)}
 

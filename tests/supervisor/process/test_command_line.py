@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The folder of the package ``services``.
-HERE = Path(__file__).parent.parent
+HERE = Path(__file__).parents[2]
 # Where this test's own supervisor comes from. What else Python finds is the command's affair.
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(supervisor.__file__).parent.parent)}
 ENVIRONMENT.pop("PYTHONSAFEPATH", None)

@@ -11,19 +11,19 @@ from trio.testing import wait_all_tasks_blocked
 
 from supervisor import GaveUpError, RestartLimitExceeded, open_supervisor
 
-from .deeds import stop_tree, wait_healthy
+from .actions import stop_tree, wait_healthy
+from .observer import RUNNING, FatalError, Records, Witness
 from .operators import Operators
-from .players import Stage
-from .witness import RUNNING, FatalError, Records, Witness
+from .runnables import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from supervisor import Supervisor
 
-    from .ledger import Ledger
+    from .group_model import Ledger
     from .operators import Act
-    from .plans import GroupPlan
+    from .strategies import GroupPlan
 
 TICK: Final = 0.5
 TICKS: Final = 40

@@ -11,16 +11,16 @@ import trio
 import supervisor
 from supervisor import Pool, Signal
 
-from . import deeds
-from .plans import End, GroupPlan, Life, Plan
+from . import actions as deeds
+from .strategies import End, GroupPlan, Life, Plan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from supervisor import Supervisor
 
-    from .ledger import Ledger
-    from .witness import Witness
+    from .group_model import Ledger
+    from .observer import Witness
 
 
 @final

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from supervisor import DuplicateNameError, RunError, UnknownNameError
 
-from . import deeds
-from .plans import GroupPlan, children
+from . import actions as deeds
+from .strategies import GroupPlan, children
 
 if TYPE_CHECKING:
     from supervisor import Pool
 
-    from .ledger import Ledger
-    from .players import Stage
+    from .group_model import Ledger
+    from .runnables import Stage
 
 
 class Deed(enum.Enum):

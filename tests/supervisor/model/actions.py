@@ -8,14 +8,14 @@ import trio
 
 from supervisor import GaveUpError, GroupState, StopTimeoutError
 
-from .ledger import Demand
-from .plans import CLEAN_UP
+from .group_model import Demand
+from .strategies import CLEAN_UP
 
 if TYPE_CHECKING:
     from supervisor import Supervisor
 
-    from .ledger import Ledger
-    from .witness import Witness
+    from .group_model import Ledger
+    from .observer import Witness
 
 AT_REST: Final = {GroupState.FINISHED, GroupState.FAILED}
 

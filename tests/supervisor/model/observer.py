@@ -16,15 +16,15 @@ import trio
 
 from supervisor import GroupState, NodeState
 
-from .ledger import READY, Demand, Ledger
-from .plans import CLEAN_UP, GRACE
+from .group_model import READY, Demand, Ledger
+from .strategies import CLEAN_UP, GRACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from supervisor import Snapshot, Supervisor
 
-    from .plans import GroupPlan
+    from .strategies import GroupPlan
 
 NEW, HEALTHY, DONE = NodeState.NEW, NodeState.HEALTHY, NodeState.DONE
 DEAD, CANCELED = NodeState.DEAD, NodeState.CANCELED
