@@ -1,4 +1,4 @@
-"""Scale: depth, breadth, age and the cost of each node, all of it counted and none of it timed."""
+"""Depth, breadth, age and the cost of each node, all of it counted and none of it timed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, InMemoryMetrics, Signal
-from supervisor._node import Group, Incarnation, Node
+from supervisor import InMemoryMetrics, Signal
+
+from .helpers.backoffs import AT_ONCE
+from .helpers.runnables import idle
+from .helpers.steps import count_steps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -22,32 +25,9 @@ if TYPE_CHECKING:
     import pytest
     from trio.testing import MockClock
 
-    from supervisor import Handle, Pool
+    from supervisor import Handle
 
 DEPTH = 10_000
-AT_ONCE = Backoff(initial=0.0)
-
-
-@final
-class Steps(trio.abc.Instrument):
-    """Counts the steps that tasks take, but for those of the test itself."""
-
-    def __init__(self) -> None:
-        self._test = trio.lowlevel.current_task()
-        self._counted = 0
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._counted += task is not self._test
-
-    def take(self) -> int:
-        """Return how many there were since this was last asked."""
-        counted, self._counted = self._counted, 0
-        return counted
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
 
 
 @final
@@ -69,9 +49,6 @@ class Mortal:
         """Let it die, and wait until all that follows from it has happened."""
         self._die.set()
         await wait_all_tasks_blocked()
-
-
-# Depth
 
 
 @final
@@ -140,9 +117,6 @@ async def test_a_stop_keeps_no_reason_longer_than_it_takes() -> None:
     assert peaks[-1] < 8_000_000
 
 
-# Breadth
-
-
 async def steps_of_a_restart(siblings: int) -> int:
     """Count the steps of all tasks from a leaf's death until it runs again."""
     mortal = Mortal()
@@ -155,12 +129,10 @@ async def steps_of_a_restart(siblings: int) -> int:
 
     async with supervisor.open_supervisor(root, backoff=AT_ONCE):
         await wait_all_tasks_blocked()
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
-        await mortal.restart()
-        trio.lowlevel.remove_instrument(steps)
+        with count_steps() as steps:
+            await mortal.restart()
         assert mortal.starts == 2
-    return steps.take()
+    return steps.total()
 
 
 async def test_a_restart_takes_the_same_steps_among_any_number_of_siblings() -> None:
@@ -186,14 +158,12 @@ async def test_a_wait_for_a_group_is_woken_when_the_last_member_is_healthy() -> 
         await wait_all_tasks_blocked()
         nursery.start_soon(handles[0].wait_healthy)
         await wait_all_tasks_blocked()
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
-        for start in starts.values():
-            start.set()
-            await wait_all_tasks_blocked()
-        trio.lowlevel.remove_instrument(steps)
-        # One for each member, and one for who waits.
-        assert steps.take() == 100 + 1
+        with count_steps() as steps:
+            for start in starts.values():
+                start.set()
+                await wait_all_tasks_blocked()
+        # One for each member, and one for the task that waits.
+        assert steps.total() == 100 + 1
 
 
 async def test_an_idle_tree_takes_no_steps(autojump_clock: MockClock) -> None:
@@ -212,12 +182,10 @@ async def test_an_idle_tree_takes_no_steps(autojump_clock: MockClock) -> None:
     async with supervisor.open_supervisor(root) as tree:
         await tree.wait_ready()
         assert len(tree.snapshot().nodes) == 1002
-        await trio.sleep(61.0)  # until the timeouts are over, which nobody needs any more
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
-        await trio.sleep(3600.0)
-        trio.lowlevel.remove_instrument(steps)
-        assert steps.take() == 0
+        await trio.sleep(61.0)  # until the timeouts, which are of no use any more, are over
+        with count_steps() as steps:
+            await trio.sleep(3600.0)
+        assert steps == {}
         assert autojump_clock.current_time() == 3661.0
 
 
@@ -234,18 +202,13 @@ async def test_the_steps_of_a_group_restart_are_linear_in_its_members() -> None:
 
         async with supervisor.open_supervisor(root, backoff=AT_ONCE):
             await wait_all_tasks_blocked()
-            steps = Steps()
-            trio.lowlevel.add_instrument(steps)
-            await mortal.restart()
-            trio.lowlevel.remove_instrument(steps)
-        return steps.take()
+            with count_steps() as steps:
+                await mortal.restart()
+        return steps.total()
 
     few, more, many = [await steps_of(members) for members in (10, 110, 1110)]
     # Two for each: one in which it is cancelled, one in which it starts.
     assert (more - few, many - more) == (2 * 100, 2 * 1000)
-
-
-# Age
 
 
 async def test_restarts_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,66 +248,6 @@ async def test_restarts_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) ->
         gc.collect()
         assert mortal.starts == 100_000
         assert sys.getallocatedblocks() - before < 1000
-
-
-def left_over() -> dict[str, int]:
-    """Count what a tree is made of, in the whole process."""
-    gc.collect()
-    kinds = (Node, Group, Incarnation, trio.lowlevel.Task, trio.CancelScope)
-    objects = gc.get_objects()
-    counted = {kind.__name__: sum(type(each) is kind for each in objects) for kind in kinds}
-    counted["loggers"] = len(logging.Logger.manager.loggerDict)
-    counted["tasks"] = trio.lowlevel.current_statistics().tasks_living
-    return counted
-
-
-async def test_ten_thousand_jobs_leave_nothing_behind_in_their_pool() -> None:
-    """S23: no node, name, task, logger or metric is left of a child that is done."""
-    metrics = InMemoryMetrics()
-    pools: list[Pool] = []
-    done = 0
-    outside = left_over()
-
-    async def helper() -> None:
-        supervisor.signal(Signal.HEALTHY)
-        supervisor.sub_logger("sub").debug("helped")
-        supervisor.signal(Signal.DONE)
-
-    async def job() -> None:
-        nonlocal done
-        supervisor.run("helper", helper)
-        supervisor.signal(Signal.HEALTHY)
-        supervisor.logger().debug("done")
-        supervisor.signal(Signal.DONE)
-        done += 1
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("jobs"))
-        await idle()
-
-    async with supervisor.open_supervisor(root, metrics=metrics) as tree:
-        await tree.wait_ready()
-
-        async def work_through(batches: range) -> None:
-            for batch in batches:
-                for number in range(1000):
-                    pools[0].run(f"job{number}_of_{batch}", job)
-                await wait_all_tasks_blocked()
-
-        logging.getLogger("supervisor.node.root.jobs")  # the pool's own
-        await work_through(range(1))
-        before = left_over()
-        for kind in ("Node", "Group", "Incarnation"):
-            assert before[kind] - outside[kind] == 2
-        await work_through(range(1, 10))
-        assert done == 10_000
-        assert left_over() == before
-        assert len(pools[0]) == 0
-        assert list(tree.snapshot().nodes) == list(metrics.nodes()) == ["root", "root.jobs"]
-        await work_through(range(1))  # the names are free
-
-
-# The cost of a node
 
 
 async def scoped() -> None:

@@ -24,24 +24,11 @@ from supervisor import (
 )
 from supervisor.testing import HarnessError, Remote, RemoteDeathError, open_harness
 
+from .helpers.backoffs import AT_ONCE, LONG
+from .helpers.runnables import idle, start
+
 if TYPE_CHECKING:
     from trio.testing import MockClock
-
-AT_ONCE = Backoff(initial=0.0)
-PATIENT = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-async def start(function: Callable[..., object], *args: object) -> None:
-    """Be a root that starts something and returns, which is enough for the harness."""
-    function(*args)
-
-
-# The harness.
 
 
 async def test_the_roots_error_fails_the_test_with_a_picture_of_the_tree(
@@ -258,9 +245,6 @@ def test_it_works_without_pytest() -> None:
     assert (done.stdout, done.returncode) == ("ValueError: broken\n", 0)
 
 
-# The remote-controlled runnable.
-
-
 async def test_a_remote_does_as_it_is_told() -> None:
     """It signals, returns and dies on command, and counts its incarnations."""
     remote = Remote()
@@ -288,7 +272,7 @@ async def test_a_remote_does_as_it_is_told() -> None:
 async def test_a_remote_dies_of_the_error_it_is_given(error: Exception | None) -> None:
     """By default of a RemoteDeathError."""
     remote = Remote()
-    async with open_harness(start, supervisor.run, "child", remote, backoff=PATIENT) as tree:
+    async with open_harness(start, supervisor.run, "child", remote, backoff=LONG) as tree:
         await remote.die(error)
         await wait_all_tasks_blocked()
         (crash,) = tree.snapshot().nodes["root.child"].crashes
@@ -355,7 +339,7 @@ async def test_a_command_cancelled_after_it_was_received_is_obeyed(
 ) -> None:
     """Cancelled here, it can't be recalled: the remote does it, and the command returns."""
     remote = Remote()
-    async with open_harness(start, supervisor.run, "child", remote, backoff=PATIENT) as tree:
+    async with open_harness(start, supervisor.run, "child", remote, backoff=LONG) as tree:
         if command is Remote.be_done:
             await remote.become_healthy()
         await wait_all_tasks_blocked()

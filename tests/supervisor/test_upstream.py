@@ -1,4 +1,4 @@
-"""The scenarios of upstream's own tests: what they promise is promised here as well."""
+"""The scenarios of Monogon's own tests: what they promise holds here as well."""
 
 from __future__ import annotations
 
@@ -15,35 +15,25 @@ import supervisor
 from supervisor import Backoff, DuplicateNameError, GroupState, InMemoryMetrics, NodeState, Signal
 from supervisor.testing import Remote, open_harness
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from .helpers.backoffs import AT_ONCE
+from .helpers.runnables import idle, start
 
+if TYPE_CHECKING:
     from trio.testing import MockClock
 
-AT_ONCE = Backoff(initial=0.0)
-STEADY = Backoff(jitter=0.0)
-
-
-async def forever() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-async def start(function: Callable[..., object], *args: object) -> None:
-    """Be a root that starts something and returns, which is enough for the harness."""
-    function(*args)
+NO_JITTER = Backoff(jitter=0.0)
 
 
 async def grow(levels: int) -> None:
     """Have two children, each with two of its own, and so on for so many levels."""
     if levels:
         supervisor.run_group({name: partial(grow, levels - 1) for name in ("a", "b")})
-    await forever()
+    await idle()
 
 
 async def test_group_becomes_healthy() -> None:
     """S3: a tree is settled when each of its runnables has signalled HEALTHY."""
-    async with open_harness(start, supervisor.run_group, {"one": forever, "two": forever}) as tree:
+    async with open_harness(start, supervisor.run_group, {"one": idle, "two": idle}) as tree:
         await tree.wait_settled()
         states = {dn: node.state.name for dn, node in tree.snapshot().nodes.items()}
         assert states == {"root": "DONE", "root.one": "HEALTHY", "root.two": "HEALTHY"}
@@ -74,7 +64,7 @@ async def test_death_restarts_the_whole_subtree_of_the_sibling() -> None:
         start,
         supervisor.run_group,
         {"one": partial(grow, 5), "two": two},
-        backoff=STEADY,
+        backoff=NO_JITTER,
         metrics=metrics,
     ) as tree:
         await two.become_healthy()
@@ -111,7 +101,7 @@ async def test_programming_error_restarts_the_group(error: Exception) -> None:
 
     async def root() -> None:
         supervisor.run_group({"one": one, "two": two})
-        supervisor.run("other", forever)
+        supervisor.run("other", idle)
 
     async with open_harness(root, backoff=AT_ONCE) as tree:
         await one.become_healthy()
@@ -135,9 +125,9 @@ async def test_failure_at_every_level_at_once_heals(autojump_clock: MockClock) -
     async def nest(levels: int) -> None:
         if levels:
             supervisor.run_group({"fragile": fragile, "nest": partial(nest, levels - 1)})
-        await forever()
+        await idle()
 
-    async with open_harness(nest, 5, backoff=STEADY) as tree:
+    async with open_harness(nest, 5, backoff=NO_JITTER) as tree:
         await tree.wait_settled()
         dns = set(tree.snapshot().nodes)
         assert len(dns) == 11
@@ -147,13 +137,13 @@ async def test_failure_at_every_level_at_once_heals(autojump_clock: MockClock) -
         # Only the outermost of the groups that failed is left to wait.
         waiting = {node.group.dn for node in tree.snapshot().nodes.values() if node.group.deadline}
         assert waiting == {"root.{fragile,nest}"}
-        await trio.sleep(STEADY.initial)
+        await trio.sleep(NO_JITTER.initial)
         await tree.wait_settled()
         nodes = tree.snapshot().nodes
         assert set(nodes) == dns
         assert {node.state for node in nodes.values()} == {NodeState.HEALTHY}
         assert {node.group.state for node in nodes.values()} == {GroupState.RUNNING}
-        assert autojump_clock.current_time() == STEADY.initial
+        assert autojump_clock.current_time() == NO_JITTER.initial
 
 
 async def test_delay_grows_with_deaths_in_a_row_and_health_resets_it(
@@ -186,13 +176,13 @@ async def test_death_of_the_parent_ends_the_wait_of_its_child(autojump_clock: Mo
         supervisor.run("inner", inner, backoff=Backoff(initial=1000.0, maximum=1000.0))
         await outer()
 
-    async with open_harness(start, supervisor.run, "outer", parent, backoff=STEADY) as tree:
+    async with open_harness(start, supervisor.run, "outer", parent, backoff=NO_JITTER) as tree:
         await inner.die()
         await wait_all_tasks_blocked()
         assert tree.snapshot().nodes["root.outer.inner"].group.state is GroupState.BACKOFF
         await outer.die()
         await inner.become_healthy()
-        assert autojump_clock.current_time() == STEADY.initial
+        assert autojump_clock.current_time() == NO_JITTER.initial
 
 
 async def test_done_runnable_that_has_not_returned_is_waited_for(
@@ -214,7 +204,7 @@ async def test_done_runnable_that_has_not_returned_is_waited_for(
         await outer()
 
     async with open_harness(
-        start, supervisor.run, "outer", parent, backoff=STEADY, patience=10.0
+        start, supervisor.run, "outer", parent, backoff=NO_JITTER, patience=10.0
     ) as tree:
         await wait_all_tasks_blocked()
         await outer.die()
@@ -222,7 +212,7 @@ async def test_done_runnable_that_has_not_returned_is_waited_for(
         assert tree.snapshot().nodes["root.outer.inner"].state is NodeState.HEALTHY
         await outer.become_healthy()
         await tree.wait_settled()
-        assert started == [0.0, 10.0 + STEADY.initial]
+        assert started == [0.0, 10.0 + NO_JITTER.initial]
 
 
 async def test_done_member_is_restarted_when_its_sibling_dies() -> None:
@@ -310,14 +300,14 @@ async def test_sub_logger_logs_under_a_name_that_no_child_can_have(
     async def foo() -> None:
         supervisor.sub_logger("dut").info("hello from foo.dut")
         with pytest.raises(DuplicateNameError, match=r"^a sub-logger root\.foo\.dut exists"):
-            supervisor.run("dut", forever)
-        await forever()
+            supervisor.run("dut", idle)
+        await idle()
 
     async def root() -> None:
         supervisor.run_group({"foo": foo})
         with pytest.raises(DuplicateNameError, match=r"^a node root\.foo exists"):
             supervisor.sub_logger("foo")
-        await forever()
+        await idle()
 
     async with open_harness(root) as tree:
         await tree.wait_settled()
@@ -341,7 +331,7 @@ async def test_metrics_follow_a_crash_and_its_restart(autojump_clock: MockClock)
         await steps["root"][1].receive()
         supervisor.run("one", one)
         await steps["root"][1].receive()
-        await forever()
+        await idle()
 
     async def one() -> None:
         nonlocal attempts
@@ -357,12 +347,12 @@ async def test_metrics_follow_a_crash_and_its_restart(autojump_clock: MockClock)
 
     async def two() -> None:
         await steps["two"][1].receive()
-        await forever()
+        await idle()
 
     def states() -> dict[str, str]:
         return {dn: node.state.name for dn, node in metrics.nodes().items()}
 
-    async with open_harness(root, backoff=STEADY, metrics=metrics):
+    async with open_harness(root, backoff=NO_JITTER, metrics=metrics):
         await wait_all_tasks_blocked()
         assert states() == {"root": "NEW"}
         await step("root")
@@ -373,7 +363,7 @@ async def test_metrics_follow_a_crash_and_its_restart(autojump_clock: MockClock)
         await step("one")
         assert states() == {"root": "NEW", "root.one": "DEAD", "root.one.two": "CANCELED"}
         await step("one")
-        assert autojump_clock.current_time() == STEADY.initial
+        assert autojump_clock.current_time() == NO_JITTER.initial
         assert states() == {"root": "NEW", "root.one": "HEALTHY", "root.one.two": "NEW"}
         await step("one")
         assert states() == {"root": "NEW", "root.one": "DONE", "root.one.two": "NEW"}
@@ -390,7 +380,7 @@ async def test_tree_goes_on_when_a_child_is_done() -> None:
 
     async def root() -> None:
         supervisor.run("child", child)
-        await forever()
+        await idle()
 
     async with supervisor.open_supervisor(root) as tree:
         await tree.wait_settled()

@@ -1,8 +1,7 @@
-"""What becomes of places and loggers of members that change with their group or their pool."""
+"""The function that makes the runnables of a group (S8)."""
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -10,27 +9,203 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, Pool, RestartLimit, RunError, Signal, UnknownNameError
+from supervisor import GroupState, NodeState, RunError, Signal
 from supervisor.testing import Remote, open_harness
+
+from ..helpers.backoffs import AT_ONCE, DOUBLING
+from ..helpers.runnables import idle, start
+from ..helpers.transitions import TimedTransitions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio.testing import MockClock
 
-    from supervisor import NodeState
+    Runnables = dict[str, Callable[[], Awaitable[None]]]
 
-AT_ONCE = Backoff(initial=0.0)
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
+# The first call and each restart
 
 
-def has_logger(dn: str) -> bool:
-    """Return whether somebody has asked for the logger of a node, who may have set it up."""
-    return f"supervisor.node.{dn}" in logging.Logger.manager.loggerDict
+async def test_channels_of_a_factory_are_fresh_in_each_incarnation(
+    autojump_clock: MockClock,
+) -> None:
+    """S8: a function is called at each start, so nothing stale is in the channels it makes."""
+    received = []
+    calls = []
+
+    def group() -> Runnables:
+        calls.append(autojump_clock.current_time())
+        send, receive = trio.open_memory_channel[int](10)
+
+        async def produce() -> None:
+            for item in range(3):
+                send.send_nowait(10 * len(calls) + item)
+            await idle()
+
+        async def consume() -> None:
+            received.append(await receive.receive())
+            if len(calls) < 3:
+                raise OSError("two items are left in the channel")
+            await idle()
+
+        return {"produce": produce, "consume": consume}
+
+    async with open_harness(start, supervisor.run_group, group, backoff=DOUBLING):
+        await trio.sleep(10.0)
+    assert received == [10, 20, 30]
+    assert calls == [0.0, 1.0, 3.0]
+
+
+def broken() -> Runnables:
+    raise OSError("no channels today")
+
+
+factories_that_fail = pytest.mark.parametrize(
+    ("factory", "error"),
+    [
+        (broken, "OSError: no channels today"),
+        (lambda: None, "TypeError: a group under root.parent got None"),
+        (lambda: [idle], "TypeError: a group under root.parent got [<function idle"),
+        (dict, "ValueError: a group under root.parent got an empty mapping"),
+        (lambda: {"a": idle, "Bad!": idle}, "InvalidNameError: invalid name 'Bad!'"),
+        (lambda: {"a": idle, "other": idle}, "DuplicateNameError: a node root.parent.other"),
+        (
+            lambda: {"a": idle, "log": idle},
+            "DuplicateNameError: a sub-logger root.parent.log",
+        ),
+        (lambda: {"a": idle, "b": 3}, "TypeError: the runnable 'b' got 3"),
+    ],
+)
+
+
+@factories_that_fail
+async def test_factory_that_fails_at_the_first_call_fails_run_group(
+    factory: Callable[[], Runnables], error: str
+) -> None:
+    """S8: the caller of run_group() gets what the function raises, and nothing has changed."""
+    transitions = TimedTransitions()
+
+    async def parent() -> None:
+        supervisor.run("other", idle)
+        supervisor.sub_logger("log")
+        with pytest.raises((OSError, TypeError, ValueError)) as caught:
+            supervisor.run_group(factory)
+        assert f"{type(caught.value).__name__}: {caught.value}".startswith(error)
+        supervisor.run_group({"a": idle})
+        await idle()
+
+    async with open_harness(start, supervisor.run, "parent", parent, metrics=transitions) as tree:
+        await tree.wait_settled()
+        assert tree.snapshot().nodes["root.parent"].state is NodeState.HEALTHY
+    assert [name for _, name in transitions.starts] == ["parent", "parent.other", "parent.a"]
+
+
+@factories_that_fail
+async def test_factory_that_fails_at_a_restart_is_a_failure_of_its_group(
+    factory: Callable[[], Runnables],
+    error: str,
+    autojump_clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """S8: it is logged, the group waits longer and tries again, and its members are kept."""
+    remote = Remote()
+    calls: list[float] = []
+
+    def group() -> Runnables:
+        calls.append(autojump_clock.current_time())
+        return factory() if len(calls) in {2, 3} else {"a": idle, "b": remote}
+
+    async def parent() -> None:
+        supervisor.run("other", idle)
+        supervisor.sub_logger("log")
+        supervisor.run_group(group)
+        await idle()
+
+    async with open_harness(start, supervisor.run, "parent", parent, backoff=DOUBLING) as tree:
+        await remote.die()
+        await trio.sleep(2.0)
+        *_, a, b = tree.snapshot().nodes.values()
+        assert (a.dn, b.dn) == ("root.parent.a", "root.parent.b")
+        assert (a.group.state, a.group.failures) == (GroupState.BACKOFF, 2)
+        await remote.become_healthy()
+        assert (calls, remote.incarnations) == ([0.0, 1.0, 3.0, 7.0], 2)
+    logged = [record.getMessage() for record in caplog.records[1:]]
+    prefix = "the function that makes the runnables of root.parent.{a,b} failed: "
+    assert [text.startswith(prefix + error) for text in logged] == [True, True]
+
+
+async def test_a_function_that_ends_the_set_up_gets_no_group() -> None:
+    """S6, S8: it is a user's code, after which HEALTHY has to be asked for again."""
+    errors = []
+
+    def members() -> dict[str, Callable[[], Awaitable[object]]]:
+        supervisor.signal(Signal.HEALTHY)
+        return {"child": idle}
+
+    async def root() -> None:
+        with pytest.raises(RunError) as caught:
+            supervisor.run_group(members)
+        errors.append(str(caught.value))
+        await trio.sleep_forever()
+
+    async with open_harness(root) as tree:
+        await tree.wait_settled()
+        assert list(tree.snapshot().nodes) == ["root"]
+    (error,) = errors
+    assert error.startswith("root can't start children when HEALTHY")
+
+
+async def test_a_function_may_start_other_children() -> None:
+    """S8: those that it starts come before the group's, and all end with their parent."""
+    starts = []
+
+    async def noting() -> None:
+        starts.append(supervisor.current_dn())
+        await idle()
+
+    def members() -> dict[str, Callable[[], Awaitable[object]]]:
+        supervisor.run("helper", noting)
+        return {"child": noting}
+
+    async def root() -> None:
+        supervisor.run_group(members)
+        await idle()
+
+    async with open_harness(root) as tree:
+        await tree.wait_ready()
+        assert list(tree.snapshot().nodes) == ["root", "root.helper", "root.child"]
+        await wait_all_tasks_blocked()
+        assert sorted(starts) == ["root.child", "root.helper"]
+
+
+# Members that come and go
+
+
+async def test_factory_may_change_the_members_at_a_restart() -> None:
+    """S8: a name that is missing vanishes with its subtree, a new one runs, the rest stay."""
+    metrics = supervisor.InMemoryMetrics()
+    remote = Remote()
+
+    async def parent() -> None:
+        supervisor.run("child", idle)
+        await idle()
+
+    members = {"leaves": parent, "stays": remote}
+    async with open_harness(
+        start, supervisor.run_group, lambda: members, backoff=DOUBLING, metrics=metrics
+    ) as tree:
+        await wait_all_tasks_blocked()
+        assert "root.leaves.child" in metrics.nodes()
+        members = {"stays": remote, "comes": parent}
+        await remote.die()
+        await remote.become_healthy()
+        await tree.wait_settled()
+        nodes = tree.snapshot().nodes
+        assert set(nodes) == {"root", "root.stays", "root.comes", "root.comes.child"}
+        assert set(metrics.nodes()) == set(nodes)
+        assert nodes["root.comes"].group.dn == "root.{stays,comes}"
+        assert [nodes[dn].incarnation for dn in ("root.stays", "root.comes")] == [2, 1]
+        assert len(nodes["root.stays"].crashes) == 1
 
 
 async def test_new_members_take_the_place_of_the_old_ones() -> None:
@@ -91,177 +266,3 @@ async def test_a_member_that_never_came_does_not_vanish() -> None:
     async with open_harness(root, backoff=AT_ONCE, metrics=Metrics()) as tree:
         await tree.wait_ready("root.other")
     assert (seen, gone) == ({"root", "root.first", "root.other"}, set())
-
-
-async def test_a_function_that_ends_the_set_up_gets_no_group() -> None:
-    """S6, S8: it is a user's code, after which HEALTHY has to be asked for again."""
-    errors = []
-
-    def members() -> dict[str, Callable[[], Awaitable[object]]]:
-        supervisor.signal(Signal.HEALTHY)
-        return {"child": idle}
-
-    async def root() -> None:
-        with pytest.raises(RunError) as caught:
-            supervisor.run_group(members)
-        errors.append(str(caught.value))
-        await trio.sleep_forever()
-
-    async with open_harness(root) as tree:
-        await tree.wait_settled()
-        assert list(tree.snapshot().nodes) == ["root"]
-    (error,) = errors
-    assert error.startswith("root can't start children when HEALTHY")
-
-
-async def test_a_function_may_start_other_children() -> None:
-    """S8: those that it starts come before the group's, and all end with their parent."""
-    starts = []
-
-    async def noting() -> None:
-        starts.append(supervisor.current_dn())
-        await idle()
-
-    def members() -> dict[str, Callable[[], Awaitable[object]]]:
-        supervisor.run("helper", noting)
-        return {"child": noting}
-
-    async def root() -> None:
-        supervisor.run_group(members)
-        await idle()
-
-    async with open_harness(root) as tree:
-        await tree.wait_ready()
-        assert list(tree.snapshot().nodes) == ["root", "root.helper", "root.child"]
-        await wait_all_tasks_blocked()
-        assert sorted(starts) == ["root.child", "root.helper"]
-
-
-async def test_a_pool_that_restarts_forgets_the_loggers_of_its_children() -> None:
-    """S23: names in a pool are used once; what logging keeps of them would pile up."""
-    pools: list[Pool] = []
-    remote = Remote()
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("pool"))
-
-    async def child() -> None:
-        supervisor.sub_logger("part")
-        await remote()
-
-    async with open_harness(root, backoff=AT_ONCE) as tree:
-        await tree.wait_settled()
-        pools[0].run("child", child, limit=RestartLimit(0, within=1.0))
-        await remote.die()
-        await pools[0].wait_healthy()
-        assert len(pools[0]) == 0
-        assert not has_logger("root.pool.child")
-        assert not has_logger("root.pool.child.part")
-
-
-async def test_other_nodes_keep_their_loggers_through_restarts(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """S17: a level that was set for a node holds for its next incarnation."""
-    caplog.set_level(logging.DEBUG, "supervisor.node.root.parent.child")
-    child, parent = Remote(), Remote()
-
-    async def family() -> None:
-        supervisor.run("child", child)
-        await parent()
-
-    async def root() -> None:
-        supervisor.run("parent", family)
-
-    async with open_harness(root, backoff=AT_ONCE):
-        await child.become_healthy()
-        await parent.die()
-        await wait_all_tasks_blocked()
-        await child.become_healthy()
-        logger = logging.getLogger("supervisor.node.root.parent.child")
-        assert logger.level == logging.DEBUG
-
-
-async def test_a_pool_that_waits_for_its_restart_has_no_children(
-    autojump_clock: MockClock,
-) -> None:
-    """S23: a pool begins empty; those of its last incarnation are gone, and no more come."""
-    pools: list[Pool] = []
-    remote = Remote()
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("pool", backoff=Backoff(initial=5.0, jitter=0.0)))
-
-    async with open_harness(root) as tree:
-        await tree.wait_settled()
-        pools[0].run("child", remote, limit=RestartLimit(0, within=1.0))
-        pools[0].run("other", idle)
-        await remote.die()
-        await trio.sleep(1.0)
-        assert (pools[0].state.name, len(pools[0])) == ("BACKOFF", 0)
-        with pytest.raises(RunError, match=r"the pool root\.pool is not HEALTHY, but DEAD"):
-            pools[0].run("late", idle)
-        with pytest.raises(RunError, match="not HEALTHY, but DEAD"):
-            await pools[0].stop("other")
-        await pools[0].wait_healthy()
-        assert autojump_clock.current_time() == 5.0
-
-
-async def test_a_pool_lets_a_child_go_that_was_kept_stopped() -> None:
-    """S19, S23: stopped by its handle it stays, and stopped by the pool it vanishes."""
-    pools: list[Pool] = []
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("pool", max_children=1))
-
-    async with open_harness(root) as tree:
-        await tree.wait_settled()
-        handle = pools[0].run("child", idle)
-        await tree.wait_settled()
-        await handle.stop()
-        assert "root.pool.child" in tree.snapshot().nodes
-        await pools[0].stop("child")
-        assert "root.pool.child" not in tree.snapshot().nodes
-        pools[0].run("child", idle)
-
-
-@pytest.mark.parametrize("seconds", [0.0, 1.0])
-async def test_a_cancelled_stop_of_a_child_takes_place(
-    autojump_clock: MockClock, seconds: float
-) -> None:
-    """S23: cancelled at its checkpoint or in its wait, it leaves nothing, and the child ends."""
-    pools: list[Pool] = []
-    remote = Remote()
-    remote.stop_slowly(5.0)
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("pool"))
-
-    async with open_harness(root) as tree:
-        await tree.wait_settled()
-        handle = pools[0].run("child", remote)
-        await remote.become_healthy()
-        with trio.move_on_after(seconds) as scope:
-            await pools[0].stop("child")
-        assert scope.cancelled_caught
-        assert autojump_clock.current_time() == seconds
-        assert not handle._group.changed
-        await trio.sleep(6.0)
-        assert len(pools[0]) == remote.running == 0
-        with pytest.raises(UnknownNameError):
-            await pools[0].stop("child")
-
-
-async def test_a_pool_tells_its_name_state_and_size() -> None:
-    """S23: its repr() counts the children, and its state is that of its own group."""
-    pools: list[Pool] = []
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("pool"))
-
-    async with open_harness(root) as tree:
-        await tree.wait_settled()
-        pools[0].run("child", idle)
-        assert repr(pools[0]) == "<Pool root.pool of 1 children>"
-        assert pools[0].state.name == "RUNNING"
-    assert pools[0].state.name == "STOPPED"

@@ -1,36 +1,38 @@
-"""Handles: waiting for, stopping and restarting what was started (S19)."""
+"""Stopping and restarting what was started, by its handle (S19)."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, GaveUpError, GroupState, Handle, NodeState, RestartLimit, Signal
+from supervisor import (
+    Backoff,
+    GaveUpError,
+    GroupState,
+    Handle,
+    NodeState,
+    RestartLimit,
+    Signal,
+    UnknownNameError,
+)
 from supervisor.testing import Remote, open_harness
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+from ..helpers.backoffs import DOUBLING, LONG
+from ..helpers.runnables import idle
+from ..helpers.traces import check_that_cancelling_leaves_nothing
 
+if TYPE_CHECKING:
     from trio.testing import MockClock
 
-DOUBLING = Backoff(initial=1.0, factor=2.0, jitter=0.0)
-LONG = Backoff(initial=1000.0, jitter=0.0, maximum=1000.0)
+    from supervisor import Pool
+
 ONCE = RestartLimit(0, within=1.0)
-
-
-async def forever() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-async def job() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    supervisor.signal(Signal.DONE)
 
 
 @contextlib.asynccontextmanager
@@ -42,7 +44,7 @@ async def running(
 
     async def root() -> None:
         handles.append(function(*args, **{"backoff": DOUBLING, **options}))
-        supervisor.run("other", forever)
+        supervisor.run("other", idle)
 
     async with open_harness(root, patience=60.0) as tree:
         await wait_all_tasks_blocked()
@@ -68,93 +70,39 @@ async def test_a_handle_tells_dn_and_state(autojump_clock: MockClock) -> None:
         assert autojump_clock.current_time() == 6.0
 
 
-@pytest.mark.parametrize("runnable", [forever, job])
-async def test_wait_healthy_returns_at_once(runnable: Callable[[], Awaitable[object]]) -> None:
-    """S19: where all members are HEALTHY or DONE it is a checkpoint and nothing more."""
-    async with running(supervisor.run_group, {"a": runnable, "b": job}) as (_, handle):
-        with assert_checkpoints():
-            await handle.wait_healthy()
-
-
-async def test_wait_healthy_lives_through_crashes(autojump_clock: MockClock) -> None:
-    """S19: it waits for the last member, through its deaths and the backoffs of the group."""
-    attempts = 0
-
-    async def reluctant() -> None:
-        nonlocal attempts
-        attempts += 1
-        if attempts <= 3:
-            raise OSError("not yet")
-        await trio.sleep(10.0)
-        await forever()
-
-    async with running(supervisor.run_group, {"a": job, "b": reluctant, "c": forever}) as (_, h):
-        await h.wait_healthy()
-        assert autojump_clock.current_time() == 1.0 + 2.0 + 4.0 + 10.0
-
-
-@pytest.mark.parametrize(
-    ("way", "why"),
-    [
-        ("handle stopped", "it was stopped"),
-        ("gave up", r"root\.parent\.child gave up: 0 restarts within 1 s are allowed"),
-        ("parent died", "ends with its parent"),
-        ("tree stopped", "ends with its parent"),
-        ("tree cancelled", "ends with its parent"),
-    ],
-)
-async def test_what_has_become_hopeless_fails_at_once(
-    way: str, why: str, autojump_clock: MockClock
+async def test_a_handle_tells_dn_and_state_through_the_life_of_its_group(
+    autojump_clock: MockClock,
 ) -> None:
-    """S19: wait_healthy and restart raise GaveUpError that names the cause; stop returns."""
-    parent, child = Remote(), Remote()
+    """S19: a handle follows its group: RUNNING, STOPPING, BACKOFF, RUNNING, STOPPED."""
+    a, b = Remote(), Remote()
     handles: list[Handle] = []
 
-    async def be_parent() -> None:
-        handles.append(supervisor.run("child", child, limit=ONCE))
-        await parent()
-
     async def root() -> None:
-        supervisor.run("parent", be_parent, backoff=LONG)
-        await forever()
+        steady = Backoff(initial=2.0, jitter=0.0)
+        handles.append(supervisor.run_group({"a": a, "b": b}, backoff=steady))
+        handles.append(supervisor.run("alone", idle))
+        await idle()
 
-    async def wait() -> None:
-        with pytest.raises(GaveUpError, match=f"^root.parent.child will not be healthy: .*{why}"):
-            await handles[0].wait_healthy()
+    def states() -> list[str]:
+        return [repr(handle) for handle in handles]
 
-    async def check() -> None:
-        assert not nursery.child_tasks
-        await wait()
-        if way != "handle stopped":
-            with pytest.raises(GaveUpError, match=f"will not restart: .*{why}"):
-                await handles[0].restart()
-        state = handles[0].state
-        with assert_checkpoints():
-            await handles[0].stop()
-        assert handles[0].state is state
-
-    async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as outside:
-            async with supervisor.open_supervisor(root) as tree:
-                await wait_all_tasks_blocked()
-                nursery.start_soon(wait)
-                await wait_all_tasks_blocked()
-                ways = {
-                    "handle stopped": handles[0].stop,
-                    "gave up": child.die,
-                    "parent died": parent.die,
-                    "tree stopped": tree.stop,
-                }
-                if way in ways:
-                    await ways[way]()
-                else:
-                    outside.cancel()
-                await wait_all_tasks_blocked()
-                await check()
-        if outside.cancelled_caught:
-            await check()
-    assert outside.cancelled_caught == (way == "tree cancelled")
-    assert autojump_clock.current_time() == 0.0
+    alone = "<Handle root.alone RUNNING>"
+    async with open_harness(root):
+        await a.become_healthy()
+        assert [handle.dn for handle in handles] == ["root.{a,b}", "root.alone"]
+        assert states() == ["<Handle root.{a,b} RUNNING>", alone]
+        b.hang()
+        await a.die()
+        await wait_all_tasks_blocked()
+        assert states() == ["<Handle root.{a,b} STOPPING>", alone]
+        b.release()
+        await wait_all_tasks_blocked()
+        assert states() == ["<Handle root.{a,b} BACKOFF>", alone]
+        await a.become_healthy()
+        assert autojump_clock.current_time() == 2.0
+        assert states() == ["<Handle root.{a,b} RUNNING>", alone]
+    assert states() == ["<Handle root.{a,b} STOPPED>", "<Handle root.alone STOPPED>"]
+    assert {handle.state for handle in handles} == {GroupState.STOPPED}
 
 
 @pytest.mark.parametrize(
@@ -226,7 +174,7 @@ async def test_two_at_once_are_one_and_wait_for_the_old_tasks(
     slow = Remote()
     slow.stop_slowly(5.0)
     ends = []
-    async with running(supervisor.run_group, {"slow": slow, "quick": forever}) as (tree, handle):
+    async with running(supervisor.run_group, {"slow": slow, "quick": idle}) as (tree, handle):
 
         async def operate() -> None:
             await getattr(handle, name)()
@@ -260,7 +208,7 @@ async def test_a_runnable_may_stop_or_restart_its_own_group(*, restart: bool) ->
             reached.append("beyond it")
         await trio.sleep_forever()
 
-    async with running(supervisor.run_group, {"own": own, "sibling": forever}) as (tree, handle):
+    async with running(supervisor.run_group, {"own": own, "sibling": idle}) as (tree, handle):
         handles.append(handle)
         asked.set()
         await wait_all_tasks_blocked()
@@ -268,27 +216,6 @@ async def test_a_runnable_may_stop_or_restart_its_own_group(*, restart: bool) ->
         node = tree.snapshot().nodes["root.own"]
         assert (node.incarnation, node.crashes) == (2 if restart else 1, ())
         assert node.group.state is (GroupState.RUNNING if restart else GroupState.STOPPED)
-
-
-async def test_a_done_parent_lives_on_with_a_stopped_child(autojump_clock: MockClock) -> None:
-    """S13, S19: a child that is stopped keeps its tree from finishing; restarted and done, not."""
-    one = Remote()
-    handles: list[Handle] = []
-
-    async def root() -> None:
-        handles.append(supervisor.run("one", one))
-        await job()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(supervisor.supervise, root)
-        await one.become_healthy()
-        await handles[0].stop()
-        await trio.sleep(3600.0)
-        await handles[0].restart()
-        await one.become_healthy()
-        await one.be_done()
-    assert handles[0].state is GroupState.FINISHED
-    assert autojump_clock.current_time() == 3600.0
 
 
 @pytest.mark.parametrize(
@@ -329,11 +256,11 @@ async def test_restart_calls_the_function_of_the_group_through_its_failures(
         calls.append(autojump_clock.current_time())
         if len(calls) in {2, 3}:
             raise OSError("no runnables")
-        return {"one": forever}
+        return {"one": idle}
 
     async def parent() -> None:
         handles.append(supervisor.run_group(make, backoff=DOUBLING, limit=limit))
-        await forever()
+        await idle()
 
     async with running(supervisor.run, "parent", parent, backoff=LONG) as (tree, _):
         if limit is None:
@@ -386,11 +313,8 @@ async def test_a_cancelled_call_leaves_nothing_and_takes_place(
     one = Remote()
     async with running(supervisor.run, "one", one) as (_, handle):
         one.hang()
-        with trio.move_on_after(after) as scope:
-            await getattr(handle, name)()
-        assert scope.cancelled_caught
+        await check_that_cancelling_leaves_nothing(getattr(handle, name), after)
         assert autojump_clock.current_time() == after
-        assert not handle._group.changed
         one.release()
         await wait_all_tasks_blocked()
         assert handle.state is (GroupState.STOPPED if name == "stop" else GroupState.RUNNING)
@@ -398,3 +322,78 @@ async def test_a_cancelled_call_leaves_nothing_and_takes_place(
         if name != "stop":
             await one.become_healthy()
             await handle.wait_healthy()
+
+
+# Several operations at once
+
+
+@contextlib.asynccontextmanager
+async def resting(how: GroupState, one: Remote) -> AsyncIterator[tuple[Pool, Handle]]:
+    """Run a tree in which ``one`` was stopped, or is done, as ``root.one`` or in the pool."""
+    handles: list[Handle] = []
+    pools: list[Pool] = []
+
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool"))
+        if how is GroupState.FINISHED:
+            handles.append(supervisor.run("one", one))
+
+    async with open_harness(root):
+        await wait_all_tasks_blocked()
+        if how is GroupState.STOPPED:
+            handles.append(pools[0].run("one", one))
+        await one.become_healthy()
+        await (one.be_done() if how is GroupState.FINISHED else handles[0].stop())
+        await wait_all_tasks_blocked()
+        assert handles[0].state is how
+        yield pools[0], handles[0]
+
+
+async def at_once(*operations: Callable[[], Awaitable[object]]) -> tuple[list[str], list[str]]:
+    """Begin all of these in one step, in any order; return the order, and who was refused."""
+    begun: list[str] = []
+    refused: list[str] = []
+
+    async def operate(operation: Callable[[], Awaitable[object]]) -> None:
+        begun.append(operation.__name__)
+        try:
+            await operation()
+        except (GaveUpError, UnknownNameError):
+            refused.append(operation.__name__)
+
+    async with trio.open_nursery() as nursery:
+        for operation in operations:
+            nursery.start_soon(operate, operation)
+    return begun, refused
+
+
+@pytest.mark.parametrize("how", [GroupState.STOPPED, GroupState.FINISHED])
+async def test_restarts_at_once_are_one(how: GroupState) -> None:
+    """S19: all return when the members have been started, once; the group is as any that runs."""
+    one = Remote()
+    async with resting(how, one) as (_, handle):
+        _, refused = await at_once(handle.restart, handle.restart, handle.restart)
+        assert refused == []
+        await one.become_healthy()
+        assert handle.state is GroupState.RUNNING
+        assert (one.incarnations, one.running) == (2, 1)
+        await handle.stop()
+        assert (handle.state, one.running) == (GroupState.STOPPED, 0)
+
+
+@pytest.mark.parametrize("stops", [1, 2])
+@pytest.mark.parametrize("how", [GroupState.STOPPED, GroupState.FINISHED])
+async def test_the_last_of_several_operations_at_once_wins(how: GroupState, stops: int) -> None:
+    """S19: also where the group had not yet begun to do as the first of them wished."""
+    one = Remote()
+    async with resting(how, one) as (_, handle):
+        operations = [handle.stop] * stops + [handle.restart] * (3 - stops)
+        begun, refused = await at_once(*operations)
+        await wait_all_tasks_blocked()
+        if begun[-1] == "restart":
+            assert refused == []
+            await one.become_healthy()
+            assert (handle.state, one.running, one.incarnations) == (GroupState.RUNNING, 1, 2)
+        else:
+            assert refused == ["restart"] * (3 - stops)
+            assert (handle.state, one.running, one.incarnations) == (GroupState.STOPPED, 0, 1)

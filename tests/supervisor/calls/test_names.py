@@ -1,4 +1,4 @@
-"""Names of nodes and sub-loggers: their form, and that each is given once."""
+"""Names of nodes and sub-loggers: their form, and that each is given once (S2)."""
 
 from __future__ import annotations
 
@@ -14,34 +14,29 @@ import supervisor
 from supervisor import Backoff, DuplicateNameError, InMemoryMetrics, InvalidNameError, Signal
 from supervisor.testing import Remote, open_harness
 
+from ..helpers.runnables import finish
+from ..helpers.trees import in_root
+
 ALLOWED = string.ascii_lowercase + string.digits + "_"
+
+
 NAMES = st.text(alphabet=ALLOWED, min_size=1, max_size=64)
+
+
 # Near misses beside what no one would type.
 TEXTS = NAMES | st.text(alphabet=ALLOWED + "A-.\n é٣", max_size=70) | st.text()
 
+
 NOT_NAMES = ["", "BAD!.x", "a.b", "a-b", "Upper", "ä", "a" * 65, "a\n", "\na", " ", "٣"]
+
+
 NOT_STRINGS = [None, 3, b"abc", ("a",)]
 
 
-async def done() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    supervisor.signal(Signal.DONE)
-
-
-def in_root(check: Callable[[], object], *, metrics: InMemoryMetrics | None = None) -> None:
-    """Call ``check`` in a root runnable; what it raises is raised here."""
-
-    async def root() -> None:
-        check()
-        await done()
-
-    trio.run(partial(supervisor.supervise, root, propagate=True, metrics=metrics))
-
-
 START: dict[str, Callable[[str], object]] = {
-    "run": lambda name: supervisor.run(name, done),
-    "run_group": lambda name: supervisor.run_group({name: done}),
-    "run_group of a function": lambda name: supervisor.run_group(lambda: {name: done}),
+    "run": lambda name: supervisor.run(name, finish),
+    "run_group": lambda name: supervisor.run_group({name: finish}),
+    "run_group of a function": lambda name: supervisor.run_group(lambda: {name: finish}),
     "sub_logger": supervisor.sub_logger,
 }
 
@@ -109,10 +104,10 @@ def test_a_member_of_a_group_takes_its_name_from_the_parent() -> None:
     """S2: groups have no names of their own; all members are children of one node."""
 
     def check() -> None:
-        supervisor.run_group({"a": done, "b": done})
+        supervisor.run_group({"a": finish, "b": finish})
         for name in ("a", "b"):
             with pytest.raises(DuplicateNameError):
-                supervisor.run(name, done)
+                supervisor.run(name, finish)
             with pytest.raises(DuplicateNameError):
                 supervisor.sub_logger(name)
 
@@ -123,8 +118,8 @@ def test_the_same_name_under_two_parents_is_no_clash() -> None:
     """S2: names are unique among the children of one node, not in the tree."""
 
     async def parent() -> None:
-        assert supervisor.run("twin", done).dn == f"{supervisor.current_dn()}.twin"
-        await done()
+        assert supervisor.run("twin", finish).dn == f"{supervisor.current_dn()}.twin"
+        await finish()
 
     def check() -> None:
         supervisor.run("a", parent)
@@ -134,10 +129,10 @@ def test_the_same_name_under_two_parents_is_no_clash() -> None:
 
 
 BAD_MEMBERS: dict[str, object] = {
-    "an invalid name": {"good": done, "BAD": done},
-    "a taken name": {"good": done, "taken": done},
-    "a name taken by a sub-logger": {"good": done, "wire": done},
-    "no function": {"good": done, "other": 3},
+    "an invalid name": {"good": finish, "BAD": finish},
+    "a taken name": {"good": finish, "taken": finish},
+    "a name taken by a sub-logger": {"good": finish, "wire": finish},
+    "no function": {"good": finish, "other": 3},
 }
 
 
@@ -152,12 +147,12 @@ def test_run_group_is_all_or_nothing(
 
     async def good() -> None:
         started.append(supervisor.current_dn())
-        await done()
+        await finish()
 
     members = {**members, "good": good}
 
     def check() -> None:
-        supervisor.run("taken", done)
+        supervisor.run("taken", finish)
         supervisor.sub_logger("wire")
         before = metrics.nodes()
         with pytest.raises((ValueError, TypeError)):
@@ -177,8 +172,8 @@ def test_a_refused_name_leaves_the_parent_able_to_go_on(name: str) -> None:
 
     def check() -> None:
         with pytest.raises(InvalidNameError):
-            supervisor.run(name, done)
-        supervisor.run("good", done)
+            supervisor.run(name, finish)
+        supervisor.run("good", finish)
 
     in_root(check, metrics=metrics)
     assert metrics.nodes().keys() == {"root", "root.good"}
@@ -191,13 +186,13 @@ async def test_a_restart_frees_the_names_of_children_and_sub_loggers() -> None:
     async def middle() -> None:
         # What the first incarnation called its child is the second one's logger.
         name = next(names)
-        supervisor.run(name, done)
+        supervisor.run(name, finish)
         supervisor.sub_logger("second" if name == "first" else "first")
         await parent()
 
     async def root() -> None:
         supervisor.run("middle", middle)
-        await done()
+        await finish()
 
     async with open_harness(root, backoff=Backoff(initial=0.0)) as tree:
         await parent.become_healthy()
@@ -208,6 +203,8 @@ async def test_a_restart_frees_the_names_of_children_and_sub_loggers() -> None:
 
 
 DNS = ["root", *(f"root.{a}" for a in "ab"), *(f"root.{a}.{b}" for a in "ab" for b in "ab")]
+
+
 DNS += [f"{dn}.{c}" for dn in DNS[3:] for c in "ab"]
 
 

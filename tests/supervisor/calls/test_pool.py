@@ -1,29 +1,22 @@
-"""Pools: how children come into one, and vanish when they are done (S23)."""
+"""Starting pools, and children in them (S23)."""
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
-import gc
-import logging
-import sys
-from collections import Counter
+import threading
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
 from supervisor import (
     Backoff,
     DuplicateNameError,
-    GroupState,
-    InMemoryMetrics,
     InvalidNameError,
-    NodeState,
     NotSupervisedError,
+    Pool,
     PoolFullError,
     RestartLimit,
     RunError,
@@ -31,57 +24,11 @@ from supervisor import (
 )
 from supervisor.testing import Remote, open_harness
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+from ..helpers.runnables import finish, idle
+from ..helpers.transitions import HEALTHY
+from ..helpers.trees import open_pool
 
-    from trio.testing import MockClock
-
-    from supervisor import Metrics, Pool, Supervisor
-
-NEW, HEALTHY = NodeState.NEW, NodeState.HEALTHY
-STEADY = Backoff(initial=1.0, factor=1.0, jitter=0.0)
 ONCE = RestartLimit(0, within=1.0)
-
-
-@contextlib.asynccontextmanager
-async def open_pool(
-    *,
-    max_children: int | None = None,
-    limit: RestartLimit | None = None,
-    metrics: Metrics | None = None,
-) -> AsyncIterator[tuple[Supervisor, Pool]]:
-    """Run a tree with the pool ``root.pool``, until it is HEALTHY and beyond."""
-    pools: list[Pool] = []
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("pool", max_children=max_children, limit=limit))
-
-    async with open_harness(root, backoff=STEADY, metrics=metrics) as tree:
-        await tree.wait_settled()
-        yield tree, pools[0]
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-async def be_done() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    supervisor.signal(Signal.DONE)
-
-
-def incarnations(tree: Supervisor) -> dict[str, int]:
-    return {dn: node.incarnation for dn, node in tree.snapshot().nodes.items()}
-
-
-def node_loggers() -> set[str]:
-    """Return what standard logging keeps of nodes."""
-    known = logging.Logger.manager.loggerDict
-    return {name for name in known if name.startswith("supervisor.node.root.")}
-
-
-# Coming
 
 
 async def test_each_child_restarts_by_itself(autojump_clock: MockClock) -> None:
@@ -95,7 +42,7 @@ async def test_each_child_restarts_by_itself(autojump_clock: MockClock) -> None:
         await second.die()
         await second.become_healthy()
         assert autojump_clock.current_time() == 7.0
-        assert incarnations(tree) == {
+        assert {dn: node.incarnation for dn, node in tree.snapshot().nodes.items()} == {
             "root": 1, "root.pool": 1, "root.pool.first": 1, "root.pool.second": 2
         }  # fmt: skip
         assert handle.dn == "root.pool.second"
@@ -152,7 +99,7 @@ async def test_a_child_has_the_context_and_not_the_scope_of_its_starter() -> Non
         async def start_and_end() -> None:
             colour.set("green")
             pool.run("child", child)
-            await be_done()
+            await finish()
 
         pool.run("starter", start_and_end)
         with trio.CancelScope() as scope:
@@ -235,114 +182,40 @@ async def test_a_pool_is_started_as_any_child() -> None:
         assert list(tree.snapshot().nodes) == ["root", "root.pool"]
 
 
-# Going
-
-
-async def test_a_child_that_is_done_vanishes_with_its_subtree() -> None:
-    """S23: only when the last below it is done; then node, metrics, loggers are gone, name free."""
-    leaf = Remote()
-    metrics = InMemoryMetrics()
-    before = node_loggers()
-
-    async def child() -> None:
-        supervisor.run("leaf", leaf)
-        supervisor.logger().debug("one logger")
-        supervisor.sub_logger("http").debug("and one below it")
-        await be_done()
-
-    async with open_pool(metrics=metrics) as (tree, pool):
-        here = set(metrics.nodes())
-        handle = pool.run("child", child)
-        await leaf.become_healthy()
-        everything = here | {"root.pool.child", "root.pool.child.leaf"}
-        assert set(metrics.nodes()) == set(tree.snapshot().nodes) == everything
-        assert {f"supervisor.node.root.pool.child{end}" for end in ("", ".http")} <= node_loggers()
-        await leaf.be_done()
-        await wait_all_tasks_blocked()
-        assert set(metrics.nodes()) == set(tree.snapshot().nodes) == here
-        assert handle.state is GroupState.FINISHED
-        # Of the pool's own DN logging keeps a place, like of any node's.
-        assert node_loggers() - before <= {"supervisor.node.root.pool"}
-        pool.run("child", idle)
-        await wait_all_tasks_blocked()
-        assert incarnations(tree)["root.pool.child"] == 1
-
-
-async def test_children_of_a_pool_vanish_with_what_restarts_above_it(
-    autojump_clock: MockClock,
-) -> None:
-    """S23: their names will not come back, so standard logging keeps nothing of them."""
-    service = Remote()
-    started = 0
-
-    async def job() -> None:
-        supervisor.logger().debug("one logger")
-        await idle()
+async def test_a_thread_that_knows_no_trio_is_refused_by_a_pool() -> None:
+    """S23: also one that neither Trio nor a runnable has started."""
+    pools: list[Pool] = []
+    errors: list[Exception] = []
 
     async def root() -> None:
-        supervisor.run("service", with_pool)
+        pools.append(supervisor.run_pool("pool"))
 
-    async def with_pool() -> None:
-        nonlocal started
-        pool = supervisor.run_pool("pool")
-        supervisor.run("feeder", feed, pool)
-        await service()
+    def run() -> None:
+        try:
+            pools[0].run("child", idle)
+        except NotSupervisedError as error:
+            errors.append(error)
 
-    async def feed(pool: Pool) -> None:
-        nonlocal started
-        await pool.wait_healthy()
-        started += 1
-        pool.run(f"job{started}", job)
-        await idle()
-
-    async with open_harness(root, backoff=STEADY):
-        for number in (1, 2, 3):
-            await service.become_healthy()
-            await wait_all_tasks_blocked()
-            jobs = {name for name in node_loggers() if ".job" in name}
-            assert jobs == {f"supervisor.node.root.service.pool.job{number}"}
-            await service.die()
-    assert autojump_clock.current_time() == 2.0
+    async with open_harness(root) as tree:
+        await tree.wait_settled()
+        thread = threading.Thread(target=run)
+        thread.start()
+        await trio.to_thread.run_sync(thread.join)
+        assert len(pools[0]) == 0
+    (error,) = errors
+    assert str(error).startswith("run() of the pool root.pool was called in another thread")
 
 
-async def test_ten_thousand_jobs_leave_nothing_behind(autojump_clock: MockClock) -> None:
-    """S23: no node, name, task, metric, logger or byte stays of jobs that are done."""
-    metrics = InMemoryMetrics()
+async def test_a_pool_tells_its_name_state_and_size() -> None:
+    """S23: its repr() counts the children, and its state is that of its own group."""
+    pools: list[Pool] = []
 
-    async def job() -> None:
-        supervisor.run("step", be_done)
-        supervisor.logger().debug("one logger")
-        supervisor.sub_logger("part").debug("and one below it")
-        supervisor.signal(Signal.HEALTHY)
-        await trio.sleep(1.0)
-        supervisor.signal(Signal.DONE)
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool"))
 
-    async def work_off(pool: Pool, numbers: range) -> None:
-        for number in numbers:
-            pool.run(f"job{number}", job)
-            if number % 100 == 99:
-                assert len(pool) == 100
-                await trio.sleep(2.0)
-
-    def kept() -> Counter[str]:
-        """Count the objects of the kinds that a job is made of."""
-        gc.collect()
-        kinds = [type(each) for each in gc.get_objects()]
-        ours = (kind for kind in kinds if kind.__module__.startswith(("supervisor.", "logging")))
-        return Counter(kind.__qualname__ for kind in ours)
-
-    async with open_pool(metrics=metrics) as (tree, pool):
-
-        def left() -> list[object]:
-            known = (set(tree.snapshot().nodes), set(metrics.nodes()), node_loggers())
-            return [*known, trio.lowlevel.current_statistics().tasks_living, kept()]
-
-        await work_off(pool, range(1_000))
-        before = left()
-        blocks = sys.getallocatedblocks()
-        await work_off(pool, range(1_000, 10_000))
-        assert left() == before
-        # Of each job, not even the smallest object is kept.
-        assert sys.getallocatedblocks() - blocks < 9_000
-        assert len(pool) == 0
-    assert autojump_clock.current_time() == 200.0
+    async with open_harness(root) as tree:
+        await tree.wait_settled()
+        pools[0].run("child", idle)
+        assert repr(pools[0]) == "<Pool root.pool of 1 children>"
+        assert pools[0].state.name == "RUNNING"
+    assert pools[0].state.name == "STOPPED"

@@ -1,8 +1,12 @@
-"""The ends of pools and of their children (S23, S21, S10)."""
+"""How children leave a pool: they are done, or they are stopped (S23)."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import sys
+from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,53 +15,163 @@ from trio.testing import wait_all_tasks_blocked
 
 import supervisor
 from supervisor import (
-    Backoff,
     GaveUpError,
     GroupState,
     InMemoryMetrics,
     NodeState,
-    RestartLimit,
-    RunError,
+    Pool,
     Signal,
     UnknownNameError,
 )
 from supervisor.testing import Remote, open_harness
 
+from ..helpers.backoffs import LONG, STEADY
+from ..helpers.loggers import dns_with_loggers
+from ..helpers.runnables import finish, idle
+from ..helpers.traces import check_that_cancelling_leaves_nothing
+from ..helpers.trees import open_pool
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trio.testing import MockClock
 
-    from supervisor import Pool, Supervisor
+    from supervisor import Handle
 
-STEADY = Backoff(initial=1.0, factor=1.0, jitter=0.0)
-LONG = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
-ONCE = RestartLimit(0, within=1.0)
+# Done
 
 
-@contextlib.asynccontextmanager
-async def open_pool(
-    metrics: InMemoryMetrics | None = None,
-) -> AsyncIterator[tuple[Supervisor, Pool]]:
-    """Run a tree with the pool ``root.pool``, which is HEALTHY."""
-    pools: list[Pool] = []
+async def test_a_child_that_is_done_vanishes_with_its_subtree() -> None:
+    """S23: only when the last below it is done; then node, metrics, loggers are gone, name free."""
+    leaf = Remote()
+    metrics = InMemoryMetrics()
+
+    async def child() -> None:
+        supervisor.run("leaf", leaf)
+        supervisor.logger().debug("one logger")
+        supervisor.sub_logger("http").debug("and one below it")
+        await finish()
+
+    async with open_pool(metrics=metrics) as (tree, pool):
+        here = set(metrics.nodes())
+        handle = pool.run("vanishing", child)
+        await leaf.become_healthy()
+        everything = here | {"root.pool.vanishing", "root.pool.vanishing.leaf"}
+        assert set(metrics.nodes()) == set(tree.snapshot().nodes) == everything
+        assert dns_with_loggers("root.pool.vanishing") == {
+            "root.pool.vanishing",
+            "root.pool.vanishing.http",
+        }
+        await leaf.be_done()
+        await wait_all_tasks_blocked()
+        assert set(metrics.nodes()) == set(tree.snapshot().nodes) == here
+        assert handle.state is GroupState.FINISHED
+        assert not dns_with_loggers("root.pool.vanishing")
+        pool.run("vanishing", idle)
+        await wait_all_tasks_blocked()
+        assert tree.snapshot().nodes["root.pool.vanishing"].incarnation == 1
+
+
+async def test_a_handle_of_a_child_that_is_done_brings_nothing_back() -> None:
+    """S23, S19: the child has vanished; it was healthy, and it can't be restarted."""
+    one = Remote()
+    async with open_pool() as (_, pool):
+        handle = pool.run("one", one)
+        await one.become_healthy()
+        await one.be_done()
+        await wait_all_tasks_blocked()
+        with pytest.raises(UnknownNameError, match=r"the pool root\.pool has no child 'one'"):
+            await pool.stop("one")
+        await handle.wait_healthy()
+        await handle.stop()
+        with pytest.raises(GaveUpError, match="it has finished"):
+            await handle.restart()
+        assert (len(pool), handle.state) == (0, GroupState.FINISHED)
+
+
+async def test_children_of_a_pool_vanish_with_what_restarts_above_it(
+    autojump_clock: MockClock,
+) -> None:
+    """S23: their names will not come back, so standard logging keeps nothing of them."""
+    service = Remote()
+    started = 0
+
+    async def job() -> None:
+        supervisor.logger().debug("one logger")
+        await idle()
 
     async def root() -> None:
-        pools.append(supervisor.run_pool("pool"))
+        supervisor.run("service", with_pool)
+
+    async def with_pool() -> None:
+        nonlocal started
+        pool = supervisor.run_pool("pool")
+        supervisor.run("feeder", feed, pool)
+        await service()
+
+    async def feed(pool: Pool) -> None:
+        nonlocal started
+        await pool.wait_healthy()
+        started += 1
+        pool.run(f"job{started}", job)
+        await idle()
+
+    async with open_harness(root, backoff=STEADY):
+        for number in (1, 2, 3):
+            await service.become_healthy()
+            await wait_all_tasks_blocked()
+            assert dns_with_loggers("root.service.pool.job") == {f"root.service.pool.job{number}"}
+            await service.die()
+    assert autojump_clock.current_time() == 2.0
+
+
+async def test_ten_thousand_jobs_leave_nothing_behind(autojump_clock: MockClock) -> None:
+    """S23: no node, name, task, metric, logger or byte stays of jobs that are done."""
+    metrics = InMemoryMetrics()
+
+    async def job() -> None:
+        supervisor.run("step", finish)
+        supervisor.logger().debug("one logger")
+        supervisor.sub_logger("part").debug("and one below it")
         supervisor.signal(Signal.HEALTHY)
-        await trio.sleep_forever()
+        await trio.sleep(1.0)
+        supervisor.signal(Signal.DONE)
 
-    async with open_harness(root, backoff=STEADY, metrics=metrics, patience=60.0) as tree:
-        await wait_all_tasks_blocked()
-        yield tree, pools[0]
+    async def work_off(pool: Pool, numbers: range) -> None:
+        for number in numbers:
+            pool.run(f"job{number}", job)
+            if number % 100 == 99:
+                assert len(pool) == 100
+                await trio.sleep(2.0)
+
+    def kept() -> Counter[str]:
+        """Count the objects of the kinds that a job is made of."""
+        gc.collect()
+        kinds = [type(each) for each in gc.get_objects()]
+        modules = ("supervisor.", "logging", "trio.")
+        return Counter(kind.__qualname__ for kind in kinds if kind.__module__.startswith(modules))
+
+    async with open_pool(metrics=metrics) as (tree, pool):
+
+        def left() -> list[object]:
+            nodes = list(tree.snapshot().nodes), list(metrics.nodes())
+            tasks = trio.lowlevel.current_statistics().tasks_living
+            return [*nodes, dns_with_loggers(f"{pool.dn}.job"), tasks, kept()]
+
+        await work_off(pool, range(1_000))
+        before = left()
+        assert before[:3] == [["root", "root.pool"], ["root", "root.pool"], set()]
+        blocks = sys.getallocatedblocks()
+        await work_off(pool, range(1_000, 10_000))
+        assert left() == before
+        # Of each job, not even the smallest object is kept.
+        assert sys.getallocatedblocks() - blocks < 9_000
+        assert len(pool) == 0
+        await work_off(pool, range(1_000))  # the names are free
+    assert autojump_clock.current_time() == 220.0
 
 
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-# Stopping a child
+# Stopped
 
 
 @pytest.mark.parametrize("after", [0.0, 1.0])
@@ -68,14 +182,14 @@ async def test_a_cancelled_stop_stops_all_the_same(after: float, autojump_clock:
         handle = pool.run("one", one)
         await one.become_healthy()
         one.hang()
-        with trio.move_on_after(after) as scope:
-            await pool.stop("one")
-        assert scope.cancelled_caught
+        await check_that_cancelling_leaves_nothing(partial(pool.stop, "one"), after)
         assert autojump_clock.current_time() == after
         assert (len(pool), handle.state) == (1, GroupState.STOPPING)
         one.release()
         await wait_all_tasks_blocked()
         assert (len(pool), handle.state, one.running) == (0, GroupState.STOPPED, 0)
+        with pytest.raises(UnknownNameError):
+            await pool.stop("one")
 
 
 async def test_a_child_in_backoff_is_stopped_at_once(autojump_clock: MockClock) -> None:
@@ -158,140 +272,78 @@ async def test_a_name_can_be_used_as_soon_as_it_is_free(autojump_clock: MockCloc
     assert autojump_clock.current_time() == 0.0
 
 
-async def test_a_handle_of_a_child_that_is_done_brings_nothing_back() -> None:
-    """S23, S19: the child has vanished; it was healthy, and it can't be restarted."""
-    one = Remote()
-    async with open_pool() as (_, pool):
-        handle = pool.run("one", one)
-        await one.become_healthy()
-        await one.be_done()
-        await wait_all_tasks_blocked()
-        with pytest.raises(UnknownNameError, match=r"the pool root\.pool has no child 'one'"):
-            await pool.stop("one")
-        await handle.wait_healthy()
-        await handle.stop()
-        with pytest.raises(GaveUpError, match="it has finished"):
-            await handle.restart()
-        assert (len(pool), handle.state) == (0, GroupState.FINISHED)
-
-
 async def test_a_child_that_an_operator_keeps_stopped_can_be_thrown_out() -> None:
     """S23, S19: it keeps its name as long as it may come back, and no longer."""
     one = Remote()
-    async with open_pool() as (_, pool):
+    async with open_pool(max_children=1) as (tree, pool):
         handle = pool.run("one", one)
         await handle.stop()
         assert len(pool) == 1
+        assert "root.pool.one" in tree.snapshot().nodes
         await pool.stop("one")
         assert len(pool) == 0
+        assert "root.pool.one" not in tree.snapshot().nodes
         with pytest.raises(GaveUpError):
             await handle.restart()
         pool.run("one", one)
         await one.become_healthy()
 
 
-# The end of a pool
+@contextlib.asynccontextmanager
+async def resting(how: GroupState, one: Remote) -> AsyncIterator[tuple[Pool, Handle]]:
+    """Run a tree in which ``one`` was stopped, or is done, as ``root.one`` or in the pool."""
+    handles: list[Handle] = []
+    pools: list[Pool] = []
 
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool"))
+        if how is GroupState.FINISHED:
+            handles.append(supervisor.run("one", one))
 
-async def test_a_pool_that_restarts_begins_empty(autojump_clock: MockClock) -> None:
-    """S23, S10: it dies of a child that gives up; the others are stopped, the last first."""
-    ended: list[tuple[str, float]] = []
-    failing = Remote()
-    metrics = InMemoryMetrics()
-
-    async def end_slowly() -> None:
-        supervisor.signal(Signal.HEALTHY)
-        try:
-            await trio.sleep_forever()
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.sleep(1.0)
-            ended.append((supervisor.current_dn(), trio.current_time()))
-
-    async with open_pool(metrics=metrics) as (tree, pool):
-        handles = [pool.run(name, end_slowly) for name in ("one", "two")]
-        pool.run("failing", failing, limit=ONCE)
-        await failing.die()
+    async with open_harness(root):
         await wait_all_tasks_blocked()
-        for name in ("one", "three"):
-            with pytest.raises(RunError, match=r"the pool root\.pool is not HEALTHY, but DEAD"):
-                pool.run(name, idle)
-        with pytest.raises(RunError, match=r"the pool root\.pool is not HEALTHY, but DEAD"):
-            await pool.stop("one")
-        assert len(pool) == 0
-        await pool.wait_healthy()
-        assert autojump_clock.current_time() == 3.0
-        assert ended == [("root.pool.two", 1.0), ("root.pool.one", 2.0)]
-        assert [handle.state for handle in handles] == [GroupState.STOPPED] * 2
-        for handle in handles:
-            with pytest.raises(GaveUpError):
-                await handle.restart()
-        assert set(metrics.nodes()) == set(tree.snapshot().nodes) == {"root", "root.pool"}
-        pool.run("one", idle)
+        if how is GroupState.STOPPED:
+            handles.append(pools[0].run("one", one))
+        await one.become_healthy()
+        await (one.be_done() if how is GroupState.FINISHED else handles[0].stop())
         await wait_all_tasks_blocked()
-        assert tree.snapshot().nodes["root.pool.one"].incarnation == 1
+        assert handles[0].state is how
+        yield pools[0], handles[0]
 
 
-async def test_a_stop_of_a_child_returns_when_its_pool_ends(autojump_clock: MockClock) -> None:
-    """S23: the pool restarts meanwhile; the child's tasks are gone, and nothing hangs."""
-    hanging, failing = Remote(), Remote()
-    hanging.stop_slowly(2.0)
-    async with open_pool() as (tree, pool):
-        pool.run("hanging", hanging)
-        await hanging.become_healthy()
-        pool.run("failing", failing, limit=ONCE)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pool.stop, "hanging")
-            await wait_all_tasks_blocked()
-            await failing.die()
-        assert (hanging.running, autojump_clock.current_time()) == (0, 2.0)
-        await pool.wait_healthy()
-        assert list(tree.snapshot().nodes) == ["root", "root.pool"]
-
-
-async def test_a_pool_that_is_being_stopped_takes_no_child(autojump_clock: MockClock) -> None:
-    """S23, S6: neither from a child that ends, nor from outside; nothing has been started."""
+async def at_once(*operations: Callable[[], Awaitable[object]]) -> tuple[list[str], list[str]]:
+    """Begin all of these in one step, in any order; return the order, and who was refused."""
+    begun: list[str] = []
     refused: list[str] = []
 
-    async with open_pool() as (tree, pool):
+    async def operate(operation: Callable[[], Awaitable[object]]) -> None:
+        begun.append(operation.__name__)
+        try:
+            await operation()
+        except (GaveUpError, UnknownNameError):
+            refused.append(operation.__name__)
 
-        async def start_at_the_end() -> None:
-            supervisor.signal(Signal.HEALTHY)
-            try:
-                await trio.sleep_forever()
-            finally:
-                with pytest.raises(RunError, match=r"root\.pool") as caught:
-                    pool.run("late", idle)
-                refused.append(str(caught.value))
+    async with trio.open_nursery() as nursery:
+        for operation in operations:
+            nursery.start_soon(operate, operation)
+    return begun, refused
 
-        pool.run("one", start_at_the_end)
-        await wait_all_tasks_blocked()
-        await tree.stop()
-        with pytest.raises(RunError, match=r"root\.pool"):
-            pool.run("later", idle)
-        with pytest.raises(RunError, match=r"root\.pool"):
+
+async def test_a_pool_throws_out_a_child_that_is_about_to_come_back() -> None:
+    """S19, S23: restart is refused, and when the pool's stop returns the name is free."""
+    one = Remote()
+    async with resting(GroupState.STOPPED, one) as (pool, handle):
+
+        async def throw_out() -> None:
             await pool.stop("one")
-        assert list(tree.snapshot().nodes) == ["root", "root.pool", "root.pool.one"]
-    assert len(refused) == 1
-    assert autojump_clock.current_time() == 0.0
+            assert len(pool) == 0
+            pool.run("one", one)
 
+        async def restart() -> None:
+            # In either order: what has been thrown out is refused, what was not comes to nothing.
+            with pytest.raises(GaveUpError, match=r"root\.pool\.one will not restart"):
+                await handle.restart()
 
-async def test_children_are_stopped_in_reverse_order_within_their_graces(
-    autojump_clock: MockClock,
-) -> None:
-    """S23, S21: each is asked when the one that was started after it is gone."""
-    asked: dict[str, float] = {}
-
-    async def polite() -> None:
-        supervisor.signal(Signal.HEALTHY)
-        await supervisor.wait_stop_requested()
-        asked[supervisor.current_dn()] = trio.current_time()
-        await trio.sleep_forever()
-
-    async with open_pool() as (tree, pool):
-        for name in ("one", "two", "three"):
-            pool.run(name, polite, grace=2.0)
-        await wait_all_tasks_blocked()
-        await tree.stop()
-        assert asked == {"root.pool.three": 0.0, "root.pool.two": 2.0, "root.pool.one": 4.0}
-        assert autojump_clock.current_time() == 6.0
+        await at_once(restart, throw_out, restart)
+        await one.become_healthy()
+        assert (one.incarnations, one.running) == (2, 1)

@@ -1,57 +1,22 @@
-"""Starting children: what run() and run_group() take, give back, and refuse."""
+"""What run() and run_group() take, give back and refuse, and when (S2, S6)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import (
-    Backoff,
-    GroupState,
-    Handle,
-    InMemoryMetrics,
-    NodeState,
-    RunError,
-    Signal,
-)
+from supervisor import InMemoryMetrics, NodeState, RunError, Signal
 from supervisor.testing import Remote, open_harness
 
-if TYPE_CHECKING:
-    from trio.testing import MockClock
-
-AT_ONCE = Backoff(initial=0.0)
-PATIENT = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-def in_root(check: Callable[[], object]) -> None:
-    """Call ``check`` in a root runnable; what it raises is raised here."""
-
-    async def root() -> None:
-        check()
-        supervisor.signal(Signal.HEALTHY)
-        supervisor.signal(Signal.DONE)
-
-    trio.run(partial(supervisor.supervise, root, propagate=True))
-
-
-async def start(function: Callable[..., object], *args: object) -> None:
-    """Be a root that starts something and returns, which is enough for the harness."""
-    function(*args)
-
-
-# What cannot be a runnable is found when it is passed.
+from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.runnables import idle, start
+from ..helpers.trees import in_root
 
 NOT_FUNCTIONS: list[object] = [None, 3, "idle", trio.Event()]
 
@@ -150,42 +115,6 @@ def test_an_async_function_as_factory_is_refused() -> None:
         in_root(check)
 
 
-# What is callable and no async function is found when it is called.
-
-
-def sync_function() -> int:
-    return 3
-
-
-async def async_generator() -> AsyncIterator[int]:
-    yield 3
-
-
-async def wants_two(first: object, second: object) -> None:
-    raise AssertionError(first, second)
-
-
-@pytest.mark.parametrize(
-    ("function", "error"),
-    [
-        (sync_function, "is not an async function: it returned 3"),
-        (async_generator, "is not an async function: it returned <async_generator object"),
-        (partial(wants_two, 1), "TypeError: wants_two() missing 1 required positional argument"),
-    ],
-)
-async def test_a_call_that_gives_no_awaitable_is_a_death(
-    function: Callable[[], Awaitable[object]], error: str
-) -> None:
-    """S5: the node dies of a TypeError that names the function and what it returned."""
-    async with open_harness(start, supervisor.run, "child", function, backoff=PATIENT) as tree:
-        await tree.wait_settled()
-        (crash,) = tree.snapshot().nodes["root.child"].crashes
-        assert error in crash.error
-
-
-# What run() gives back and passes on.
-
-
 async def test_arguments_are_passed_in_each_incarnation() -> None:
     """S7: run(name, fn, *args) calls fn(*args), again at each restart."""
     calls: list[tuple[object, ...]] = []
@@ -215,41 +144,6 @@ async def test_a_root_gets_its_arguments() -> None:
     async with supervisor.open_supervisor(root, 3) as tree:
         await tree.wait_settled()
     assert calls == [(1, "two"), (3,)]
-
-
-async def test_a_handle_tells_dn_and_state_through_the_life_of_its_group(
-    autojump_clock: MockClock,
-) -> None:
-    """S19: a handle follows its group: RUNNING, STOPPING, BACKOFF, RUNNING, STOPPED."""
-    a, b = Remote(), Remote()
-    handles: list[Handle] = []
-
-    async def root() -> None:
-        steady = Backoff(initial=2.0, jitter=0.0)
-        handles.append(supervisor.run_group({"a": a, "b": b}, backoff=steady))
-        handles.append(supervisor.run("alone", idle))
-        await idle()
-
-    def states() -> list[str]:
-        return [repr(handle) for handle in handles]
-
-    alone = "<Handle root.alone RUNNING>"
-    async with open_harness(root):
-        await a.become_healthy()
-        assert [handle.dn for handle in handles] == ["root.{a,b}", "root.alone"]
-        assert states() == ["<Handle root.{a,b} RUNNING>", alone]
-        b.hang()
-        await a.die()
-        await wait_all_tasks_blocked()
-        assert states() == ["<Handle root.{a,b} STOPPING>", alone]
-        b.release()
-        await wait_all_tasks_blocked()
-        assert states() == ["<Handle root.{a,b} BACKOFF>", alone]
-        await a.become_healthy()
-        assert autojump_clock.current_time() == 2.0
-        assert states() == ["<Handle root.{a,b} RUNNING>", alone]
-    assert states() == ["<Handle root.{a,b} STOPPED>", "<Handle root.alone STOPPED>"]
-    assert {handle.state for handle in handles} == {GroupState.STOPPED}
 
 
 async def test_a_child_is_outside_of_its_parents_cancel_scopes() -> None:
@@ -320,9 +214,6 @@ async def test_the_root_finds_the_context_variables_of_supervise() -> None:
     assert (found, variable.get()) == (["the caller's"], "the caller's")
 
 
-# When children may start.
-
-
 @pytest.mark.parametrize("signals", [[Signal.HEALTHY], [Signal.HEALTHY, Signal.DONE]])
 async def test_children_start_only_when_new(signals: list[Signal]) -> None:
     """S6: HEALTHY promises that set-up is over: after it, run() and run_group() are errors."""
@@ -342,38 +233,9 @@ async def test_children_start_only_when_new(signals: list[Signal]) -> None:
             errors.append(str(caught.value))
         tried.set()
 
-    async with open_harness(start, supervisor.run, "parent", parent, backoff=PATIENT) as tree:
+    async with open_harness(start, supervisor.run, "parent", parent, backoff=LONG) as tree:
         await tried.wait()
         assert "root.parent.late" not in tree.snapshot().nodes
     message = "root.parent can't start children when HEALTHY: start them before signal(Signal."
     assert len(errors) == 2
     assert all(error.startswith(message) for error in errors)
-
-
-async def test_children_outlive_the_return_of_a_done_runnable() -> None:
-    """S6: they end with its incarnation: here when its sibling dies and the group restarts."""
-    leaf, sibling, starts = Remote(), Remote(), 0
-
-    async def parent() -> None:
-        nonlocal starts
-        starts += 1
-        supervisor.run("leaf", leaf)
-        supervisor.signal(Signal.HEALTHY)
-        supervisor.signal(Signal.DONE)
-
-    async def root() -> None:
-        supervisor.run_group({"parent": parent, "sibling": sibling}, backoff=AT_ONCE)
-        await idle()
-
-    async with open_harness(root) as tree:
-        await leaf.become_healthy()
-        await sibling.become_healthy()
-        assert tree.snapshot().nodes["root.parent"].state is NodeState.DONE
-        assert leaf.running == 1
-        leaf.hang()
-        await sibling.die()
-        await wait_all_tasks_blocked()
-        assert (leaf.running, starts) == (1, 1)  # the next incarnation waits for the leaf
-        leaf.release()
-        await leaf.become_healthy()
-        assert (leaf.incarnations, leaf.running, starts) == (2, 1, 2)

@@ -4,58 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import (
-    Backoff,
-    GroupState,
-    Handle,
-    NodeState,
-    Signal,
-    StopTimeoutError,
-    open_supervisor,
-)
+from supervisor import GroupState, NodeState, Signal, StopTimeoutError, open_supervisor
 from supervisor.testing import Remote
+
+from ..helpers.backoffs import LONG, STEADY
+from ..helpers.runnables import idle
+from ..helpers.stop_times import StopTimes
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
-
-STEADY = Backoff(initial=1.0, factor=1.0, jitter=0.0)
-LONG = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
-
-
-@final
-class Diary:
-    """When each runnable was asked to stop, and when it ended."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, float] = {}
-        self.ended: dict[str, float] = {}
-        self.cancelled: dict[str, str | None] = {}
-
-    async def stay(self) -> None:
-        """Be HEALTHY until cancelled, and take note of a request to stop."""
-        dn = supervisor.current_dn()
-        supervisor.signal(Signal.HEALTHY)
-        try:
-            await supervisor.wait_stop_requested()
-            self.asked[dn] = trio.current_time()
-            await trio.sleep_forever()
-        except trio.Cancelled as cancelled:
-            self.cancelled[dn] = cancelled.reason
-            raise
-        finally:
-            self.ended[dn] = trio.current_time()
-
-
-async def forever() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
 
 
 async def flush() -> None:
@@ -69,32 +33,32 @@ async def write_to_disk() -> None:
     await trio.sleep_forever()
 
 
-async def three_levels(stay: Diary, grace: float) -> None:
+async def three_levels(stops: StopTimes, grace: float) -> None:
     """Start ``root.a``, then ``root.b`` with ``root.b.c``, each with the same grace."""
 
     async def b() -> None:
-        supervisor.run("c", stay.stay, grace=grace)
-        await stay.stay()
+        supervisor.run("c", stops.stay, grace=grace)
+        await stops.stay()
 
-    supervisor.run("a", stay.stay, grace=grace)
+    supervisor.run("a", stops.stay, grace=grace)
     supervisor.run("b", b, grace=grace)
-    await stay.stay()
+    await stops.stay()
 
 
 async def test_all_graces_share_one_budget(autojump_clock: MockClock) -> None:
     """S21: those who are asked late get what is left of it, and it is never exceeded."""
-    diary = Diary()
-    async with open_supervisor(three_levels, diary, 4.0, grace=4.0) as tree:
+    stops = StopTimes()
+    async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await trio.sleep(100.0)
         with pytest.raises(StopTimeoutError) as caught:
             await tree.stop(timeout=10.0)
         assert autojump_clock.current_time() == 110.0
-    assert diary.asked == {"root": 100.0, "root.b": 104.0, "root.b.c": 108.0}
-    assert diary.ended == {"root": 104.0, "root.b": 108.0, "root.b.c": 110.0, "root.a": 110.0}
+    assert stops.asked == {"root": 100.0, "root.b": 104.0, "root.b.c": 108.0}
+    assert stops.ended == {"root": 104.0, "root.b": 108.0, "root.b.c": 110.0, "root.a": 110.0}
     over = "the 10 s for the stop of the tree are over"
-    assert {dn: reason for dn, reason in diary.cancelled.items() if reason == over} == {
-        "root.b.c": over,
-        "root.a": over,
+    assert {dn for dn, error in stops.cancelled.items() if error.reason == over} == {
+        "root.b.c",
+        "root.a",
     }
     assert caught.value.dns == ("root.a", "root.b.c")
     assert str(caught.value) == (
@@ -108,12 +72,12 @@ async def test_a_budget_that_suffices_changes_nothing(
     budget: float | None, autojump_clock: MockClock
 ) -> None:
     """S21: nor does a stop wait for it, or raise; without one the graces are the only limit."""
-    diary = Diary()
-    async with open_supervisor(three_levels, diary, 4.0, grace=4.0) as tree:
+    stops = StopTimes()
+    async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
         await tree.stop(timeout=budget)
         assert autojump_clock.current_time() == 16.0
-    assert diary.asked == {"root": 0.0, "root.b": 4.0, "root.b.c": 8.0, "root.a": 12.0}
+    assert stops.asked == {"root": 0.0, "root.b": 4.0, "root.b.c": 8.0, "root.a": 12.0}
     assert autojump_clock.current_time() == 16.0
 
 
@@ -124,7 +88,7 @@ async def test_the_log_names_who_was_late_and_where_it_waits(
 
     async def root() -> None:
         supervisor.run("flush", flush, grace=60.0)
-        await forever()
+        await idle()
 
     async with open_supervisor(root) as tree:
         await wait_all_tasks_blocked()
@@ -148,7 +112,7 @@ async def test_clean_up_after_the_budget_is_waited_for(autojump_clock: MockClock
 
     async def root() -> None:
         supervisor.run("slow", slow, grace=60.0)
-        await forever()
+        await idle()
 
     async with open_supervisor(root) as tree:
         await slow.become_healthy()
@@ -160,20 +124,20 @@ async def test_clean_up_after_the_budget_is_waited_for(autojump_clock: MockClock
 
 async def test_a_budget_of_nothing_leaves_no_grace(autojump_clock: MockClock) -> None:
     """S21: with nothing to share, whoever has a grace is cancelled at once and named."""
-    diary = Diary()
-    async with open_supervisor(three_levels, diary, 4.0, grace=4.0) as tree:
+    stops = StopTimes()
+    async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
         with pytest.raises(StopTimeoutError) as caught:
             await tree.stop(timeout=0.0)
         assert caught.value.dns == ("root", "root.a", "root.b", "root.b.c")
-        assert diary.ended == dict.fromkeys(caught.value.dns, 0.0)
+        assert stops.ended == dict.fromkeys(caught.value.dns, 0.0)
         assert autojump_clock.current_time() == 0.0
 
 
 async def test_the_shortest_of_two_budgets_counts(autojump_clock: MockClock) -> None:
     """S21: of two stops at once, each learns that the tree was cut short."""
     ends = []
-    async with open_supervisor(three_levels, Diary(), 4.0, grace=4.0) as tree:
+    async with open_supervisor(three_levels, StopTimes(), 4.0, grace=4.0) as tree:
 
         async def stop(seconds: float) -> None:
             with pytest.raises(StopTimeoutError) as caught:
@@ -190,7 +154,7 @@ async def test_the_shortest_of_two_budgets_counts(autojump_clock: MockClock) -> 
 async def test_two_stops_without_a_budget_both_wait_for_the_end(autojump_clock: MockClock) -> None:
     """S21: a stop is idempotent; one of a tree that has ended is a checkpoint."""
     ends = []
-    async with open_supervisor(three_levels, Diary(), 4.0, grace=4.0) as tree:
+    async with open_supervisor(three_levels, StopTimes(), 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
 
         async def stop() -> None:
@@ -225,7 +189,7 @@ async def test_a_finished_tree_has_nothing_to_stop() -> None:
 @pytest.mark.parametrize("budget", [-1.0, float("nan")])
 async def test_a_wrong_budget_is_an_error(budget: float) -> None:
     """S21: it names the number, and the tree is not stopped."""
-    async with open_supervisor(forever) as tree:
+    async with open_supervisor(idle) as tree:
         await tree.wait_ready()
         with pytest.raises(ValueError, match=f"^timeout={budget!r} is not a number of seconds of"):
             await tree.stop(timeout=budget)
@@ -238,21 +202,21 @@ async def test_a_cancelled_stop_stops_all_the_same(
     after: float, budget: float | None, end: float, autojump_clock: MockClock
 ) -> None:
     """S21: cancelled before or in its wait, the stop goes on, and its budget with it."""
-    diary = Diary()
-    async with open_supervisor(three_levels, diary, 4.0, grace=4.0) as tree:
+    stops = StopTimes()
+    async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
         with trio.move_on_after(after) as scope:
             await tree.stop(timeout=budget)
         assert scope.cancelled_caught
         assert autojump_clock.current_time() == after
-    assert diary.asked["root"] == 0.0
-    assert diary.ended["root.a"] == end
+    assert stops.asked["root"] == 0.0
+    assert stops.ended["root.a"] == end
     assert autojump_clock.current_time() == end
 
 
 async def test_a_runnable_may_stop_its_own_tree(autojump_clock: MockClock) -> None:
     """S21: it is stopped like all others, in its turn."""
-    diary = Diary()
+    stops = StopTimes()
 
     async def operator() -> None:
         supervisor.signal(Signal.HEALTHY)
@@ -260,17 +224,17 @@ async def test_a_runnable_may_stop_its_own_tree(autojump_clock: MockClock) -> No
         try:
             await tree.stop(timeout=60.0)
         finally:
-            diary.ended["root.operator"] = trio.current_time()
+            stops.ended["root.operator"] = trio.current_time()
 
     async def root() -> None:
         supervisor.run("operator", operator, grace=3.0)
-        await diary.stay()
+        await stops.stay()
 
     async with open_supervisor(root, grace=2.0) as tree:
         await trio.sleep(1.0)
         await tree.stop()
         assert autojump_clock.current_time() == 6.0
-    assert diary.ended == {"root": 3.0, "root.operator": 6.0}
+    assert stops.ended == {"root": 3.0, "root.operator": 6.0}
 
 
 @pytest.mark.parametrize("leave", [False, True])
@@ -312,11 +276,11 @@ async def test_only_an_exception_or_a_cancellation_ends_all_at_once(
     way: str, asked: dict[str, float], ended: dict[str, float], autojump_clock: MockClock
 ) -> None:
     """S12, S21: leaving the body is graceful; an error, or what comes from outside, asks nobody."""
-    diary = Diary()
+    stops = StopTimes()
 
     async def root() -> None:
-        supervisor.run("child", diary.stay, grace=3.0)
-        await diary.stay()
+        supervisor.run("child", stops.stay, grace=3.0)
+        await stops.stay()
 
     def leave() -> NoReturn:
         raise OSError("body")
@@ -333,47 +297,18 @@ async def test_only_an_exception_or_a_cancellation_ends_all_at_once(
                 await trio.lowlevel.checkpoint()
             elif way != "return":
                 outside.deadline = 2.0
-    assert (diary.asked, diary.ended) == (asked, ended)
+    assert (stops.asked, stops.ended) == (asked, ended)
     assert autojump_clock.current_time() == max(ended.values())
-
-
-async def test_nothing_is_ready_from_the_request_on(autojump_clock: MockClock) -> None:
-    """S21, S25: what has not been asked yet itself is HEALTHY, and not ready any more."""
-    dns = ("root", "root.child", "root.child.leaf")
-    handles: list[Handle] = []
-
-    async def child() -> None:
-        supervisor.run("leaf", forever)
-        await Diary().stay()
-
-    async def root() -> None:
-        handles.append(supervisor.run("child", child, grace=3.0))
-        await Diary().stay()
-
-    async with open_supervisor(root, grace=5.0) as tree, trio.open_nursery() as nursery:
-        await tree.wait_ready()
-        nursery.start_soon(handles[0].stop)
-        await wait_all_tasks_blocked()
-        assert [tree.ready(dn) for dn in dns] == [False, False, False]
-        assert tree.snapshot().nodes["root.child.leaf"].state is NodeState.HEALTHY
-        await handles[0].restart()
-        await tree.wait_ready()
-        nursery.start_soon(tree.stop)
-        await wait_all_tasks_blocked()
-        assert [tree.ready(dn) for dn in dns] == [False, False, False]
-        states = [tree.snapshot().nodes[dn].state for dn in dns]
-        assert states == [NodeState.HEALTHY] * 3
-        assert autojump_clock.current_time() == 3.0
 
 
 async def test_a_group_restarts_as_ever_until_its_turn_comes(autojump_clock: MockClock) -> None:
     """S21: a node that has not been asked dies and restarts; one in BACKOFF ends at once."""
-    diary, restarting, waiting = Diary(), Remote(), Remote()
+    stops, restarting, waiting = StopTimes(), Remote(), Remote()
 
     async def root() -> None:
         supervisor.run("restarting", restarting, backoff=STEADY)
         supervisor.run("waiting", waiting, backoff=LONG)
-        await diary.stay()
+        await stops.stay()
 
     async with open_supervisor(root, grace=5.0) as tree, trio.open_nursery() as nursery:
         await waiting.die()
@@ -388,3 +323,23 @@ async def test_a_group_restarts_as_ever_until_its_turn_comes(autojump_clock: Moc
     assert nodes["root.restarting"].state is NodeState.CANCELED
     assert (nodes["root.waiting"].state, nodes["root.waiting"].incarnation) == (NodeState.DEAD, 1)
     assert {node.group.state for node in nodes.values()} == {GroupState.STOPPED}
+
+
+@pytest.mark.parametrize("other", [None, 2.0, 60.0])
+async def test_each_stop_tells_of_the_budget_that_was_over(
+    other: float | None, autojump_clock: MockClock
+) -> None:
+    """S21: whatever its own: none, one that is over later, or one that never is."""
+    slow = Remote()
+    slow.stop_slowly(3.0)
+    async with open_supervisor(slow, grace=9.0) as tree:
+
+        async def stop(seconds: float | None) -> None:
+            with pytest.raises(StopTimeoutError, match=r"not stopped after 1 s .*: root$"):
+                await tree.stop(timeout=seconds)
+
+        await slow.become_healthy()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop, 1.0)
+            nursery.start_soon(stop, other)
+        assert autojump_clock.current_time() == 4.0

@@ -1,4 +1,4 @@
-"""Handles while what they stand for is ending slowly, or has ended (S19)."""
+"""``Handle.wait_healthy()`` (S19)."""
 
 from __future__ import annotations
 
@@ -7,28 +7,128 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, GaveUpError, GroupState, Handle, NodeState, RestartLimit, Signal
+from supervisor import GaveUpError, GroupState, Handle, RestartLimit
 from supervisor.testing import Remote, open_harness
 
+from ..helpers.backoffs import DOUBLING, LONG
+from ..helpers.internals import waits_are_registered
+from ..helpers.runnables import finish, idle
+from ..helpers.traces import check_that_cancelling_leaves_nothing
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trio.testing import MockClock
 
-LONG = Backoff(initial=1000.0, jitter=0.0, maximum=1000.0)
+ONCE = RestartLimit(0, within=1.0)
 
 
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
+@contextlib.asynccontextmanager
+async def running(
+    function: Callable[..., Handle], *args: object, **options: object
+) -> AsyncIterator[tuple[supervisor.Supervisor, Handle]]:
+    """Run a tree whose root starts something, and yield it with the handle."""
+    handles: list[Handle] = []
+
+    async def root() -> None:
+        handles.append(function(*args, **{"backoff": DOUBLING, **options}))
+        supervisor.run("other", idle)
+
+    async with open_harness(root, patience=60.0) as tree:
+        await wait_all_tasks_blocked()
+        yield tree, handles[0]
 
 
-def be_done() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    supervisor.signal(Signal.DONE)
+@pytest.mark.parametrize("runnable", [idle, finish])
+async def test_wait_healthy_returns_at_once(runnable: Callable[[], Awaitable[object]]) -> None:
+    """S19: where all members are HEALTHY or DONE it is a checkpoint and nothing more."""
+    async with running(supervisor.run_group, {"a": runnable, "b": finish}) as (_, handle):
+        with assert_checkpoints():
+            await handle.wait_healthy()
+
+
+async def test_wait_healthy_lives_through_crashes(autojump_clock: MockClock) -> None:
+    """S19: it waits for the last member, through its deaths and the backoffs of the group."""
+    attempts = 0
+
+    async def reluctant() -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts <= 3:
+            raise OSError("not yet")
+        await trio.sleep(10.0)
+        await idle()
+
+    async with running(supervisor.run_group, {"a": finish, "b": reluctant, "c": idle}) as (_, h):
+        await h.wait_healthy()
+        assert autojump_clock.current_time() == 1.0 + 2.0 + 4.0 + 10.0
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [
+        ("handle stopped", "it was stopped"),
+        ("gave up", r"root\.parent\.child gave up: 0 restarts within 1 s are allowed"),
+        ("parent died", "ends with its parent"),
+        ("tree stopped", "ends with its parent"),
+        ("tree cancelled", "ends with its parent"),
+    ],
+)
+async def test_what_has_become_hopeless_fails_at_once(
+    way: str, why: str, autojump_clock: MockClock
+) -> None:
+    """S19: wait_healthy and restart raise GaveUpError that names the cause; stop returns."""
+    parent, child = Remote(), Remote()
+    handles: list[Handle] = []
+
+    async def be_parent() -> None:
+        handles.append(supervisor.run("child", child, limit=ONCE))
+        await parent()
+
+    async def root() -> None:
+        supervisor.run("parent", be_parent, backoff=LONG)
+        await idle()
+
+    async def wait() -> None:
+        with pytest.raises(GaveUpError, match=f"^root.parent.child will not be healthy: .*{why}"):
+            await handles[0].wait_healthy()
+
+    async def check() -> None:
+        assert not nursery.child_tasks
+        await wait()
+        if way != "handle stopped":
+            with pytest.raises(GaveUpError, match=f"will not restart: .*{why}"):
+                await handles[0].restart()
+        state = handles[0].state
+        with assert_checkpoints():
+            await handles[0].stop()
+        assert handles[0].state is state
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as outside:
+            async with supervisor.open_supervisor(root) as tree:
+                await wait_all_tasks_blocked()
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+                ways = {
+                    "handle stopped": handles[0].stop,
+                    "gave up": child.die,
+                    "parent died": parent.die,
+                    "tree stopped": tree.stop,
+                }
+                if way in ways:
+                    await ways[way]()
+                else:
+                    outside.cancel()
+                await wait_all_tasks_blocked()
+                await check()
+        if outside.cancelled_caught:
+            await check()
+    assert outside.cancelled_caught == (way == "tree cancelled")
+    assert autojump_clock.current_time() == 0.0
 
 
 class Refusals:
@@ -56,7 +156,7 @@ async def test_what_ends_with_its_parent_cannot_be_brought_back(autojump_clock: 
 
     async def root() -> None:
         handles.append(supervisor.run("child", child, grace=10.0))
-        be_done()
+        await finish()
 
     async def stop() -> None:
         await handles[0].stop()
@@ -91,7 +191,7 @@ async def test_the_end_of_the_parent_is_told_to_who_waits_for_a_restart(
 
     async def root() -> None:
         handles.append(supervisor.run_group({"dying": dying, "slow": slow}))
-        be_done()
+        await finish()
 
     async with trio.open_nursery() as nursery, supervisor.open_supervisor(root) as tree:
         await dying.die()
@@ -113,7 +213,7 @@ async def test_giving_up_is_told_before_the_parent_has_ended(autojump_clock: Moc
     async def parent() -> None:
         handles.append(supervisor.run("dying", dying, limit=RestartLimit(0, within=1.0)))
         supervisor.run("slow", slow)
-        be_done()
+        await finish()
 
     async def root() -> None:
         supervisor.run("parent", parent, backoff=LONG)
@@ -127,56 +227,6 @@ async def test_giving_up_is_told_before_the_parent_has_ended(autojump_clock: Moc
     (waited, why), (restarted, _) = refusals.seen
     assert (waited, restarted) == (0.0, 1.0)
     assert "root.parent.dying will not be healthy: root.parent.dying gave up: 0 restarts" in why
-
-
-async def test_what_has_finished_with_its_parent_is_over() -> None:
-    """S13, S19: where parent and children are done, there is no tree to restart a child in."""
-    handles: list[Handle] = []
-
-    async def child() -> None:
-        be_done()
-
-    async def parent() -> None:
-        handles.append(supervisor.run("child", child))
-        be_done()
-
-    async def root() -> None:
-        supervisor.run("parent", parent)
-
-    async with open_harness(root) as tree:
-        await wait_all_tasks_blocked()
-        assert tree.snapshot().nodes["root.parent"].group.state is GroupState.FINISHED
-        with pytest.raises(GaveUpError, match=r"child will not restart: it has finished"):
-            await handles[0].restart()
-        await handles[0].wait_healthy()
-
-
-async def test_a_death_by_a_child_that_comes_too_late_is_a_stop_error(
-    autojump_clock: MockClock,
-) -> None:
-    """S5, S10: a DONE parent that is stopped while it joins what is left keeps what it dies of."""
-    dying, slow = Remote(), Remote()
-    slow.stop_slowly(10.0)
-
-    async def parent() -> None:
-        supervisor.run("dying", dying, limit=RestartLimit(0, within=1.0))
-        supervisor.run("slow", slow)
-        be_done()
-
-    async def root() -> None:
-        supervisor.run("parent", parent)
-        be_done()
-
-    async with supervisor.open_supervisor(root) as tree:
-        await wait_all_tasks_blocked()
-        await dying.die()
-        await trio.sleep(5.0)
-        await tree.stop()
-        assert autojump_clock.current_time() == 10.0
-    node = tree.snapshot().nodes["root.parent"]
-    assert (node.state, node.crashes) == (NodeState.DONE, ())
-    assert node.stop_error is not None
-    assert node.stop_error.error.startswith("RestartLimitExceeded: root.parent.dying gave up")
 
 
 @pytest.mark.parametrize("how", ["cancelled", "fatal"])
@@ -217,7 +267,35 @@ async def test_waiting_ends_with_the_tree_and_not_with_its_slowest_task(
             await supervisor.supervise(root)
     assert ends == [1.0]
     assert autojump_clock.current_time() == 11.0
-    assert not handles[0]._group.host.awaited
+    assert not waits_are_registered(handles[0])
+
+
+async def test_a_member_that_is_cancelled_when_new_is_not_healthy(
+    autojump_clock: MockClock,
+) -> None:
+    """S12, S19: when all is cancelled from outside, nobody is told that a group is healthy."""
+    handles: list[Handle] = []
+    above, slow = Remote(), Remote()
+    above.stop_slowly(1.0)
+    slow.stop_slowly(1.0)
+
+    async def root() -> None:
+        handles.append(supervisor.run_group({"new": Remote(), "slow": slow}))
+        await above()
+
+    async def wait() -> None:
+        with pytest.raises(GaveUpError, match="ends with its parent"):
+            await handles[0].wait_healthy()
+        assert autojump_clock.current_time() == 0.0
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as outside:
+            async with open_harness(root):
+                await slow.become_healthy()
+                nursery.start_soon(wait)
+                await wait_all_tasks_blocked()
+                outside.cancel()
+                await trio.sleep_forever()
 
 
 async def test_a_wait_that_is_cancelled_leaves_nothing_registered() -> None:
@@ -231,9 +309,5 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_registered() -> None:
 
     async with supervisor.open_supervisor(root):
         await trio.testing.wait_all_tasks_blocked()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(handles[0].wait_healthy)
-            await trio.testing.wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-        assert not handles[0]._group.changed
-        assert not handles[0]._group.host.awaited
+        await check_that_cancelling_leaves_nothing(handles[0].wait_healthy, 1.0)
+        assert not waits_are_registered(handles[0])

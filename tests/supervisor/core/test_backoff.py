@@ -1,10 +1,10 @@
-"""Backoff: the arithmetic of delays, without a tree and without Trio."""
+"""The arithmetic of delays, without a tree and without Trio (S9)."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import attrs
 import pytest
@@ -12,11 +12,12 @@ from hypothesis import given, settings, strategies as st
 
 from supervisor import Backoff
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 NAN, INF = float("nan"), float("inf")
+
+
 ALMOST_ONE = 1.0 - 2.0**-53
+
+
 HUGE = 10**6  # 1.5 ** HUGE is no float
 
 
@@ -166,3 +167,11 @@ def test_a_further_failure_never_shortens_the_range_of_a_delay(backoff: Backoff)
     """S9: for the same luck, each failure in a row waits at least as long as the one before."""
     delays = [backoff.delay(failures) for failures in range(1, 40)]
     assert all(earlier <= later for earlier, later in pairwise(delays))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_random_source_out_of_its_range_is_refused(share: float) -> None:
+    """S9: a delay is never negative and never above the maximum; the error names the source."""
+    backoff = Backoff(random=lambda: share)
+    with pytest.raises(ValueError, match=rf"random=<function .* returned {share}, which is not"):
+        backoff.delay(1)

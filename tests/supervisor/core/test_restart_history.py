@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from supervisor import Backoff, RestartLimit
-from supervisor._restart import GiveUp, Restart, Restarts
+
+from ..helpers.internals import GiveUp, Restart, Restarts
 
 NAN, INF = float("nan"), float("inf")
 

@@ -1,4 +1,4 @@
-"""The states of a node: which follows which, and that nothing else does."""
+"""The states of a node: which follows which, and that no other transition is possible (S3)."""
 
 from __future__ import annotations
 
@@ -10,47 +10,20 @@ from trio.testing import wait_all_tasks_blocked
 
 import supervisor
 from supervisor import GroupState, NodeState, Signal
-from supervisor._state import TRANSITIONS
 from supervisor.testing import Remote, open_harness
 
-NEW, HEALTHY, DONE = NodeState.NEW, NodeState.HEALTHY, NodeState.DONE
-DEAD, CANCELED = NodeState.DEAD, NodeState.CANCELED
+from ..helpers.internals import TRANSITIONS, root_incarnation
+from ..helpers.runnables import idle
+from ..helpers.transitions import CANCELED, DEAD, HEALTHY, LEGAL, NEW, Transitions
 
-# As the contract words it. DONE → DEAD: the runnable had returned, and then its
-# children gave up.
-LEGAL = {
-    (NEW, HEALTHY),
-    (NEW, DEAD),
-    (NEW, CANCELED),
-    (HEALTHY, DONE),
-    (HEALTHY, DEAD),
-    (HEALTHY, CANCELED),
-    (DONE, DEAD),
-}
-ILLEGAL = sorted(set(product(NodeState, repeat=2)) - LEGAL, key=str)
-
-
-class Transitions:
-    """Metrics that keep what they are told."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, NodeState | None]] = []
-
-    def notify_node_state(self, dn: str, state: NodeState) -> None:
-        self.seen.append((dn, state))
-
-    def notify_node_gone(self, dn: str) -> None:
-        self.seen.append((dn, None))
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
+ILLEGAL = [
+    (before, after) for before, after in product(NodeState, repeat=2) if after not in LEGAL[before]
+]
 
 
 def test_the_table_holds_the_legal_transitions_and_no_other() -> None:
     """S3: NEW → HEALTHY → DONE, DEAD or CANCELED; also NEW → DEAD/CANCELED, and DONE → DEAD."""
-    assert {(before, after) for before in NodeState for after in TRANSITIONS[before]} == LEGAL
+    assert {state: set(TRANSITIONS[state]) for state in NodeState} == LEGAL
 
 
 def test_each_state_is_reached_from_new() -> None:
@@ -82,9 +55,7 @@ async def test_an_illegal_transition_is_refused_and_changes_nothing(
     transitions = Transitions()
     async with open_harness(idle, metrics=transitions) as view:
         await view.wait_settled()
-        tree = view._tree
-        incarnation = tree.root.members[0].incarnation
-        assert incarnation is not None
+        tree, incarnation = view._tree, root_incarnation(view)
         actual, incarnation.state = incarnation.state, before
         seen, since = transitions.seen.copy(), incarnation.since
 

@@ -11,28 +11,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from trio.lowlevel import TrioToken
 
 from supervisor import Backoff, Crash, GroupState, NodeState
-from supervisor._host import Host
-from supervisor._node import Group, Node, Terms
-from supervisor._restart import Restart
-from supervisor._tree import Tree, descendants
 
-NEW, HEALTHY, DONE = NodeState.NEW, NodeState.HEALTHY, NodeState.DONE
-DEAD, CANCELED = NodeState.DEAD, NodeState.CANCELED
+from ..helpers.internals import Group, Host, Node, Restart, Terms, Tree, descendants
+from ..helpers.transitions import CANCELED, DONE, HEALTHY, LEGAL, NEW
+
 RUNNING, STOPPING, BACKOFF = GroupState.RUNNING, GroupState.STOPPING, GroupState.BACKOFF
 
-FOLLOWS = {
-    NEW: {HEALTHY, DEAD, CANCELED},
-    HEALTHY: {DONE, DEAD, CANCELED},
-    DONE: {DEAD},
-    DEAD: set[NodeState](),
-    CANCELED: set[NodeState](),
-}
 # Each failure in a row doubles the delay, so that a delay tells their number.
 DOUBLING = Backoff(initial=1.0, factor=2.0, jitter=0.0, maximum=2.0**60, reset_after=1.0)
 
 
 async def nothing() -> None:
-    """Be a runnable that nobody runs."""
+    """A runnable that is never run."""
 
 
 class TreeMachine(RuleBasedStateMachine):
@@ -55,7 +45,7 @@ class TreeMachine(RuleBasedStateMachine):
         self.failures: dict[Group, int] = {}
 
     def settle(self) -> None:
-        """Be what is called when the tree has settled."""
+        """Check that the tree has settled when it says so."""
         assert self.tree.settled
 
     def notify_node_state(self, dn: str, state: NodeState) -> None:
@@ -125,7 +115,7 @@ class TreeMachine(RuleBasedStateMachine):
         node = data.draw(st.sampled_from(self.nodes))
         incarnation, dn = node.incarnation, node.dn
         assert incarnation is not None
-        if state in FOLLOWS[self.states[dn]]:
+        if state in LEGAL[self.states[dn]]:
             self.tree.move(incarnation, state, self.now)
             assert incarnation.since == self.now
             self.states[dn] = state

@@ -1,70 +1,42 @@
-"""What is kept, logged and let go of when a runnable ends in an uncommon way."""
+"""What is kept of a death: a record of text, and no object that the runnable used (S14)."""
 
 from __future__ import annotations
 
 import gc
-import logging
-import threading
 import weakref
 from typing import NoReturn
 
 import pytest
 import trio
-from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, NodeState, NotSupervisedError, Pool, RestartLimit, Signal
-from supervisor.testing import open_harness
+from supervisor import Backoff, RestartLimit, Signal
+from supervisor.testing import Remote, open_harness
 
-PATIENT = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
+from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.runnables import idle, start
 
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
+TWO_SECONDS = Backoff(initial=2.0, factor=2.0, jitter=0.0)
 
 
-class Resource:
-    """Something that a runnable uses."""
-
-
-async def test_a_request_is_seen_by_who_asks_for_the_first_time_in_its_grace(
-    autojump_clock: MockClock,
-) -> None:
-    """S21: a runnable that was busy when it was asked to stop learns of it afterwards."""
-
-    async def root() -> None:
-        supervisor.signal(Signal.HEALTHY)
-        await trio.sleep(2.0)
-        with assert_checkpoints():
-            await supervisor.wait_stop_requested()
-
-    async with supervisor.open_supervisor(root, grace=100.0) as tree:
-        await tree.wait_ready()
-    assert autojump_clock.current_time() == 2.0
-
-
-@pytest.mark.parametrize("fatal", [SystemExit(3), KeyboardInterrupt()])
-async def test_what_leaves_is_no_death(
-    fatal: BaseException, caplog: pytest.LogCaptureFixture
-) -> None:
-    """S11: its node is DEAD, but there is nothing to restart, to log or to keep on record."""
-    tree = None
-
-    async def child() -> NoReturn:
-        raise fatal
-
-    async def root() -> None:
-        supervisor.run("child", child)
-        await idle()
-
-    with pytest.raises(type(fatal)):
-        async with supervisor.open_supervisor(root) as tree:
-            await trio.sleep_forever()
-    assert tree is not None
-    node = tree.snapshot().nodes["root.child"]
-    assert (node.state, node.crashes) == (NodeState.DEAD, ())
-    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+async def test_a_crash_record_tells_when_and_of_what(autojump_clock: MockClock) -> None:
+    """S14: DN, time, uptime, incarnation, and the error in a line."""
+    remote = Remote()
+    async with open_harness(start, supervisor.run, "child", remote, backoff=TWO_SECONDS) as tree:
+        await remote.become_healthy()
+        await trio.sleep(5.0)
+        await remote.die(ValueError("first"))
+        await remote.become_healthy()
+        assert autojump_clock.current_time() == 7.0
+        await trio.sleep(1.0)
+        await remote.die(OSError("second"))
+        await wait_all_tasks_blocked()
+        first, second = tree.snapshot().nodes["root.child"].crashes
+    assert (first.dn, first.time, first.uptime, first.incarnation) == ("root.child", 5.0, 5.0, 1)
+    assert (second.time, second.uptime, second.incarnation) == (8.0, 1.0, 2)
+    assert (first.error, second.error) == ("ValueError: first", "OSError: second")
+    assert first.traceback == "ValueError: first"  # Remote is a part of the package
 
 
 async def test_uptime_counts_from_the_start_of_the_incarnation(autojump_clock: MockClock) -> None:
@@ -85,7 +57,7 @@ async def test_uptime_counts_from_the_start_of_the_incarnation(autojump_clock: M
         raise OSError
 
     async def root() -> None:
-        supervisor.run("child", child, backoff=PATIENT)
+        supervisor.run("child", child, backoff=LONG)
         await idle()
 
     async with supervisor.open_supervisor(root) as tree:
@@ -93,6 +65,41 @@ async def test_uptime_counts_from_the_start_of_the_incarnation(autojump_clock: M
         (crash,) = tree.snapshot().nodes["root.child"].crashes
         assert (crash.time, crash.uptime) == (5.0, 5.0)
     assert autojump_clock.current_time() == 20.0
+
+
+async def test_only_the_last_few_crashes_are_kept() -> None:
+    """S14: the record is bounded, the newest comes last, and it outlives restarts."""
+    remote = Remote()
+    async with open_harness(start, supervisor.run, "child", remote, backoff=AT_ONCE) as tree:
+        for number in range(1, 13):
+            await remote.die(ValueError(f"number {number}"))
+        await remote.become_healthy()
+        child = tree.snapshot().nodes["root.child"]
+    assert child.incarnation == 13
+    assert [crash.incarnation for crash in child.crashes] == [8, 9, 10, 11, 12]
+    assert child.crashes[-1].error == "ValueError: number 12"
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_a_crash_keeps_nothing_alive_that_the_runnable_used(*, grouped: bool) -> None:
+    """S14: no frame, traceback or exception is kept, not even during the backoff."""
+    locals_of_the_dead: list[weakref.ref[Remote]] = []
+
+    async def child() -> None:
+        precious = Remote()
+        locals_of_the_dead.append(weakref.ref(precious))
+        raise ValueError(precious)
+
+    members = {"child": child, "other": idle} if grouped else {"child": child}
+    async with open_harness(start, supervisor.run_group, members, backoff=LONG) as tree:
+        await tree.wait_settled()
+        assert tree.snapshot().nodes["root.child"].crashes
+        gc.collect()
+        assert [reference() for reference in locals_of_the_dead] == [None]
+
+
+class Resource:
+    """Something that a runnable uses."""
 
 
 async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
@@ -109,7 +116,7 @@ async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
         await idle()
 
     async def root() -> None:
-        supervisor.run("parent", parent, backoff=PATIENT)
+        supervisor.run("parent", parent, backoff=LONG)
         await idle()
 
     async with supervisor.open_supervisor(root) as tree:
@@ -118,30 +125,6 @@ async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
         assert tree.snapshot().nodes["root.parent"].group.deadline is not None
         gc.collect()
         assert used[0]() is None
-
-
-async def test_a_thread_that_knows_no_trio_is_refused_by_a_pool() -> None:
-    """S23: also one that neither Trio nor a runnable has started."""
-    pools: list[Pool] = []
-    errors: list[Exception] = []
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("pool"))
-
-    def run() -> None:
-        try:
-            pools[0].run("child", idle)
-        except NotSupervisedError as error:
-            errors.append(error)
-
-    async with open_harness(root) as tree:
-        await tree.wait_settled()
-        thread = threading.Thread(target=run)
-        thread.start()
-        await trio.to_thread.run_sync(thread.join)
-        assert len(pools[0]) == 0
-    (error,) = errors
-    assert str(error).startswith("run() of the pool root.pool was called in another thread")
 
 
 async def test_a_group_that_gave_up_in_vain_is_let_go_of(autojump_clock: MockClock) -> None:

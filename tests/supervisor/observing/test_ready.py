@@ -1,4 +1,4 @@
-"""Readiness: whether a subtree serves (S25)."""
+"""Whether a subtree is ready (S25)."""
 
 from __future__ import annotations
 
@@ -10,27 +10,17 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, GroupState, NodeState, Signal
+from supervisor import GroupState, Handle, NodeState, Signal, open_supervisor
 from supervisor.testing import Remote, open_harness
+
+from ..helpers.backoffs import STEADY
+from ..helpers.runnables import finish, idle, start
+from ..helpers.stop_times import StopTimes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio.testing import MockClock
-
-    from supervisor import Handle
-
-STEADY = Backoff(initial=1.0, factor=1.0, jitter=0.0)
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-async def be_done() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    supervisor.signal(Signal.DONE)
 
 
 async def end_late() -> None:
@@ -38,11 +28,6 @@ async def end_late() -> None:
     supervisor.signal(Signal.HEALTHY)
     await supervisor.wait_stop_requested()
     await trio.sleep(1.0)
-
-
-async def start(function: Callable[..., object], *args: object) -> None:
-    """Be a root that starts something and returns, which is enough for the harness."""
-    function(*args)
 
 
 async def test_a_node_is_ready_when_healthy_or_done(autojump_clock: MockClock) -> None:
@@ -83,7 +68,7 @@ async def test_a_subtree_is_ready_when_each_of_its_nodes_is() -> None:
     async def middle() -> None:
         supervisor.run("leaf", leaf)
         supervisor.run("other", idle)
-        await be_done()
+        await finish()
 
     async def root() -> None:
         supervisor.run("middle", middle)
@@ -109,14 +94,11 @@ async def test_what_is_not_there_is_not_ready(dn: str) -> None:
 
 async def test_a_finished_tree_is_ready() -> None:
     """S25: what is DONE has done what it was there for, also when nothing runs any more."""
-    async with supervisor.open_supervisor(be_done) as tree:
+    async with supervisor.open_supervisor(finish) as tree:
         await wait_all_tasks_blocked()
         assert repr(tree) == "<Supervisor FINISHED>"
         assert tree.ready()
         await tree.wait_ready()
-
-
-# Stops
 
 
 @pytest.mark.parametrize("stopped", ["root", "root.above", "root.above.node", "restart"])
@@ -128,7 +110,7 @@ async def test_nothing_is_ready_from_the_request_of_a_stop(
 
     async def above() -> None:
         handles["root.above.node"] = supervisor.run("node", end_late, grace=10.0)
-        await be_done()
+        await finish()
 
     async def root() -> None:
         handles["root.above"] = supervisor.run("above", above)
@@ -188,7 +170,7 @@ async def test_nothing_is_ready_when_the_tree_is_cancelled() -> None:
 async def test_a_member_waits_for_its_siblings_restart(autojump_clock: MockClock) -> None:
     """S25, S7: while its group is stopped and in backoff, no member is ready, DONE or not."""
     failing = Remote()
-    group = {"failing": failing, "done": be_done}
+    group = {"failing": failing, "done": finish}
     async with open_harness(start, supervisor.run_group, group, backoff=STEADY) as tree:
         await failing.become_healthy()
         await tree.wait_ready()
@@ -202,15 +184,12 @@ async def test_a_member_waits_for_its_siblings_restart(autojump_clock: MockClock
         assert autojump_clock.current_time() == 1.5
 
 
-# Ordered groups
-
-
 async def test_an_ordered_group_is_not_ready_before_its_last_member(
     autojump_clock: MockClock,
 ) -> None:
     """S25, S20: one that waits for its turn is not ready, in later rounds as in the first."""
     first = Remote()
-    group = {"first": first, "second": be_done}
+    group = {"first": first, "second": finish}
     run = partial(supervisor.run_group, ordered=True)
     async with open_harness(start, run, group, backoff=STEADY) as tree:
         for _ in range(3):
@@ -232,7 +211,7 @@ async def test_nothing_is_ready_below_a_member_that_waits_for_its_turn(
     first, second = Remote(), Remote()
 
     async def parent() -> None:
-        supervisor.run("job", be_done)
+        supervisor.run("job", finish)
         await second()
 
     group = {"first": first, "second": parent}
@@ -249,3 +228,32 @@ async def test_nothing_is_ready_below_a_member_that_waits_for_its_turn(
         assert nodes["root.first"].group.state is GroupState.RUNNING
         assert not tree.ready("root.second.job")
     assert autojump_clock.current_time() == 1.0
+
+
+async def test_nothing_is_ready_from_the_request_on(autojump_clock: MockClock) -> None:
+    """S21, S25: what has not been asked yet itself is HEALTHY, and not ready any more."""
+    dns = ("root", "root.child", "root.child.leaf")
+    handles: list[Handle] = []
+
+    async def child() -> None:
+        supervisor.run("leaf", idle)
+        await StopTimes().stay()
+
+    async def root() -> None:
+        handles.append(supervisor.run("child", child, grace=3.0))
+        await StopTimes().stay()
+
+    async with open_supervisor(root, grace=5.0) as tree, trio.open_nursery() as nursery:
+        await tree.wait_ready()
+        nursery.start_soon(handles[0].stop)
+        await wait_all_tasks_blocked()
+        assert [tree.ready(dn) for dn in dns] == [False, False, False]
+        assert tree.snapshot().nodes["root.child.leaf"].state is NodeState.HEALTHY
+        await handles[0].restart()
+        await tree.wait_ready()
+        nursery.start_soon(tree.stop)
+        await wait_all_tasks_blocked()
+        assert [tree.ready(dn) for dn in dns] == [False, False, False]
+        states = [tree.snapshot().nodes[dn].state for dn in dns]
+        assert states == [NodeState.HEALTHY] * 3
+        assert autojump_clock.current_time() == 3.0

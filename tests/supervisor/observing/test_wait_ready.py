@@ -1,10 +1,11 @@
-"""Readiness: waiting until a subtree serves (S25)."""
+"""Waiting until a subtree is ready (S25)."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 import pytest
@@ -13,37 +14,19 @@ from hypothesis import given, settings, strategies as st
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, GaveUpError, NodeState, RestartLimit, RunError, Signal, _ready
+from supervisor import Backoff, GaveUpError, NodeState, RestartLimit, RunError, Signal
 from supervisor.testing import Remote, open_harness
+
+from ..helpers.backoffs import STEADY
+from ..helpers.runnables import finish, idle, start
+from ..helpers.steps import count_steps
+from ..helpers.traces import check_that_cancelling_leaves_nothing
 
 if TYPE_CHECKING:
     import types
     from collections.abc import Awaitable, Callable, Sequence
 
     from supervisor import Handle, Pool, Supervisor
-
-STEADY = Backoff(initial=1.0, factor=1.0, jitter=0.0)
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-async def be_done() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    supervisor.signal(Signal.DONE)
-
-
-async def start(function: Callable[..., object], *args: object) -> None:
-    """Be a root that starts something and returns, which is enough for the harness."""
-    function(*args)
-
-
-def waiting(tree: Supervisor) -> int:
-    """Return how many tasks wait for a transition."""
-    moved = tree._tree.moved
-    return 0 if moved is None else moved.statistics().tasks_waiting
 
 
 async def test_wait_ready_waits_through_restarts(autojump_clock: MockClock) -> None:
@@ -88,10 +71,10 @@ async def test_wait_ready_waits_for_a_node_that_is_to_come() -> None:
         await tree.wait_settled()
         nursery.start_soon(tree.wait_ready, "root.pool.child")
         await wait_all_tasks_blocked()
-        assert waiting(tree) == 1
+        assert len(nursery.child_tasks) == 1
         pools[0].run("child", idle)
         await wait_all_tasks_blocked()
-        assert waiting(tree) == 0
+        assert not nursery.child_tasks
 
 
 @pytest.mark.parametrize("leave", ["stop", "finish"])
@@ -102,7 +85,7 @@ async def test_a_child_that_leaves_its_pool_is_missed_no_more(leave: str) -> Non
 
     async def child() -> None:
         supervisor.run("leaf", leaf)
-        await be_done()
+        await finish()
 
     async def root() -> None:
         pools.append(supervisor.run_pool("pool"))
@@ -114,100 +97,16 @@ async def test_a_child_that_leaves_its_pool_is_missed_no_more(leave: str) -> Non
         assert not tree.ready()
         nursery.start_soon(tree.wait_ready)
         await wait_all_tasks_blocked()
-        assert waiting(tree) == 1
+        assert len(nursery.child_tasks) == 1
         if leave == "stop":
             await pools[0].stop("child")
         else:
             await leaf.become_healthy()
             await leaf.be_done()
         await wait_all_tasks_blocked()
-        assert waiting(tree) == 0
+        assert not nursery.child_tasks
         assert tree.ready()
         assert "root.pool.child" not in tree.snapshot().nodes
-
-
-@pytest.mark.parametrize("dead", [False, True])
-@pytest.mark.parametrize("moves", [0, 1])
-async def test_a_cancelled_wait_leaves_nothing(*, dead: bool, moves: int) -> None:
-    """S25: whether it waits for a start or a restart, and has been woken before or not."""
-    remote, other = Remote(), Remote()
-
-    async def root() -> None:
-        supervisor.run("node", remote)
-        supervisor.run("other", other)
-
-    async with open_harness(root, backoff=Backoff(initial=1000.0, maximum=1000.0)) as tree:
-        if dead:
-            await remote.die()
-        await wait_all_tasks_blocked()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tree.wait_ready)
-            await wait_all_tasks_blocked()
-            for _ in range(moves):
-                await other.become_healthy()
-                await wait_all_tasks_blocked()
-            assert waiting(tree) == 1
-            nursery.cancel_scope.cancel()
-        assert waiting(tree) == 0
-
-
-async def test_a_wait_that_is_cancelled_at_once_leaves_nothing() -> None:
-    """S25: in a scope that is cancelled already, also what is ready is not waited for."""
-    async with open_harness(start, supervisor.run, "node", idle) as tree:
-        await tree.wait_settled()
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await tree.wait_ready()
-        assert scope.cancelled_caught
-        assert waiting(tree) == 0
-
-
-@final
-class Steps(trio.abc.Instrument):
-    """Counts how often each task runs."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, int] = {}
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.of[task.name] = self.of.get(task.name, 0) + 1
-
-
-async def test_a_wait_takes_no_steps_while_nothing_moves(autojump_clock: MockClock) -> None:
-    """S25, S16: it is woken by transitions, at most once for each, and by nothing else."""
-    transitions = 0
-    remotes = {f"node{number}": Remote() for number in range(50)}
-
-    class Count:
-        def notify_node_state(self, dn: str, state: NodeState) -> None:  # noqa: ARG002
-            nonlocal transitions
-            transitions += 1
-
-        def notify_node_gone(self, dn: str) -> None:
-            """Be of no interest here."""
-
-    async def root() -> None:
-        for name, remote in remotes.items():
-            supervisor.run(name, remote)
-
-    async with open_harness(root, metrics=Count()) as tree, trio.open_nursery() as nursery:
-        await wait_all_tasks_blocked()
-        nursery.start_soon(tree.wait_ready, name="whole")
-        nursery.start_soon(tree.wait_ready, "root.nobody", name="never")
-        await wait_all_tasks_blocked()
-        steps = Steps()
-        trio.lowlevel.add_instrument(steps)
-        before = transitions
-        await trio.sleep(1000.0)
-        assert not {"whole", "never"} & set(steps.of)
-        for remote in remotes.values():
-            await remote.become_healthy()
-            await trio.sleep(1000.0)
-        trio.lowlevel.remove_instrument(steps)
-        assert steps.of["whole"] == steps.of["never"] == transitions - before == 50
-        assert waiting(tree) == 1
-        nursery.cancel_scope.cancel()
-    assert autojump_clock.current_time() == 51_000.0
 
 
 async def test_a_member_that_was_dropped_is_not_waited_for() -> None:
@@ -234,32 +133,221 @@ async def test_a_member_that_was_dropped_is_not_waited_for() -> None:
     assert dropped.incarnations == 1
 
 
-def looks_at_nodes(members: int) -> int:
-    """Count how often a wait looks at a node while so many start one after the other."""
-    looks = 0
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("moves", [0, 1])
+async def test_a_cancelled_wait_leaves_nothing(*, dead: bool, moves: int) -> None:
+    """S25: whether it waits for a start or a restart, and has been woken before or not."""
+    remote, other = Remote(), Remote()
+
+    async def root() -> None:
+        supervisor.run("node", remote)
+        supervisor.run("other", other)
+
+    async with open_harness(root, backoff=Backoff(initial=1000.0, maximum=1000.0)) as tree:
+        if dead:
+            await remote.die()
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(check_that_cancelling_leaves_nothing, tree.wait_ready, 1.0)
+            await wait_all_tasks_blocked()
+            for _ in range(moves):
+                await other.become_healthy()
+                await wait_all_tasks_blocked()
+            assert len(nursery.child_tasks) == 1
+
+
+async def test_a_wait_that_is_cancelled_at_once_leaves_nothing() -> None:
+    """S25: in a scope that is cancelled already, also what is ready is not waited for."""
+    async with open_harness(start, supervisor.run, "node", idle) as tree:
+        await tree.wait_settled()
+        await check_that_cancelling_leaves_nothing(tree.wait_ready, 0.0)
+
+
+# The end of the tree
+
+
+async def test_a_stop_ends_the_wait_at_once(autojump_clock: MockClock) -> None:
+    """S25, S21: from the request on, also for a node that was NEW, and for one yet to come."""
+    times = []
+
+    async def child() -> None:
+        await supervisor.wait_stop_requested()
+        await trio.sleep(2.0)
+
+    async def root() -> None:
+        supervisor.run("child", child, grace=5.0)
+        supervisor.signal(Signal.HEALTHY)
+        await supervisor.wait_stop_requested()
+        await trio.sleep(2.0)
+
+    async def wait(tree: Supervisor, dn: str) -> None:
+        with pytest.raises(GaveUpError, match=rf"^{dn} will not be ready: the tree is stopped"):
+            await tree.wait_ready(dn)
+        times.append(autojump_clock.current_time())
+
+    async with (
+        trio.open_nursery() as nursery,
+        supervisor.open_supervisor(root, grace=5.0) as tree,
+    ):
+        nursery.start_soon(wait, tree, "root")
+        nursery.start_soon(wait, tree, "root.child")
+        nursery.start_soon(wait, tree, "root.other")
+        await trio.sleep(1.0)
+        assert times == []
+        await tree.stop()
+        assert times == [1.0, 1.0, 1.0]
+        assert autojump_clock.current_time() == 5.0
+
+
+async def test_the_end_of_the_tree_ends_the_wait() -> None:
+    """S25, S13: of a tree that has finished all is ready, but for what is not there."""
+    remote = Remote()
+
+    async def root() -> None:
+        supervisor.run("child", remote)
+        await finish()
+
+    async def wait() -> None:
+        with pytest.raises(GaveUpError, match=r"^root\.other will not be ready: .* has ended$"):
+            await tree.wait_ready("root.other")
+
+    async with supervisor.open_supervisor(root) as tree, trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await remote.become_healthy()
+        await wait_all_tasks_blocked()
+        assert len(nursery.child_tasks) == 1
+        await remote.be_done()
+        await tree.wait_ready()
+        await wait_all_tasks_blocked()
+        await wait()
+
+
+async def test_what_leaves_the_tree_ends_the_wait(autojump_clock: MockClock) -> None:
+    """S25, S11: who waits beside a tree that is left waits no longer, not even for slow ends."""
+    leaver, slow = Remote(), Remote()
+    slow.stop_slowly(10.0)
+    trees: list[Supervisor] = []
+
+    async def root() -> None:
+        supervisor.run("leaver", leaver)
+        supervisor.run("slow", slow)
+        await finish()
+
+    async def run() -> None:
+        async with supervisor.open_supervisor(root) as tree:
+            trees.append(tree)
+            await trio.sleep_forever()
+
+    async def expect() -> None:
+        with pytest.raises(SystemExit):
+            await run()
+        assert autojump_clock.current_time() == 10.0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(expect)
+        await leaver.become_healthy()
+        nursery.start_soon(leaver.die, SystemExit())
+        with pytest.raises(GaveUpError):
+            await trees[0].wait_ready()
+        assert autojump_clock.current_time() == 0.0
+
+
+async def test_a_cancellation_from_outside_ends_the_wait_at_once(autojump_clock: MockClock) -> None:
+    """S25, S12: whoever waits elsewhere does not have to wait for a slow end."""
+    slow = Remote()
+    slow.stop_slowly(10.0)
+    trees: list[Supervisor] = []
+
+    async def run() -> None:
+        with trio.move_on_after(1.0):
+            async with supervisor.open_supervisor(slow) as tree:
+                trees.append(tree)
+                await trio.sleep_forever()
+        assert autojump_clock.current_time() == 11.0
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await wait_all_tasks_blocked()
+        with pytest.raises(GaveUpError):
+            await trees[0].wait_ready()
+        assert autojump_clock.current_time() == 1.0
+
+
+# What a wait costs
+
+
+async def test_a_wait_takes_no_steps_while_nothing_moves(autojump_clock: MockClock) -> None:
+    """S25, S16: it is woken by transitions, at most once for each, and by nothing else."""
+    transitions = 0
+    remotes = {f"node{number}": Remote() for number in range(50)}
+
+    class Count:
+        def notify_node_state(self, dn: str, state: NodeState) -> None:  # noqa: ARG002
+            nonlocal transitions
+            transitions += 1
+
+        def notify_node_gone(self, dn: str) -> None:
+            """Be of no interest here."""
+
+    async def root() -> None:
+        for name, remote in remotes.items():
+            supervisor.run(name, remote)
+
+    async with open_harness(root, metrics=Count()) as tree, trio.open_nursery() as nursery:
+        await wait_all_tasks_blocked()
+        nursery.start_soon(tree.wait_ready, name="whole")
+        nursery.start_soon(tree.wait_ready, "root.nobody", name="never")
+        await wait_all_tasks_blocked()
+        before = transitions
+        with count_steps() as steps:
+            await trio.sleep(1000.0)
+            assert steps == {}
+            for remote in remotes.values():
+                await remote.become_healthy()
+                await trio.sleep(1000.0)
+        assert steps["whole"] == steps["never"] == transitions - before == 50
+        assert len(nursery.child_tasks) == 1
+        nursery.cancel_scope.cancel()
+    assert autojump_clock.current_time() == 51_000.0
+
+
+PACKAGE = str(Path(supervisor.__file__).parent)
+
+
+def calls_of_a_wait(members: int) -> int:
+    """Count the calls of a wait for ``members`` that start one after the other."""
+    calls = 0
+    waiter: trio.lowlevel.Task | None = None
 
     async def root() -> None:
         supervisor.run_group({f"member{n}": idle for n in range(members)}, ordered=True)
 
+    async def wait(tree: Supervisor) -> None:
+        nonlocal waiter
+        waiter = trio.lowlevel.current_task()
+        await tree.wait_ready()
+        waiter = None
+
     async def main() -> None:
         async with open_harness(root) as tree:
-            await tree.wait_ready()
+            await wait(tree)
 
     def profile(frame: types.FrameType, event: str, _: object) -> None:
-        nonlocal looks
-        looks += event == "call" and frame.f_code is _ready._is_ready.__code__
+        nonlocal calls
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGE):
+            calls += waiter is not None and trio.lowlevel.current_task() is waiter
 
     sys.setprofile(profile)
     try:
         trio.run(main)
     finally:
         sys.setprofile(None)
-    return looks
+    return calls
 
 
 def test_a_wait_for_many_that_start_in_turn_looks_at_each_a_few_times() -> None:
     """S25: it goes on from the node that it has waited for, not from the first one again."""
-    assert looks_at_nodes(400) < 5 * 400
+    assert calls_of_a_wait(400) < 20 * 400
 
 
 # No wake-up is lost
@@ -291,15 +379,23 @@ class Puppet:
 
 
 PUPPETS = ("above", "leaf", "first", "second", "third", "fourth", "child")
+
+
 HANDLES = ("above", "leaf", "pair", "ordered")
+
+
 DNS = (
     "root", "root.above", "root.above.leaf", "root.first", "root.second", "root.fourth",
     "root.pool", "root.pool.child",
 )  # fmt: skip
+
+
 # What happens to whom: an order, or a call of one of the handles or the pool.
 ACTS = st.tuples(st.sampled_from(PUPPETS), st.sampled_from([*Signal, None])) | st.tuples(
     st.sampled_from(["stop", "restart"]), st.sampled_from(HANDLES)
 )
+
+
 ACTS |= st.sampled_from([("pool", "run"), ("pool", "stop"), ("sleep", "")])
 
 

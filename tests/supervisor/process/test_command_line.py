@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import supervisor
-from supervisor.__main__ import load, main, parse
+
+from ..helpers.internals import load, main, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

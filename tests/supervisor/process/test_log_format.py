@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from supervisor._log_format import JsonFormatter, TerminalFormatter, preset_logging
+from ..helpers.internals import JsonFormatter, TerminalFormatter, preset_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Cancellation: from outside, at any time, and what a node that is being stopped can't do."""
+"""Cancellation from outside, and what a node that is being stopped can't do (S12)."""
 
 from __future__ import annotations
 
@@ -11,26 +11,16 @@ import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, InMemoryMetrics, NodeState, RunError, Signal
+from supervisor import InMemoryMetrics, NodeState, RunError, Signal
 from supervisor.testing import Remote, open_harness
+
+from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.runnables import finish, idle
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
 DONE, DEAD, CANCELED = NodeState.DONE, NodeState.DEAD, NodeState.CANCELED
-
-AT_ONCE = Backoff(initial=0.0)
-PATIENT = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-async def finish() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    supervisor.signal(Signal.DONE)
 
 
 class Stage:
@@ -49,7 +39,7 @@ class Stage:
         """Run two remotes in one group, below a healthy parent."""
         supervisor.run_group(
             {"a": partial(self.note, self.remote), "b": partial(self.note, self.other)},
-            backoff=PATIENT,
+            backoff=LONG,
         )
         await idle()
 
@@ -339,7 +329,7 @@ async def test_a_runnable_that_is_being_stopped_can_start_nothing() -> None:
             try_to_start(errors)
 
     async def root() -> None:
-        supervisor.run_group({"parent": parent, "sibling": sibling}, backoff=PATIENT)
+        supervisor.run_group({"parent": parent, "sibling": sibling}, backoff=LONG)
         await idle()
 
     async with open_harness(root) as tree:
@@ -364,7 +354,7 @@ async def test_a_stop_is_known_before_the_cancellation_is_seen() -> None:
         raise ValueError("broken")
 
     async def root() -> None:
-        supervisor.run_group({"parent": parent, "sibling": sibling}, backoff=PATIENT)
+        supervisor.run_group({"parent": parent, "sibling": sibling}, backoff=LONG)
         await idle()
 
     async with open_harness(root):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from supervisor import _crash
-from supervisor._crash import MESSAGE_KEPT, TEXTS_KEPT, format_error
+from ..helpers.internals import KEPT_TEXTS, MESSAGE_KEPT, TEXTS_KEPT, format_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,9 +16,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    _crash._texts.clear()
+    KEPT_TEXTS.clear()
     yield
-    _crash._texts.clear()
+    KEPT_TEXTS.clear()
 
 
 def fail(error: Exception) -> None:
@@ -36,11 +35,11 @@ def caught(function: Callable[[], object]) -> Exception:
 
 def text_of(error: Exception) -> str:
     """Format ``error`` as if nothing were remembered, and by memory; both have to agree."""
-    remembered = _crash._texts.copy()
-    _crash._texts.clear()
+    remembered = KEPT_TEXTS.copy()
+    KEPT_TEXTS.clear()
     fresh = format_error(error)
-    _crash._texts.clear()
-    _crash._texts.update(remembered)
+    KEPT_TEXTS.clear()
+    KEPT_TEXTS.update(remembered)
     assert format_error(error) == fresh
     assert format_error(error) == fresh
     return fresh
@@ -113,12 +112,12 @@ def test_few_texts_are_remembered_and_none_that_is_long() -> None:
     """S14: the memory for texts is bounded in number and in size."""
     for number in range(10 * TEXTS_KEPT):
         text_of(caught(partial(fail, OSError(number))))
-        assert 1 <= len(_crash._texts) <= TEXTS_KEPT
-    _crash._texts.clear()
+        assert 1 <= len(KEPT_TEXTS) <= TEXTS_KEPT
+    KEPT_TEXTS.clear()
     text_of(caught(partial(fail, OSError("x" * (MESSAGE_KEPT + 1)))))
-    assert not _crash._texts
+    assert not KEPT_TEXTS
     text_of(caught(partial(fail, OSError("x" * MESSAGE_KEPT))))
-    assert len(_crash._texts) == 1
+    assert len(KEPT_TEXTS) == 1
 
 
 class EmptyError(Exception):
@@ -145,4 +144,4 @@ def test_a_type_that_is_made_anew_is_not_remembered() -> None:
 
     caught(partial(fail, LocalError()))
     assert format_error(caught(partial(fail, LocalError()))).endswith("LocalError")
-    assert not _crash._texts
+    assert not KEPT_TEXTS

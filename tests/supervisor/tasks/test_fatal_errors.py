@@ -1,13 +1,9 @@
-"""What is never swallowed: exceptions that are no mistakes of a runnable, and propagate."""
+"""Exceptions that are no ``Exception`` are never swallowed: they leave the tree (S11)."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
+import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -18,43 +14,11 @@ import supervisor
 from supervisor import Backoff, InMemoryMetrics, NodeState, Signal
 from supervisor.testing import Remote
 
-PATIENT = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
+from ..helpers.runnables import CountsCleanUps, idle, root_above, start_and_idle
 
 
 class Abandon(BaseException):
     """Something that is no Exception, and of nobody's library."""
-
-
-class Bystander:
-    """A runnable that notes that it was cleaned up."""
-
-    def __init__(self) -> None:
-        self.cleaned_up = 0
-
-    async def __call__(self) -> None:
-        supervisor.signal(Signal.HEALTHY)
-        try:
-            await trio.sleep_forever()
-        finally:
-            self.cleaned_up += 1
-
-
-def below(depth: int, culprit: Callable[[], Awaitable[object]], bystander: Bystander) -> Bystander:
-    """Return a root with a bystander beside ``culprit``, so many levels down."""
-
-    async def nest(levels: int) -> None:
-        if levels:
-            supervisor.run("inner", nest, levels - 1)
-        else:
-            supervisor.run("culprit", culprit)
-        supervisor.run("bystander", bystander)
-        await bystander()
-
-    class Root(Bystander):
-        async def __call__(self) -> None:
-            await nest(depth)
-
-    return Root()
 
 
 FATAL = [KeyboardInterrupt("stop"), SystemExit(3), Abandon("why")]
@@ -64,22 +28,22 @@ FATAL = [KeyboardInterrupt("stop"), SystemExit(3), Abandon("why")]
 @pytest.mark.parametrize("error", FATAL, ids=repr)
 async def test_what_is_no_exception_leaves_supervise(error: BaseException, depth: int) -> None:
     """S11: it cancels the tree and leaves as it is, when all tasks are gone."""
-    bystander, metrics = Bystander(), InMemoryMetrics()
+    other, metrics = CountsCleanUps(), InMemoryMetrics()
 
-    async def culprit() -> None:
+    async def failing() -> None:
         supervisor.signal(Signal.HEALTHY)
         await wait_all_tasks_blocked()
         raise error
 
     tasks = trio.lowlevel.current_statistics().tasks_living
     with pytest.raises(type(error)) as caught:
-        await supervisor.supervise(below(depth, culprit, bystander), metrics=metrics)
+        await supervisor.supervise(root_above(failing, other, depth=depth), metrics=metrics)
     assert caught.value is error
     assert trio.lowlevel.current_statistics().tasks_living == tasks
     # One at each level is the root or an inner node itself, one its child.
-    assert bystander.cleaned_up == 2 * (depth + 1)
+    assert other.cleaned_up == 2 * (depth + 1)
     states = {dn.rpartition(".")[2]: status.state for dn, status in metrics.nodes().items()}
-    assert states.pop("culprit") is NodeState.DEAD
+    assert states.pop("failing") is NodeState.DEAD
     assert set(states.values()) == {NodeState.CANCELED}
 
 
@@ -102,18 +66,37 @@ async def test_what_a_nursery_wrapped_leaves_without_the_wrapping(error: BaseExc
 
 async def test_a_group_is_split_never_guessed_at(caplog: pytest.LogCaptureFixture) -> None:
     """S11: of a mixture the fatal part leaves, and the rest is what the node dies of."""
-    bystander = Bystander()
+    other = CountsCleanUps()
     mixed = BaseExceptionGroup("mixed", [ValueError("broken"), SystemExit(3)])
 
-    async def culprit() -> NoReturn:
+    async def failing() -> NoReturn:
         raise mixed
 
     with pytest.raises(SystemExit) as caught:
-        await supervisor.supervise(below(0, culprit, bystander))
+        await supervisor.supervise(root_above(failing, other, depth=0))
     assert caught.value.code == 3
-    (record,) = [r for r in caplog.records if r.name == "supervisor.node.root.culprit"]
+    (record,) = [r for r in caplog.records if r.name == "supervisor.node.root.failing"]
     assert "ValueError: broken" in record.getMessage()
     assert "SystemExit" not in record.getMessage()
+
+
+class Whole(BaseExceptionGroup[BaseException]):
+    """A group that does not let itself be taken apart."""
+
+    def derive(self, _: object) -> NoReturn:
+        raise ValueError("indivisible")
+
+
+async def test_a_group_that_cannot_be_split_leaves_whole() -> None:
+    """S11: where the fatal part can't be told from the rest, nothing of it is swallowed."""
+    whole = Whole("mixture", [ValueError("a mistake"), KeyboardInterrupt()])
+
+    async def child() -> None:
+        raise whole
+
+    with pytest.raises(Whole) as caught:
+        await supervisor.supervise(start_and_idle, supervisor.run, "child", child)
+    assert caught.value is whole
 
 
 async def test_several_fatal_exceptions_leave_in_a_group() -> None:
@@ -130,7 +113,7 @@ async def test_several_fatal_exceptions_leave_in_a_group() -> None:
 async def test_fatal_exceptions_of_several_runnables_leave_in_a_group() -> None:
     """S11: a second one, raised while the tree is being cancelled, is not lost."""
 
-    async def culprit() -> None:
+    async def failing() -> None:
         supervisor.signal(Signal.HEALTHY)
         await wait_all_tasks_blocked()
         raise KeyboardInterrupt
@@ -144,7 +127,7 @@ async def test_fatal_exceptions_of_several_runnables_leave_in_a_group() -> None:
 
     async def root() -> None:
         supervisor.run("other", other)
-        await culprit()
+        await failing()
 
     with pytest.RaisesGroup(KeyboardInterrupt, SystemExit, match="several exceptions left"):
         await supervisor.supervise(root)
@@ -174,11 +157,11 @@ async def test_what_a_factory_raises_leaves_too() -> None:
         calls += 1
         if calls == 2:
             raise Abandon
-        return {"a": remote, "b": Bystander()}
+        return {"a": remote, "b": idle}
 
     async def root() -> None:
         supervisor.run_group(factory, backoff=Backoff(initial=0.0))
-        await Bystander()()
+        await idle()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(remote.die)
@@ -198,71 +181,38 @@ async def test_no_fatal_exception_is_followed_by_a_restart() -> None:
 
     async def root() -> None:
         starts.append(supervisor.current_dn())
-        supervisor.run_group({"a": child, "b": Bystander()}, backoff=Backoff(initial=0.0))
-        await Bystander()()
+        supervisor.run_group({"a": child, "b": idle}, backoff=Backoff(initial=0.0))
+        await idle()
 
     with pytest.raises(Abandon):
         await supervisor.supervise(root, backoff=Backoff(initial=0.0))
     assert starts == ["root", "root.a"]
 
 
-# The first death leaves, on demand.
-
-
-@pytest.mark.parametrize("depth", [0, 3])
-async def test_propagate_lets_the_first_death_leave_as_it_is(depth: int) -> None:
-    """S15: it cancels the tree, and is the runnable's own exception with a note of the DN."""
-    bystander, error = Bystander(), ValueError("broken")
-
-    async def culprit() -> None:
-        supervisor.signal(Signal.HEALTHY)
-        await wait_all_tasks_blocked()
-        raise error
-
-    with pytest.raises(ValueError, match="broken") as caught:
-        await supervisor.supervise(below(depth, culprit, bystander), propagate=True)
-    assert caught.value is error
-    assert error.__notes__ == [f"raised by the runnable root{'.inner' * depth}.culprit"]
-    assert bystander.cleaned_up == 2 * (depth + 1)
-
-
-async def test_propagate_lets_an_unexpected_return_leave() -> None:
-    """S15: a death without an exception leaves as an UnexpectedReturnError."""
-
-    async def root() -> None:
-        supervisor.signal(Signal.HEALTHY)
-
-    with pytest.raises(supervisor.UnexpectedReturnError, match="root returned when HEALTHY"):
-        await supervisor.supervise(root, propagate=True)
-
-
-async def test_of_two_deaths_at_once_the_first_propagates(
-    caplog: pytest.LogCaptureFixture,
+@pytest.mark.parametrize("fatal", [SystemExit(3), KeyboardInterrupt()])
+async def test_what_leaves_is_no_death(
+    fatal: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S15: the first death asks the other node to stop, so its error is logged as a stop error."""
-    errors = [ValueError("broken"), ValueError("broken too")]
+    """S11: its node is DEAD, but there is nothing to restart, to log or to keep on record."""
+    tree = None
 
-    async def dies(error: Exception) -> None:
-        await wait_all_tasks_blocked()
-        raise error
+    async def child() -> NoReturn:
+        raise fatal
 
     async def root() -> None:
-        supervisor.run("a", dies, errors[0])
-        supervisor.run("b", dies, errors[1])
-        await Bystander()()
+        supervisor.run("child", child)
+        await idle()
 
-    with pytest.raises(ValueError, match="broken") as caught:
-        await supervisor.supervise(root, propagate=True)
-    errors.remove(caught.value)
-    died, stopped = (record.getMessage() for record in caplog.records)
-    assert (
-        f"died in incarnation 1, 0.0 s old: ValueError: {caught.value}; it is being stopped\n"
-        in died
-    )
-    assert f"was asked to stop and raised an error: ValueError: {errors[0]}\n" in stopped
+    with pytest.raises(type(fatal)):
+        async with supervisor.open_supervisor(root) as tree:
+            await trio.sleep_forever()
+    assert tree is not None
+    node = tree.snapshot().nodes["root.child"]
+    assert (node.state, node.crashes) == (NodeState.DEAD, ())
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-# Beside a body.
+# Beside a body
 
 
 async def test_what_leaves_the_tree_cancels_the_body() -> None:
@@ -280,17 +230,17 @@ async def test_what_leaves_the_tree_cancels_the_body() -> None:
 
 async def test_an_error_of_the_body_leaves_as_it_is() -> None:
     """S11: it cancels the tree, and no group is wrapped around it."""
-    bystander, error = Bystander(), ValueError("the body's")
+    other, error = CountsCleanUps(), ValueError("the body's")
 
     async def body() -> NoReturn:
-        async with supervisor.open_supervisor(bystander) as tree:
+        async with supervisor.open_supervisor(other) as tree:
             await tree.wait_settled()
             raise error
 
     with pytest.raises(ValueError, match="the body's") as caught:
         await body()
     assert caught.value is error
-    assert bystander.cleaned_up == 1
+    assert other.cleaned_up == 1
 
 
 async def test_errors_of_body_and_tree_leave_together() -> None:
@@ -309,67 +259,22 @@ async def test_errors_of_body_and_tree_leave_together() -> None:
             raise ValueError("the body's")
 
 
-# A real Ctrl-C, in a process of its own.
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.filterwarnings("ignore::trio.TrioDeprecationWarning")
+def test_what_leaves_the_tree_is_not_lost_beside_what_the_body_raises(*, strict: bool) -> None:
+    """S11: both leave in a group, however Trio runs."""
 
-PROGRAM = """
-import signal, sys, trio, supervisor
-from supervisor import Signal
+    async def root() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise SystemExit(5)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal's foreground
+    async def main() -> None:
+        async with supervisor.open_supervisor(root):
+            await wait_all_tasks_blocked()
+            raise ValueError("body")
 
-def work():  # CPython 3.13 may skip a `finally` right around a loop like this one
-    while True:
-        pass
-
-async def child(busy):
-    try:
-        supervisor.signal(Signal.HEALTHY)
-        await trio.testing.wait_all_tasks_blocked()
-        print("ready", flush=True)
-        if busy:
-            work()
-        await trio.sleep_forever()
-    finally:
-        print("child cleaned up", flush=True)
-
-async def other():
-    try:
-        supervisor.signal(Signal.HEALTHY)
-        await trio.sleep_forever()
-    finally:
-        print("other cleaned up", flush=True)
-
-async def root():
-    supervisor.run("child", child, sys.argv[1] == "busy")
-    supervisor.run_group({"a": other, "b": other})
-    supervisor.signal(Signal.HEALTHY)
-    supervisor.signal(Signal.DONE)
-
-try:
-    trio.run(supervisor.supervise, root)
-except KeyboardInterrupt:
-    print("KeyboardInterrupt", flush=True)
-"""
-
-
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to one process")
-@pytest.mark.parametrize("state", ["idle", "busy"])
-def test_ctrl_c_leaves_after_the_clean_ups(state: str) -> None:
-    """S11: a SIGINT, in Trio's wait or in a runnable's busy loop, ends with KeyboardInterrupt."""
-    package = Path(supervisor.__file__).parent.parent
-    with subprocess.Popen(
-        [sys.executable, "-c", "import trio.testing\n" + PROGRAM, state],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(package)},
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate()
-    *clean_ups, end = output.splitlines()
-    assert end == "KeyboardInterrupt"
-    assert sorted(clean_ups) == ["child cleaned up", "other cleaned up", "other cleaned up"]
-    assert errors == ""
-    assert process.returncode == 0
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(main, strict_exception_groups=strict)
+    assert {type(error) for error in caught.value.exceptions} == {SystemExit, ValueError}

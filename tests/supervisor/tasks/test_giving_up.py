@@ -1,4 +1,4 @@
-"""Giving up: what happens when a group would restart more often than its limit allows (S10)."""
+"""What happens when a group would restart more often than its limit allows (S10)."""
 
 from __future__ import annotations
 
@@ -21,41 +21,23 @@ from supervisor import (
 )
 from supervisor.testing import Remote, open_harness
 
+from ..helpers.backoffs import DOUBLING
+from ..helpers.runnables import finish, idle, start
+from ..helpers.transitions import Transitions
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio.testing import MockClock
 
-DOUBLING = Backoff(initial=1.0, factor=2.0, jitter=0.0)
 FIRST_DEATH = RestartLimit(0, within=1.0)
+
+
 THIRD_DEATH = RestartLimit(2, within=100.0)
-
-
-class History:
-    """Keeps each state that each node was in."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, list[NodeState]] = {}
-
-    def notify_node_state(self, dn: str, state: NodeState) -> None:
-        self.of.setdefault(dn, []).append(state)
-
-    def notify_node_gone(self, dn: str) -> None:
-        """Be of no interest here."""
-
-
-async def forever() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
 
 
 async def crash() -> None:
     raise OSError("crash")
-
-
-async def start(function: Callable[..., object], *args: object) -> None:
-    """Be a root that starts something and returns, which is enough for the harness."""
-    function(*args)
 
 
 async def test_group_without_a_limit_never_gives_up(autojump_clock: MockClock) -> None:
@@ -70,19 +52,19 @@ async def test_group_without_a_limit_never_gives_up(autojump_clock: MockClock) -
 
 
 @pytest.mark.parametrize("state", [NodeState.NEW, NodeState.HEALTHY, NodeState.DONE])
-@pytest.mark.parametrize("siblings", [{}, {"sibling": forever}], ids=["alone", "in a group"])
+@pytest.mark.parametrize("siblings", [{}, {"sibling": idle}], ids=["alone", "in a group"])
 async def test_parent_dies_when_a_group_gives_up(
     state: NodeState,
     siblings: dict[str, Callable[[], Awaitable[None]]],
     autojump_clock: MockClock,
 ) -> None:
     """S10: in whatever state it is, with its other children stopped, and it starts again."""
-    history = History()
+    transitions = Transitions()
     lived = [NodeState.NEW, NodeState.HEALTHY, NodeState.DONE]
     lived = lived[: lived.index(state) + 1]
 
     async def parent() -> None:
-        supervisor.run("other", forever)
+        supervisor.run("other", idle)
         supervisor.run("crash", crash, limit=THIRD_DEATH)
         if state is not NodeState.NEW:
             supervisor.signal(Signal.HEALTHY)
@@ -94,12 +76,12 @@ async def test_parent_dies_when_a_group_gives_up(
     async def root() -> None:
         supervisor.run_group({"parent": parent, **siblings})
 
-    async with open_harness(root, backoff=DOUBLING, metrics=history) as tree:
+    async with open_harness(root, backoff=DOUBLING, metrics=transitions) as tree:
         await trio.sleep(2.5)  # one, and two more seconds of backoff: it crashes thrice
-        assert history.of["root.parent"] == lived
+        assert transitions.of("root.parent") == lived
         await trio.sleep(1.0)
         nodes = tree.snapshot().nodes
-        assert history.of["root.parent"] == [*lived, NodeState.DEAD]
+        assert transitions.of("root.parent") == [*lived, NodeState.DEAD]
         (death,) = nodes["root.parent"].crashes
         assert death.error.startswith("RestartLimitExceeded: root.parent.crash gave up: 2 restarts")
         assert death.time == 3.0
@@ -111,7 +93,7 @@ async def test_parent_dies_when_a_group_gives_up(
         for name in siblings:
             assert nodes[f"root.{name}"].state is NodeState.CANCELED
         await trio.sleep_until(4.5)
-        assert history.of["root.parent"] == [*lived, NodeState.DEAD, *lived]
+        assert transitions.of("root.parent") == [*lived, NodeState.DEAD, *lived]
         assert autojump_clock.current_time() == 4.5
 
 
@@ -157,7 +139,7 @@ async def test_escalation_multiplies_at_each_level(autojump_clock: MockClock) ->
             starts.append(autojump_clock.current_time())
             raise OSError("leaf")
         supervisor.run(names[0], nest, *names[1:], limit=once)
-        await forever()
+        await idle()
 
     with pytest.raises(RestartLimitExceeded) as caught:
         await supervise(nest, "a", "b", "c", backoff=DOUBLING, limit=once)
@@ -214,7 +196,7 @@ async def test_restart_of_several_members_counts_once(
 
     async def root() -> None:
         supervisor.run_group(members, limit=THIRD_DEATH)
-        await forever()
+        await idle()
 
     async def kill() -> None:
         for name in ("a", "b", "a"):
@@ -241,11 +223,11 @@ async def test_failing_factory_counts_against_the_limit(autojump_clock: MockCloc
         calls += 1
         if calls > 1:
             raise OSError("no channels today")
-        return {"a": crash, "b": forever}
+        return {"a": crash, "b": idle}
 
     async def root() -> None:
         supervisor.run_group(group, limit=THIRD_DEATH)
-        await forever()
+        await idle()
 
     with pytest.raises(RestartLimitExceeded) as caught:
         await supervise(root, backoff=DOUBLING, limit=FIRST_DEATH)
@@ -273,7 +255,7 @@ async def test_parent_dies_of_the_limit_however_it_ends(
     async def parent() -> None:
         supervisor.run("doomed", doomed, limit=FIRST_DEATH)
         try:
-            await forever()
+            await idle()
         except trio.Cancelled:
             await ending()
 
@@ -333,7 +315,7 @@ async def test_child_that_gives_up_when_its_parents_sibling_dies_is_no_second_fa
 
     async def parent() -> None:
         supervisor.run("child", doomed, limit=FIRST_DEATH)
-        await forever()
+        await idle()
 
     group = {"parent": parent, "sibling": doomed}
     async with open_harness(start, supervisor.run_group, group, backoff=DOUBLING) as tree:
@@ -351,16 +333,44 @@ async def test_stop_wins_over_a_limit_that_is_exceeded_afterwards() -> None:
 
     async def clumsy() -> None:
         try:
-            await forever()
+            await idle()
         finally:
             raise OSError("while stopping")
 
     async def parent() -> None:
         supervisor.run("clumsy", clumsy, limit=FIRST_DEATH)
-        await forever()
+        await idle()
 
     async with open_supervisor(parent, limit=FIRST_DEATH) as tree:
         await tree.wait_settled()
     nodes = tree.snapshot().nodes
     assert {node.state for node in nodes.values()} == {NodeState.CANCELED}
     assert nodes["root.clumsy"].stop_error is not None
+
+
+async def test_a_death_by_a_child_that_comes_too_late_is_a_stop_error(
+    autojump_clock: MockClock,
+) -> None:
+    """S5, S10: a DONE parent that is stopped while it joins what is left keeps what it dies of."""
+    dying, slow = Remote(), Remote()
+    slow.stop_slowly(10.0)
+
+    async def parent() -> None:
+        supervisor.run("dying", dying, limit=RestartLimit(0, within=1.0))
+        supervisor.run("slow", slow)
+        await finish()
+
+    async def root() -> None:
+        supervisor.run("parent", parent)
+        await finish()
+
+    async with supervisor.open_supervisor(root) as tree:
+        await wait_all_tasks_blocked()
+        await dying.die()
+        await trio.sleep(5.0)
+        await tree.stop()
+        assert autojump_clock.current_time() == 10.0
+    node = tree.snapshot().nodes["root.parent"]
+    assert (node.state, node.crashes) == (NodeState.DONE, ())
+    assert node.stop_error is not None
+    assert node.stop_error.error.startswith("RestartLimitExceeded: root.parent.dying gave up")

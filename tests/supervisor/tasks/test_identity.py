@@ -1,4 +1,4 @@
-"""Who is calling: runnables, their tasks and threads, and those who are no longer any of it."""
+"""Which runnable a call comes from: its own tasks and threads, and those left behind (S1)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,11 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, NodeState, NotSupervisedError, Signal, StaleRunnableError
+from supervisor import NodeState, NotSupervisedError, Signal, StaleRunnableError
 from supervisor.testing import Remote, open_harness
 
-AT_ONCE = Backoff(initial=0.0)
-PATIENT = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
-
-
-async def start(function: Callable[..., object], *args: object) -> None:
-    """Be a root that starts something and returns, which is enough for the harness."""
-    function(*args)
-
+from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.runnables import idle, start
 
 # Those that ask who is calling, and those that change the tree as well.
 ASKING: dict[str, Callable[[], object]] = {
@@ -36,12 +25,18 @@ ASKING: dict[str, Callable[[], object]] = {
     # It calls logger() for its caller.
     "logger of raw_logger": supervisor.raw_logger,
 }
+
+
 ACTING: dict[str, Callable[[], object]] = {
     "run": partial(supervisor.run, "child", idle),
     "run_group": partial(supervisor.run_group, {"child": idle}),
     "signal": partial(supervisor.signal, Signal.HEALTHY),
 }
+
+
 PUBLIC = {**ASKING, **ACTING}
+
+
 each_function = pytest.mark.parametrize("name", PUBLIC)
 
 
@@ -206,7 +201,7 @@ async def test_a_task_that_escaped_can_say_nothing_when_its_incarnation_is_dead(
     async with trio.open_nursery() as foreign:
         remote = Remote()
         escape = Escape(foreign, remote)
-        async with open_harness(start, supervisor.run, "child", escape, backoff=PATIENT) as tree:
+        async with open_harness(start, supervisor.run, "child", escape, backoff=LONG) as tree:
             await remote.become_healthy()
             await remote.die()
             await wait_all_tasks_blocked()
@@ -289,8 +284,8 @@ async def test_two_trees_side_by_side_are_independent() -> None:
     """S1: a death in one tree is nothing to the other, which has nodes of the same names."""
     one, other = Remote(), Remote()
     async with (
-        open_harness(start, supervisor.run, "child", one, backoff=PATIENT) as first,
-        open_harness(start, supervisor.run, "child", other, backoff=PATIENT) as second,
+        open_harness(start, supervisor.run, "child", one, backoff=LONG) as first,
+        open_harness(start, supervisor.run, "child", other, backoff=LONG) as second,
     ):
         await one.become_healthy()
         await other.become_healthy()
@@ -329,7 +324,7 @@ async def test_the_failure_of_an_inner_tree_is_a_death_in_the_outer() -> None:
 
     limit = supervisor.RestartLimit(0, within=1.0)
     child = partial(supervisor.supervise, inner, limit=limit)
-    async with open_harness(start, supervisor.run, "child", child, backoff=PATIENT) as tree:
+    async with open_harness(start, supervisor.run, "child", child, backoff=LONG) as tree:
         await tree.wait_settled()
         (crash,) = tree.snapshot().nodes["root.child"].crashes
         assert crash.error.startswith("RestartLimitExceeded: root gave up")

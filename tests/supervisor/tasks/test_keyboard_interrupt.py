@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import signal as signals
+import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -17,11 +21,13 @@ import supervisor
 from supervisor import Backoff, Pool, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
     from types import FrameType
 
 PACKAGE = str(Path(supervisor.__file__).parent)
-STEADY = Backoff(initial=0.5, factor=1.0, jitter=0.0)
+
+
+HALF_A_SECOND = Backoff(initial=0.5, factor=1.0, jitter=0.0)
 
 
 class Interruption:
@@ -94,13 +100,13 @@ class Service:
         supervisor.signal(Signal.DONE)
 
     async def open(self) -> None:
-        async with supervisor.open_supervisor(self.root, backoff=STEADY) as tree:
+        async with supervisor.open_supervisor(self.root, backoff=HALF_A_SECOND) as tree:
             await trio.sleep(4.0)
             await tree.stop(timeout=3.0)
 
     async def supervise(self) -> None:
         with trio.move_on_after(4.0):
-            await supervisor.supervise(self.root, backoff=STEADY)
+            await supervisor.supervise(self.root, backoff=HALF_A_SECOND)
 
 
 @pytest.fixture
@@ -188,3 +194,70 @@ def test_an_interruption_of_the_last_wait_waits_for_the_tasks(times: int) -> Non
     with pytest.raises(KeyboardInterrupt):
         trio.run(main, clock=MockClock(autojump_threshold=0))
     assert ends == [2.0 + times, 2.0 + times]
+
+
+# In a process of its own
+
+
+PROGRAM = """
+import signal, sys, trio, supervisor
+from supervisor import Signal
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal's foreground
+
+def work():  # CPython 3.13 may skip a `finally` right around a loop like this one
+    while True:
+        pass
+
+async def child(busy):
+    try:
+        supervisor.signal(Signal.HEALTHY)
+        await trio.testing.wait_all_tasks_blocked()
+        print("ready", flush=True)
+        if busy:
+            work()
+        await trio.sleep_forever()
+    finally:
+        print("child cleaned up", flush=True)
+
+async def other():
+    try:
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep_forever()
+    finally:
+        print("other cleaned up", flush=True)
+
+async def root():
+    supervisor.run("child", child, sys.argv[1] == "busy")
+    supervisor.run_group({"a": other, "b": other})
+    supervisor.signal(Signal.HEALTHY)
+    supervisor.signal(Signal.DONE)
+
+try:
+    trio.run(supervisor.supervise, root)
+except KeyboardInterrupt:
+    print("KeyboardInterrupt", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to one process")
+@pytest.mark.parametrize("state", ["idle", "busy"])
+def test_ctrl_c_leaves_after_the_clean_ups(state: str) -> None:
+    """S11: a SIGINT, in Trio's wait or in a runnable's busy loop, ends with KeyboardInterrupt."""
+    package = Path(supervisor.__file__).parent.parent
+    with subprocess.Popen(
+        [sys.executable, "-c", "import trio.testing\n" + PROGRAM, state],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(package)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate()
+    *clean_ups, end = output.splitlines()
+    assert end == "KeyboardInterrupt"
+    assert sorted(clean_ups) == ["child cleaned up", "other cleaned up", "other cleaned up"]
+    assert errors == ""
+    assert process.returncode == 0

@@ -1,80 +1,51 @@
-"""Graceful stops: nodes are asked first, then cancelled, in an order (S21)."""
+"""Nodes are asked to stop, then cancelled, level by level (S21)."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, Handle, NodeState, RestartLimit, Signal, open_supervisor
+from supervisor import Handle, NodeState, RestartLimit, Signal, open_supervisor
 from supervisor.testing import Remote
+
+from ..helpers.backoffs import LONG, STEADY
+from ..helpers.runnables import idle
+from ..helpers.stop_times import StopTimes
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-STEADY = Backoff(initial=1.0, factor=1.0, jitter=0.0)
-LONG = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
 ONCE = RestartLimit(0, within=1.0)
-
-
-@final
-class Diary:
-    """When each runnable was asked to stop; when it ended, and why if it was cancelled."""
-
-    def __init__(self) -> None:
-        self.asked: dict[str, float] = {}
-        self.ended: dict[str, float] = {}
-        self.cancelled: dict[str, trio.Cancelled] = {}
-
-    async def stay(self, work: float = 1e9, error: BaseException | None = None) -> None:
-        """Be HEALTHY, and return or raise so many seconds after having been asked to stop."""
-        dn = supervisor.current_dn()
-        supervisor.signal(Signal.HEALTHY)
-        try:
-            await supervisor.wait_stop_requested()
-            self.asked[dn] = trio.current_time()
-            await trio.sleep(work)
-            if error is not None:
-                raise error
-        except trio.Cancelled as cancelled:
-            self.cancelled[dn] = cancelled
-            raise
-        finally:
-            self.ended[dn] = trio.current_time()
-
-
-async def forever() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
 
 
 async def test_a_tree_stops_level_by_level_and_group_by_group(autojump_clock: MockClock) -> None:
     """S21: a body first, then its groups in reverse order of start, members side by side."""
-    diary = Diary()
+    stops = StopTimes()
 
     async def root() -> None:
         supervisor.run("first", first, grace=2.0)
-        supervisor.run_group({"x": x, "y": diary.stay}, grace={"x": 4.0, "y": 8.0})
-        supervisor.run("last", diary.stay, grace=16.0)
-        await diary.stay()
+        supervisor.run_group({"x": x, "y": stops.stay}, grace={"x": 4.0, "y": 8.0})
+        supervisor.run("last", stops.stay, grace=16.0)
+        await stops.stay()
 
     async def first() -> None:
-        supervisor.run("a", diary.stay, grace=32.0)
-        await diary.stay()
+        supervisor.run("a", stops.stay, grace=32.0)
+        await stops.stay()
 
     async def x() -> None:
-        supervisor.run("a", diary.stay, grace=64.0)
-        supervisor.run_group({"b": diary.stay, "c": diary.stay}, grace=1.0)
-        await diary.stay()
+        supervisor.run("a", stops.stay, grace=64.0)
+        supervisor.run_group({"b": stops.stay, "c": stops.stay}, grace=1.0)
+        await stops.stay()
 
     async with open_supervisor(root, grace=128.0) as tree:
         await trio.sleep(1000.0)
         await tree.stop()
-    times = {dn: (diary.asked[dn] - 1000.0, diary.ended[dn] - 1000.0) for dn in diary.ended}
+    times = {dn: (stops.asked[dn] - 1000.0, stops.ended[dn] - 1000.0) for dn in stops.ended}
     assert times == {
         "root": (0, 128),
         "root.last": (128, 144),
@@ -86,7 +57,7 @@ async def test_a_tree_stops_level_by_level_and_group_by_group(autojump_clock: Mo
         "root.first": (213, 215),
         "root.first.a": (215, 247),
     }
-    assert set(diary.cancelled) == set(times)
+    assert set(stops.cancelled) == set(times)
     assert autojump_clock.current_time() == 1247.0
 
 
@@ -94,34 +65,34 @@ async def test_each_group_waits_for_the_clean_up_of_the_one_before(
     autojump_clock: MockClock,
 ) -> None:
     """S21: a group is asked when no task of the one started after it is left."""
-    diary, slow = Diary(), Remote()
+    stops, slow = StopTimes(), Remote()
     slow.stop_slowly(7.0)
 
     async def root() -> None:
-        supervisor.run("early", diary.stay, grace=1.0)
+        supervisor.run("early", stops.stay, grace=1.0)
         supervisor.run("slow", slow)
-        await forever()
+        await idle()
 
     async with open_supervisor(root):
         await slow.become_healthy()
-    assert (diary.asked, diary.ended) == ({"root.early": 7.0}, {"root.early": 8.0})
+    assert (stops.asked, stops.ended) == ({"root.early": 7.0}, {"root.early": 8.0})
     assert autojump_clock.current_time() == 8.0
 
 
 async def test_who_returns_within_its_grace_is_not_cancelled(autojump_clock: MockClock) -> None:
     """S5, S21: it is CANCELED all the same, and nobody waits for the rest of the grace."""
-    diary = Diary()
+    stops = StopTimes()
 
     async def root() -> None:
-        supervisor.run("before", diary.stay, 1.0, grace=float("inf"))
-        supervisor.run("after", diary.stay, 3.0, grace=5.0)
-        await diary.stay(2.0)
+        supervisor.run("before", stops.stay, 1.0, grace=float("inf"))
+        supervisor.run("after", stops.stay, 3.0, grace=5.0)
+        await stops.stay(2.0)
 
     async with open_supervisor(root, grace=5.0) as tree:
         await wait_all_tasks_blocked()
         await tree.stop()
-        assert diary.ended == {"root": 2.0, "root.after": 5.0, "root.before": 6.0}
-        assert diary.cancelled == {}
+        assert stops.ended == {"root": 2.0, "root.after": 5.0, "root.before": 6.0}
+        assert stops.cancelled == {}
         for node in tree.snapshot().nodes.values():
             assert (node.state, node.crashes, node.stop_error) == (NodeState.CANCELED, (), None)
         assert autojump_clock.current_time() == 6.0
@@ -142,16 +113,16 @@ async def test_who_does_not_return_is_told_why_it_is_cancelled(
     way: str, reason: str, grace: float, autojump_clock: MockClock
 ) -> None:
     """S21: after its grace, at once without one, the Cancelled tells the cause in one line."""
-    diary, failing, child = Diary(), Remote(), Remote()
+    stops, failing, child = StopTimes(), Remote(), Remote()
     handles: list[Handle] = []
 
     async def worker() -> None:
         supervisor.run("child", child, limit=ONCE)
-        await diary.stay()
+        await stops.stay()
 
     async def root() -> None:
         handles.append(supervisor.run_group({"failing": failing, "worker": worker}, grace=grace))
-        await diary.stay()
+        await stops.stay()
 
     async with open_supervisor(root, backoff=LONG) as tree, trio.open_nursery() as nursery:
         await wait_all_tasks_blocked()
@@ -164,87 +135,34 @@ async def test_who_does_not_return_is_told_why_it_is_cancelled(
         else:
             nursery.start_soon(getattr(handles[0], way))
         await trio.sleep(grace + 1.0)
-        assert diary.asked["root.worker"] == 0.0
-        assert diary.ended["root.worker"] == grace
-        cancelled = diary.cancelled["root.worker"]
+        assert stops.asked["root.worker"] == 0.0
+        assert stops.ended["root.worker"] == grace
+        cancelled = stops.cancelled["root.worker"]
         assert cancelled.reason == reason
         assert reason in str(cancelled)
         assert "\n" not in str(cancelled)
         assert autojump_clock.current_time() == grace + 1.0
     top = "the tree is stopped" if way == "tree" else "the body of open_supervisor() has ended"
-    assert diary.cancelled["root"].reason == top
-
-
-async def test_a_request_is_seen_whenever_one_asks() -> None:
-    """S21: before and after, by any number of tasks; the next incarnation starts without one."""
-    starts = 0
-    seen = []
-    handles: list[Handle] = []
-
-    async def wait(name: str) -> None:
-        await supervisor.wait_stop_requested()
-        seen.append(name)
-
-    async def worker() -> None:
-        nonlocal starts
-        starts += 1
-        supervisor.signal(Signal.HEALTHY)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(wait, "one")
-            nursery.start_soon(wait, "two")
-        with assert_checkpoints():
-            await wait("late")
-
-    async def root() -> None:
-        handles.append(supervisor.run("worker", worker, grace=5.0))
-        await forever()
-
-    async with open_supervisor(root):
-        await wait_all_tasks_blocked()
-        await handles[0].restart()
-        await wait_all_tasks_blocked()
-        assert (starts, sorted(seen)) == (2, ["late", "one", "two"])
-        await handles[0].stop()
-        assert len(seen) == 6
-
-
-async def test_a_cancelled_wait_for_the_request_leaves_nothing(autojump_clock: MockClock) -> None:
-    """S21: a runnable may give up waiting; when it waits again it is the only one that does."""
-
-    async def root() -> None:
-        supervisor.signal(Signal.HEALTHY)
-        for seconds in (0.0, 1.0):
-            with trio.move_on_after(seconds) as scope:
-                await supervisor.wait_stop_requested()
-            assert scope.cancelled_caught
-        await supervisor.wait_stop_requested()
-
-    async with open_supervisor(root, grace=5.0) as tree:
-        await trio.sleep(2.0)
-        incarnation = tree._tree.root.members[0].incarnation
-        assert incarnation is not None
-        assert incarnation.stop_requested is not None
-        assert incarnation.stop_requested.statistics().tasks_waiting == 1
-    assert autojump_clock.current_time() == 2.0
+    assert stops.cancelled["root"].reason == top
 
 
 async def test_a_groups_restart_honours_each_members_grace(autojump_clock: MockClock) -> None:
     """S7, S21: siblings of the dead get theirs, by name or none; then comes the backoff."""
-    diary, failing = Diary(), Remote()
+    stops, failing = StopTimes(), Remote()
 
     async def root() -> None:
         supervisor.run_group(
-            {"failing": failing, "graced": diary.stay, "instant": diary.stay},
+            {"failing": failing, "graced": stops.stay, "instant": stops.stay},
             grace={"graced": 3.0, "failing": 9.0},
             backoff=STEADY,
         )
-        await forever()
+        await idle()
 
     async with open_supervisor(root):
         await wait_all_tasks_blocked()
         await failing.die()
         await failing.become_healthy()
-        assert diary.ended == {"root.instant": 0.0, "root.graced": 3.0}
+        assert stops.ended == {"root.instant": 0.0, "root.graced": 3.0}
         assert autojump_clock.current_time() == 3.0 + 1.0
 
 
@@ -262,13 +180,13 @@ async def test_a_wrong_grace_is_an_error(grace: float | dict[str, float], messag
 
     async def root() -> None:
         with pytest.raises(ValueError, match=message):
-            supervisor.run_group({"worker": forever}, grace=grace)
+            supervisor.run_group({"worker": idle}, grace=grace)
         if isinstance(grace, float):
             with pytest.raises(ValueError, match=message):
-                supervisor.run("worker", forever, grace=grace)
+                supervisor.run("worker", idle, grace=grace)
             with pytest.raises(ValueError, match=message):
-                await supervisor.supervise(forever, grace=grace)
-        await forever()
+                await supervisor.supervise(idle, grace=grace)
+        await idle()
 
     async with open_supervisor(root) as tree:
         await tree.wait_settled()
@@ -282,11 +200,11 @@ async def test_an_error_raised_in_a_stop_is_kept_and_logged(
     work: float, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """S5, S21: a death in the grace, or after it, ends the node CANCELED and restarts nothing."""
-    diary = Diary()
+    stops = StopTimes()
 
     async def worker() -> None:
         try:
-            await diary.stay(work, error=OSError("while stopping"))
+            await stops.stay(work, error=OSError("while stopping"))
         except trio.Cancelled:
             raise OSError("while stopping") from None
 
@@ -294,7 +212,7 @@ async def test_an_error_raised_in_a_stop_is_kept_and_logged(
 
     async def root() -> None:
         handles.append(supervisor.run("worker", worker, grace=5.0))
-        await forever()
+        await idle()
 
     async with open_supervisor(root) as tree:
         await wait_all_tasks_blocked()
@@ -314,21 +232,21 @@ async def test_what_is_no_exception_cuts_the_stop_short(
     failure: BaseException, autojump_clock: MockClock
 ) -> None:
     """S11, S21: raised while stopping, it leaves the tree, and all others end at once."""
-    diary = Diary()
+    stops = StopTimes()
 
     async def root() -> None:
-        supervisor.run("early", diary.stay, grace=9.0)
+        supervisor.run("early", stops.stay, grace=9.0)
         supervisor.run_group(
-            {"fatal": partial(diary.stay, 2.0, failure), "other": diary.stay}, grace=9.0
+            {"fatal": partial(stops.stay, 2.0, failure), "other": stops.stay}, grace=9.0
         )
-        await forever()
+        await idle()
 
     with pytest.raises(type(failure)) as caught:
         async with open_supervisor(root):
             await wait_all_tasks_blocked()
     assert caught.value is failure
-    assert diary.asked == {"root.fatal": 0.0, "root.other": 0.0}
-    assert diary.ended == {"root.fatal": 2.0, "root.other": 2.0, "root.early": 2.0}
+    assert stops.asked == {"root.fatal": 0.0, "root.other": 0.0}
+    assert stops.ended == {"root.fatal": 2.0, "root.other": 2.0, "root.early": 2.0}
     assert autojump_clock.current_time() == 2.0
 
 
@@ -342,7 +260,7 @@ async def test_who_has_not_begun_does_not_begin(autojump_clock: MockClock) -> No
     async def root() -> None:
         await supervisor.run("alone", unborn, grace=9.0).stop()
         await supervisor.run_group({"a": unborn, "b": unborn}, grace=9.0).stop()
-        await forever()
+        await idle()
 
     async with open_supervisor(root) as tree:
         await tree.wait_settled()
@@ -353,37 +271,37 @@ async def test_who_has_not_begun_does_not_begin(autojump_clock: MockClock) -> No
 
 async def test_children_of_a_done_parent_are_asked_at_once(autojump_clock: MockClock) -> None:
     """S6, S21: a body that has ended needs no grace."""
-    diary = Diary()
+    stops = StopTimes()
 
     async def root() -> None:
-        supervisor.run("child", diary.stay, grace=3.0)
+        supervisor.run("child", stops.stay, grace=3.0)
         supervisor.signal(Signal.HEALTHY)
         supervisor.signal(Signal.DONE)
 
     async with open_supervisor(root, grace=5.0):
         await wait_all_tasks_blocked()
-    assert (diary.asked, diary.ended) == ({"root.child": 0.0}, {"root.child": 3.0})
+    assert (stops.asked, stops.ended) == ({"root.child": 0.0}, {"root.child": 3.0})
     assert autojump_clock.current_time() == 3.0
 
 
 @pytest.mark.parametrize("work", [2.0, 1e9])
 async def test_escalation_honours_the_parents_grace(work: float, autojump_clock: MockClock) -> None:
     """S10, S21: a parent whose child gave up is asked first, and dies of the child all the same."""
-    diary, child = Diary(), Remote()
+    stops, child = StopTimes(), Remote()
 
     async def parent() -> None:
         supervisor.run("child", child, limit=ONCE)
-        await diary.stay(work)
+        await stops.stay(work)
 
     async def root() -> None:
         supervisor.run("parent", parent, grace=4.0, backoff=STEADY)
-        await forever()
+        await idle()
 
     async with open_supervisor(root) as tree:
         await child.die()
         await child.become_healthy()
         ended = min(work, 4.0)
-        assert (diary.asked, diary.ended) == ({"root.parent": 0.0}, {"root.parent": ended})
+        assert (stops.asked, stops.ended) == ({"root.parent": 0.0}, {"root.parent": ended})
         assert autojump_clock.current_time() == ended + 1.0
         (crash,) = tree.snapshot().nodes["root.parent"].crashes
         assert crash.error.startswith("RestartLimitExceeded: root.parent.child gave up")

@@ -1,10 +1,9 @@
-"""Reports of nodes that were asked to stop and have not ended."""
+"""Reports of nodes that were asked to stop and have not ended (S18)."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,16 +12,17 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Backoff, RestartLimit, Signal, StopTimeoutError
+from supervisor import RestartLimit, Signal, StopTimeoutError
 from supervisor.testing import Remote
+
+from ..helpers.backoffs import AT_ONCE
+from ..helpers.runnables import idle
+from ..helpers.steps import count_steps
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from trio.testing import MockClock
-
-AT_ONCE = Backoff(initial=0.0)
-PATIENT = Backoff(initial=1e6, maximum=1e6, jitter=0.0)
 
 
 class Reports(logging.Handler):
@@ -41,16 +41,6 @@ class Reports(logging.Handler):
         return [(time, name.removeprefix("supervisor.node.")) for time, name, _ in self.seen]
 
 
-class Steps(trio.abc.Instrument):
-    """Counts the steps that tasks take, by name."""
-
-    def __init__(self) -> None:
-        self.counted: Counter[str] = Counter()
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self.counted[task.name] += 1
-
-
 @pytest.fixture
 def reports() -> Iterator[Reports]:
     """The reports of the test."""
@@ -58,11 +48,6 @@ def reports() -> Iterator[Reports]:
     logging.getLogger("supervisor").addHandler(handler)
     yield handler
     logging.getLogger("supervisor").removeHandler(handler)
-
-
-async def idle() -> None:
-    supervisor.signal(Signal.HEALTHY)
-    await trio.sleep_forever()
 
 
 async def flush_slowly(seconds: float) -> None:
@@ -340,7 +325,7 @@ async def test_of_many_nodes_some_are_shown_and_the_rest_is_counted(
 
 async def test_when_nothing_is_being_stopped_nothing_looks(autojump_clock: MockClock) -> None:
     """S18, S16: after a stop the reporting task goes, and the idle tree takes no step."""
-    sibling, steps = Remote(), Steps()
+    sibling = Remote()
     async with supervisor.open_supervisor(pair, 20.0, sibling):
         await sibling.become_healthy()
         await wait_all_tasks_blocked()
@@ -352,8 +337,6 @@ async def test_when_nothing_is_being_stopped_nothing_looks(autojump_clock: MockC
         await trio.sleep(15.0)
         await wait_all_tasks_blocked()
         assert trio.lowlevel.current_statistics().tasks_living == tasks
-        trio.lowlevel.add_instrument(steps)
-        await trio.sleep(3600.0)
-        trio.lowlevel.remove_instrument(steps)
-        del steps.counted[trio.lowlevel.current_task().name]
-        assert steps.counted == {}
+        with count_steps() as steps:
+            await trio.sleep(3600.0)
+        assert steps == {}
