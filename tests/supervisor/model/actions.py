@@ -1,4 +1,4 @@
-"""What one can do with a handle or a tree, and what has to come of it (S19, S21)."""
+"""Calls of handles and trees, each checked against the model (S19, S21)."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from .strategies import CLEAN_UP
 if TYPE_CHECKING:
     from supervisor import Supervisor
 
-    from .group_model import Ledger
-    from .observer import Witness
+    from .group_model import GroupModel
+    from .observer import Observer
 
 AT_REST: Final = {GroupState.FINISHED, GroupState.FAILED}
 
 
-async def stop(witness: Witness, ledger: Ledger) -> None:
+async def stop(observer: Observer, model: GroupModel) -> None:
     """Stop a group; nothing of it is left when that returns, unless it was restarted meanwhile."""
-    handle, rounds = ledger.handle, ledger.rounds
+    handle, rounds = model.handle, model.rounds
     assert handle is not None
-    if handle.state not in AT_REST or ledger.demand is Demand.RESTART:
-        ledger.ask(Demand.STOP, trio.current_time())
+    if handle.state not in AT_REST or model.demand is Demand.RESTART:
+        model.ask(Demand.STOP, trio.current_time())
     await handle.stop()
-    if ledger.rounds == rounds and not ledger.over:
-        assert not any(witness.living(dn) for dn in ledger.dns)
+    if model.rounds == rounds and not model.over:
+        assert not any(observer.tasks_below(dn) for dn in model.dns)
 
 
-async def restart(witness: Witness, ledger: Ledger) -> None:
-    """Restart a group; it has started when that returns, and can't when it is refused."""
-    handle, rounds, demand = ledger.handle, ledger.rounds, ledger.demand
+async def restart(observer: Observer, model: GroupModel) -> None:
+    """Restart a group; it has started when that returns, and is not when that is refused."""
+    handle, rounds, demand = model.handle, model.rounds, model.demand
     assert handle is not None
     task = trio.lowlevel.current_task()
     steps = task._schedule_points
-    ledger.ask(Demand.RESTART, trio.current_time())
+    model.ask(Demand.RESTART, trio.current_time())
     try:
         await handle.restart()
     except GaveUpError:
         if task._schedule_points == steps:  # it was refused at once, and nothing has changed
-            ledger.demand = demand
-        assert handle.state in AT_REST or witness.hopeless(ledger)
+            model.demand = demand
+        assert handle.state in AT_REST or observer.may_be_given_up(model)
     else:
-        assert ledger.rounds > rounds
+        assert model.rounds > rounds
 
 
-async def wait_healthy(witness: Witness, ledger: Ledger) -> None:
+async def wait_healthy(observer: Observer, model: GroupModel) -> None:
     """Wait for a group; it is ready when that returns, and may be given up when it raises."""
-    assert ledger.handle is not None
+    assert model.handle is not None
     try:
-        await ledger.handle.wait_healthy()
+        await model.handle.wait_healthy()
     except GaveUpError:
-        assert witness.hopeless(ledger)
+        assert observer.may_be_given_up(model)
     else:
-        assert ledger.all_ready
+        assert model.all_ready
 
 
-async def stop_tree(witness: Witness, tree: Supervisor, budget: float | None) -> None:
-    """Stop a tree; all is over within the budget, or is cancelled then and told to be late."""
+async def stop_tree(observer: Observer, tree: Supervisor, budget: float | None) -> None:
+    """Stop a tree; all ends within the budget, or is cancelled when it is spent."""
     now = trio.current_time()
-    witness.end(None if budget is None else now + budget)
+    observer.stop_requested(None if budget is None else now + budget)
     try:
         await tree.stop(timeout=budget)
     except StopTimeoutError:
-        over = witness.cancelled_from
+        over = observer.cancelled_from
         assert over <= trio.current_time() <= max(now, over + CLEAN_UP)
     else:
         assert budget is None or trio.current_time() <= now + budget

@@ -1,8 +1,8 @@
-"""What becomes of one group, told beforehand from what has happened to it (S9, S10, S19, S20).
+"""A model of one group: it predicts what becomes of the group (S9, S10, S19, S20).
 
-A ledger knows nothing of the group but its plan, the transitions of its members, when something
-last happened in it or below, and what operators have asked for. From these it tells
-when the group starts again, and whether it may.
+It knows the group's plan, the transitions of its members, when something last happened in it or
+below, and what operators have asked for. From these it computes when the group starts again, and
+whether it may.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ READY = frozenset({NodeState.HEALTHY, NodeState.DONE})
 
 
 class Demand(enum.Enum):
-    """What an operator has asked for last."""
+    """What an operator asked for last."""
 
     STOP = "stop"
     RESTART = "restart"
@@ -32,7 +32,7 @@ class Demand(enum.Enum):
 
 @final
 @attrs.define(eq=False)
-class Ledger:
+class GroupModel:
     """One group, for as long as its parent's incarnation lasts."""
 
     plan: GroupPlan
@@ -40,7 +40,7 @@ class Ledger:
     """Its members, in order."""
     handle: Handle | None = None
     calls: int = 0
-    """Of the function that makes its runnables."""
+    """How often the function that makes its runnables was called."""
     rounds: int = 0
     begun: int = 0
     """How many members have begun in the present round."""
@@ -48,7 +48,7 @@ class Ledger:
     """Of the members that have begun in the present round."""
     healthy_since: dict[str, float] = attrs.field(factory=dict)
     timeouts: dict[str, float] = attrs.field(factory=dict)
-    """Until when each is to be ``HEALTHY``; never when anything else happens."""
+    """When each has to be ``HEALTHY``; at no time at which anything else happens."""
     was_late: bool = False
     ready_since: float | None = None
     last: float = 0.0
@@ -59,12 +59,12 @@ class Ledger:
     before: int = 0
     """How many there were in a row before the last one."""
     unsure: bool = False
-    """Whether it may have been healthy together just before a failure below it, or not quite."""
+    """Whether its members became ready when one below failed, in either order."""
     delay: float = 0.0
     gives_up: bool = False
     times: list[float] = attrs.field(factory=list)
     demand: Demand | None = None
-    demanded: float = 0.0
+    demanded_at: float = 0.0
     operator_restarts: int = 0
     over: bool = False
     """Whether it was stopped for good."""
@@ -89,7 +89,7 @@ class Ledger:
         if self.over or self.demand is Demand.STOP:
             return None
         if self.demand is Demand.RESTART:
-            return max(self.last, self.demanded)
+            return max(self.last, self.demanded_at)
         return self.last + self.delay if self.failed and not self.gives_up else None
 
     @property
@@ -98,8 +98,8 @@ class Ledger:
         return not self.disturbed and self.all_ready
 
     @property
-    def hopeless(self) -> bool:
-        """Whether it is certain never to be ready again, unless somebody restarts it."""
+    def will_not_be_ready(self) -> bool:
+        """Whether it will not be ready again unless an operator restarts it."""
         at_rest = self.handle is not None and self.handle.state is GroupState.FAILED
         return self.over or self.demand is Demand.STOP or (self.gives_up and at_rest)
 
@@ -109,7 +109,7 @@ class Ledger:
         return len(self.states) == len(self.dns) and set(self.states.values()) <= READY
 
     def begin(self, dn: str, now: float) -> None:
-        """Take note that a member begins its next incarnation, and check that it may."""
+        """Record that a member begins its next incarnation, and check that it may."""
         index = self.dns.index(dn)
         if index == 0:
             if self.rounds:
@@ -137,7 +137,7 @@ class Ledger:
             self.timeouts[dn] = now + self.plan.start_timeout
 
     def move(self, dn: str, state: NodeState, now: float) -> None:
-        """Take note of a transition of a member."""
+        """Record a transition of a member."""
         self.was_late = self.late
         self.states[dn] = state
         if state is NodeState.HEALTHY:
@@ -148,7 +148,7 @@ class Ledger:
             self.fail(now)
 
     def fail(self, now: float) -> None:
-        """Take note of a failure, and tell what follows."""
+        """Record a failure, and compute what follows from it."""
         self.failed = True
         self.last = now
         self.before = self.failures
@@ -160,18 +160,18 @@ class Ledger:
             self.gives_up = len(self.times) > limit.restarts
 
     def end_readiness(self, now: float) -> None:
-        """Take note that the members are ready no longer, if they have been."""
+        """Record that the members are no longer ready, if they were."""
         since, self.ready_since = self.ready_since, None
         if since is not None and now - since >= self.plan.backoff.reset_after:
             self.failures = 0
 
     def count(self, failures: int) -> None:
-        """Take note of how many failures there were in a row."""
+        """Record how many failures there were in a row."""
         backoff, self.failures = self.plan.backoff, failures
         self.delay = min(backoff.initial * backoff.factor ** (self.failures - 1), backoff.maximum)
 
-    def fail_to_renew(self, now: float) -> None:
-        """Take note that the function which makes the runnables has failed, and check its time."""
+    def factory_failed(self, now: float) -> None:
+        """Record that the function which makes the runnables has failed, and check its time."""
         assert now == self.due
         if self.demand is Demand.RESTART:
             self.operator_restarts += 1
@@ -179,10 +179,10 @@ class Ledger:
         self.fail(now)
 
     def ask(self, demand: Demand, now: float) -> None:
-        """Take note that an operator asks for something."""
+        """Record that an operator asks for something."""
         if self.over:
             return
-        self.demand, self.demanded = demand, now
+        self.demand, self.demanded_at = demand, now
         assert self.handle is not None
         if self.handle.state is not GroupState.FINISHED:
             self.end_readiness(now)

@@ -1,7 +1,7 @@
-"""An observer of a tree, who knows what metrics and the runnables themselves say, and checks it.
+"""An observer of a tree: it is told by metrics and by the runnables, and checks the tree.
 
-Nothing here looks into the tree: what is true of it is told by ledgers, one for each group, and
-compared with what the tree says of itself.
+Nothing here looks into the tree: models, one for each group, predict what is true of it, and that
+is compared with what the tree shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import trio
 
 from supervisor import GroupState, NodeState
 
-from .group_model import READY, Demand, Ledger
+from ..helpers.transitions import CANCELED, DEAD, DONE, HEALTHY, LEGAL, NEW
+from .group_model import READY, Demand, GroupModel
 from .strategies import CLEAN_UP, GRACE
 
 if TYPE_CHECKING:
@@ -26,17 +27,6 @@ if TYPE_CHECKING:
 
     from .strategies import GroupPlan
 
-NEW, HEALTHY, DONE = NodeState.NEW, NodeState.HEALTHY, NodeState.DONE
-DEAD, CANCELED = NodeState.DEAD, NodeState.CANCELED
-
-LEGAL: Final = {
-    None: {NEW},
-    NEW: {HEALTHY, DEAD, CANCELED},
-    HEALTHY: {DONE, DEAD, CANCELED},
-    DONE: {DEAD, NEW},
-    DEAD: {NEW},
-    CANCELED: {NEW},
-}
 RUNNING: Final = {NEW, HEALTHY}
 SERVING: Final = {GroupState.RUNNING, GroupState.FINISHED}
 
@@ -46,12 +36,12 @@ class FaultError(Exception):
 
 
 class FatalError(BaseException):
-    """What leaves a tree."""
+    """What runnables raise that leaves the tree."""
 
 
 @final
 class Records(logging.Handler):
-    """Everything that is logged, as one text."""
+    """The texts of all records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,8 +51,8 @@ class Records(logging.Handler):
         self.texts.append(record.getMessage())
 
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Keep the records of all trees, and keep them to ourselves."""
+    def recorded(self) -> Iterator[None]:
+        """Record what all trees log, and show it nowhere else."""
         logger = logging.getLogger("supervisor")
         logger.addHandler(self)
         logger.propagate = False
@@ -74,8 +64,8 @@ class Records(logging.Handler):
 
 
 @final
-class Witness:
-    """Metrics of a tree, and the confidant of its runnables."""
+class Observer:
+    """The metrics of a tree, which its runnables inform as well."""
 
     def __init__(self, root: GroupPlan) -> None:
         self.states: dict[str, NodeState] = {}
@@ -83,7 +73,7 @@ class Witness:
         """How many tasks of each runnable live."""
         self.runs: Counter[str] = Counter()
         """How often each was run in its parent's present incarnation."""
-        self.ledgers: dict[str, list[Ledger]] = {}
+        self.groups_below: dict[str, list[GroupModel]] = {}
         """The groups of each node, in order of start."""
         self.faults: list[str] = []
         self.fatal: list[FatalError] = []
@@ -92,106 +82,106 @@ class Witness:
         """Whether the tree has been asked to stop."""
         self.cancelled_from = math.inf
         """When everything is cancelled, in no order."""
-        self.root = Ledger(root, ("root",))
-        self._ledger: dict[str, Ledger] = {"root": self.root}
-        self._vanished: list[str] = []
+        self.root = GroupModel(root, ("root",))
+        self._group_of: dict[str, GroupModel] = {"root": self.root}
+        self._gone: list[str] = []
         self.violations: list[Exception] = []
 
     # What metrics say
 
     def notify_node_state(self, dn: str, state: NodeState) -> None:
-        # What metrics raise is logged, and harms nobody: it has to wait for the next check.
-        with self._violation_kept():
+        # What metrics raise is only logged, so the next check raises it.
+        with self._recording_violations():
             before = self.states.get(dn)
-            assert state in LEGAL[before], f"{dn} goes from {before} to {state}"
+            assert state in _following(before), f"{dn} goes from {before} to {state}"
             now = trio.current_time()
-            ledger = self._ledger[dn]
+            model = self._group_of[dn]
             if state is NEW:
                 self._begin(dn)
-                ledger.begin(dn, now)
+                model.begin(dn, now)
             else:
-                assert not self._vanished, f"nobody began above {self._vanished}"
-                ledger.move(dn, state, now)
-                ledger.unsure |= state is HEALTHY and any(map(self.escalated, ledger.dns))
+                assert not self._gone, f"no node began above {self._gone}"
+                model.move(dn, state, now)
+                model.unsure |= state is HEALTHY and any(map(self.must_die, model.dns))
             self.deaths += state is DEAD
             self.states[dn] = state
-            self._touch(dn)
+            self._record_time(dn)
 
     def notify_node_gone(self, dn: str) -> None:
-        with self._violation_kept():
+        with self._recording_violations():
             assert self.states.pop(dn) not in RUNNING, f"{dn} is gone before its end"
-            assert not self.living(dn)
+            assert not self.tasks_below(dn)
             parent = dn.rpartition(".")[0]
             if parent not in self.states:
-                return  # it vanishes with its parent
-            if self._ledger[parent].plan.pool and self.states[parent] is HEALTHY:
+                return  # it is gone with its parent
+            if self._group_of[parent].plan.pool and self.states[parent] is HEALTHY:
                 self._close(dn)
-                self.shut(self._ledger[dn])
+                self.remove_group(self._group_of[dn])
             else:
-                self._vanished.append(dn)
+                self._gone.append(dn)
 
     def _begin(self, dn: str) -> None:
-        ledger = self._ledger[dn]
-        for member in ledger.dns if dn == ledger.dns[0] else (dn,):
-            assert not self.living(member), f"{dn} starts while tasks of {member} live"
-        assert all(gone.startswith(f"{dn}.") for gone in self._vanished)
-        self._vanished.clear()
+        model = self._group_of[dn]
+        for member in model.dns if dn == model.dns[0] else (dn,):
+            assert not self.tasks_below(member), f"{dn} starts while tasks of {member} live"
+        assert all(gone.startswith(f"{dn}.") for gone in self._gone)
+        self._gone.clear()
         assert not any(known.startswith(f"{dn}.") for known in self.states)
         parent = dn.rpartition(".")[0]
-        if parent and not ledger.rounds:
-            assert self.states[parent] is (HEALTHY if self._ledger[parent].plan.pool else NEW)
+        if parent and not model.rounds:
+            assert self.states[parent] is (HEALTHY if self._group_of[parent].plan.pool else NEW)
         self._close(dn)
 
     def _close(self, dn: str) -> None:
-        """Forget the groups below a node."""
-        for ledger in self.ledgers.pop(dn, ()):
-            ledger.over = True
-            for member in ledger.dns:
-                del self._ledger[member]
+        """Remove the groups below a node."""
+        for model in self.groups_below.pop(dn, ()):
+            model.over = True
+            for member in model.dns:
+                del self._group_of[member]
                 self.runs.pop(member, None)
                 self._close(member)
 
     # What runnables say
 
-    def open(self, parent: str, plan: GroupPlan, names: list[str]) -> Ledger:
-        """Take note that a group is about to be started."""
-        ledger = Ledger(plan, tuple(f"{parent}.{name}" for name in names))
-        self.ledgers.setdefault(parent, []).append(ledger)
-        self._ledger.update(dict.fromkeys(ledger.dns, ledger))
-        return ledger
+    def add_group(self, parent: str, plan: GroupPlan, names: list[str]) -> GroupModel:
+        """Record that a group is about to be started."""
+        model = GroupModel(plan, tuple(f"{parent}.{name}" for name in names))
+        self.groups_below.setdefault(parent, []).append(model)
+        self._group_of.update(dict.fromkeys(model.dns, model))
+        return model
 
-    def shut(self, ledger: Ledger) -> None:
-        """Take note that it was not started after all, or has left its pool."""
-        ledger.over = True
-        parent = ledger.dns[0].rpartition(".")[0]
-        self.ledgers[parent].remove(ledger)
-        for dn in ledger.dns:
-            del self._ledger[dn]
+    def remove_group(self, model: GroupModel) -> None:
+        """Record that a group was not started, or has left its pool."""
+        model.over = True
+        parent = model.dns[0].rpartition(".")[0]
+        self.groups_below[parent].remove(model)
+        for dn in model.dns:
+            del self._group_of[dn]
 
     @contextlib.contextmanager
-    def task(self, dn: str) -> Iterator[None]:
+    def count_task(self, dn: str) -> Iterator[None]:
         """Count a task of a runnable from its first to its last step."""
         self.tasks[dn] += 1
         try:
             yield
         finally:
             self.tasks[dn] -= 1
-            self._touch(dn)
+            self._record_time(dn)
 
-    def fault(self, dn: str) -> FaultError:
-        """Make something to raise, and to be found in the log."""
+    def new_fault(self, dn: str) -> FaultError:
+        """Return an exception that has to be found in the log."""
         text = f"fault {len(self.faults)} of {dn}"
         self.faults.append(f"FaultError: {text}")
         return FaultError(text)
 
-    def leave(self, dn: str) -> FatalError:
-        """Make something to raise that leaves the tree."""
+    def new_fatal_error(self, dn: str) -> FatalError:
+        """Return an exception that leaves the tree."""
         self.fatal.append(FatalError(dn))
-        self.end(trio.current_time())
+        self.stop_requested(trio.current_time())
         return self.fatal[-1]
 
-    def end(self, cancelled_from: float | None) -> None:
-        """Take note that the tree is asked to stop, and when everything is cancelled, if ever."""
+    def stop_requested(self, cancelled_from: float | None) -> None:
+        """Record that the tree is asked to stop, and when everything is cancelled, if ever."""
         self.ended = self.root.over = True
         if cancelled_from is not None:
             self.cancelled_from = min(self.cancelled_from, cancelled_from)
@@ -201,29 +191,29 @@ class Witness:
         return trio.current_time() >= self.cancelled_from
 
     @property
-    def handled(self) -> list[Ledger]:
-        """The groups that a handle is known of."""
-        return [each for each in self._ledger.values() if each.handle is not None]
+    def with_handles(self) -> list[GroupModel]:
+        """The groups of which a handle is known."""
+        return [each for each in self._group_of.values() if each.handle is not None]
 
-    def interrupted(self, dn: str) -> None:
-        """Take note that a runnable sees a stop; check the order, where its parent has ended."""
-        ledger = self._ledger[dn]
-        own = self.cancelled or ledger.disturbed or len(ledger.dns) > 1
+    def stop_seen(self, dn: str) -> None:
+        """Record that a runnable sees a stop; check the order if its parent has ended."""
+        model = self._group_of[dn]
+        own = self.cancelled or model.disturbed or len(model.dns) > 1
         parent = dn.rpartition(".")[0]
-        if own or self.escalated(dn) or not parent:
+        if own or self.must_die(dn) or not parent:
             return
-        with self._violation_kept():
+        with self._recording_violations():
             body = self.tasks[parent] or self.states[parent] is HEALTHY
             assert not body, f"{dn} is stopped before its parent"
-            siblings = self.ledgers[parent]
-            for later in siblings[siblings.index(ledger) + 1 :]:
+            siblings = self.groups_below[parent]
+            for later in siblings[siblings.index(model) + 1 :]:
                 for member in later.dns:
-                    assert not self.living(member), f"{dn} is stopped before {member}"
-        ledger.over = True
+                    assert not self.tasks_below(member), f"{dn} is stopped before {member}"
+        model.over = True
 
     # What follows
 
-    def living(self, dn: str) -> int:
+    def tasks_below(self, dn: str) -> int:
         """Return how many tasks of a node, and of those below, are alive."""
         return sum(
             count
@@ -239,22 +229,22 @@ class Witness:
             bool(below)
             and all(nodes[name].group.state in SERVING for name in (*_above(dn), *below))
             and all(nodes[name].state in READY for name in below)
-            and all(name in self._ledger[name].states for name in _above(dn))
+            and all(name in self._group_of[name].states for name in _above(dn))
             and all(
-                ledger.begun == len(ledger.dns)
+                model.begun == len(model.dns)
                 for name in below
-                for ledger in self.ledgers.get(name, ())
+                for model in self.groups_below.get(name, ())
             )
         )
 
     def settled(self, snapshot: Snapshot) -> bool:
-        """Return whether a snapshot shows a settled tree, if nobody can go on at once."""
+        """Return whether a snapshot shows a settled tree, when all tasks wait."""
         return not any(
             node.state is NEW or node.group.state is GroupState.STOPPING
             for node in snapshot.nodes.values()
         )
 
-    def look(self, tree: Supervisor) -> None:
+    def check(self, tree: Supervisor) -> None:
         """Check what is true at any instant."""
         if self.violations:
             raise self.violations[0]
@@ -268,112 +258,119 @@ class Witness:
             group = node.group
             assert (group.deadline is not None) == (group.state is GroupState.BACKOFF)
             if group.state is GroupState.RUNNING and not self.cancelled:
-                assert node.state not in {DEAD, CANCELED} or self._ledger[dn].begun < len(
-                    self._ledger[dn].dns
+                assert node.state not in {DEAD, CANCELED} or self._group_of[dn].begun < len(
+                    self._group_of[dn].dns
                 )
             elif group.state is GroupState.FINISHED:
                 assert node.state is DONE
             elif group.state not in {GroupState.RUNNING, GroupState.STOPPING}:
                 assert node.state not in RUNNING
-                assert not self.living(dn)
+                assert not self.tasks_below(dn)
             if not self.cancelled:
                 assert tree.ready(dn) == self.ready(dn, snapshot)
 
-    def glance(self, tree: Supervisor) -> None:
-        """Check the same for a runnable, which is not to die of what is found."""
-        with self._violation_kept():
-            self.look(tree)
+    def check_from_runnable(self, tree: Supervisor) -> None:
+        """Check the same for a runnable, which must not die of what is found."""
+        with self._recording_violations():
+            self.check(tree)
 
-    def rest(self, tree: Supervisor) -> None:
-        """Check what is true when nobody can go on before time does."""
-        self.look(tree)
+    def check_when_blocked(self, tree: Supervisor) -> None:
+        """Check what is true when all tasks wait."""
+        self.check(tree)
         snapshot = tree.snapshot()
         now = trio.current_time()
         for dn, node in snapshot.nodes.items():
-            ledger, group = self._ledger[dn], node.group
+            model, group = self._group_of[dn], node.group
             if self.cancelled:
                 break
-            assert group.operator_restarts == ledger.operator_restarts
-            if ledger.unsure and group.failures in {1, ledger.before + 1}:
-                ledger.count(group.failures)
-            # Of one that is stopped for good nobody will need the number.
-            assert ledger.over or not self.undisturbed(dn) or group.failures == ledger.failures
-            if any(self.living(member) for member in ledger.dns):
+            assert group.operator_restarts == model.operator_restarts
+            if model.unsure and group.failures in {1, model.before + 1}:
+                model.count(group.failures)
+            # The number of one that is stopped for good does not matter.
+            assert model.over or not self.undisturbed(dn) or group.failures == model.failures
+            if any(self.tasks_below(member) for member in model.dns):
                 assert group.state in {GroupState.RUNNING, GroupState.STOPPING}
-            elif ledger.demand is Demand.STOP and not ledger.over:
+            elif model.demand is Demand.STOP and not model.over:
                 assert group.state is GroupState.STOPPED
             elif group.state is GroupState.FAILED:
-                assert ledger.gives_up
-            elif self.undisturbed(dn) and not ledger.over:
+                assert model.gives_up
+            elif self.undisturbed(dn) and not model.over:
                 assert (group.deadline, group.state is GroupState.BACKOFF) == (
-                    ledger.due, ledger.failed and not ledger.gives_up,
+                    model.due, model.failed and not model.gives_up,
                 )  # fmt: skip
             assert group.deadline is None or group.deadline > now, f"{dn} is overdue"
-            if self.escalated(dn) and node.state in RUNNING:
-                failed = max(below.last for below in self.ledgers[dn] if below.gives_up)
+            if self.must_die(dn) and node.state in RUNNING:
+                failed = max(below.last for below in self.groups_below[dn] if below.gives_up)
                 assert now <= failed + GRACE + CLEAN_UP, f"{dn} lives although a group gave up"
             parent = dn.rpartition(".")[0]
-            if parent and self._ledger[parent].plan.pool and self.steady(parent):
+            if parent and self._group_of[parent].plan.pool and self.is_steady(parent):
                 assert group.state is not GroupState.FINISHED, f"{dn} is done, and still there"
-                assert group.state is not GroupState.STOPPED or not ledger.over
+                assert group.state is not GroupState.STOPPED or not model.over
 
-    def find(self, dn: str) -> Ledger | None:
+    def find(self, dn: str) -> GroupModel | None:
         """Return the group of a node, if it is there."""
-        return self._ledger.get(dn)
+        return self._group_of.get(dn)
 
-    def steady(self, dn: str) -> bool:
-        """Return whether a node is ``HEALTHY``, and nothing is known that stops it."""
-        ledger = self._ledger.get(dn)
+    def is_steady(self, dn: str) -> bool:
+        """Return whether a node is ``HEALTHY``, and nothing known stops it."""
+        model = self._group_of.get(dn)
         return (
-            ledger is not None
+            model is not None
             and self.states.get(dn) is HEALTHY
-            and not ledger.disturbed
-            and not self.escalated(dn)
+            and not model.disturbed
+            and not self.must_die(dn)
             and self.undisturbed(dn)
         )
 
     @property
-    def over(self) -> bool:
+    def tree_is_over(self) -> bool:
         """Whether the tree is asked to end, gives up, or has finished: no node starts any more."""
         return self.ended or self.root.gives_up or set(self.states.values()) == {DONE}
 
-    def hopeless(self, ledger: Ledger) -> bool:
+    def may_be_given_up(self, model: GroupModel) -> bool:
         """Return whether a group may be given up: it, or what is above it, is stopped or dead."""
-        return self.ended or ledger.hopeless or not self.undisturbed(ledger.dns[0])
+        return self.ended or model.will_not_be_ready or not self.undisturbed(model.dns[0])
 
-    def escalated(self, dn: str) -> bool:
-        """Return whether a group of children has given up, of which the node has to die."""
+    def must_die(self, dn: str) -> bool:
+        """Return whether a group of children has given up, so that the node has to die."""
         return any(
-            ledger.gives_up
-            and ledger.demand is None
-            and not any(self.living(member) for member in ledger.dns)
-            for ledger in self.ledgers.get(dn, ())
+            model.gives_up
+            and model.demand is None
+            and not any(self.tasks_below(member) for member in model.dns)
+            for model in self.groups_below.get(dn, ())
         )
 
-    def ready_group(self, ledger: Ledger) -> bool:
+    def ready_group(self, model: GroupModel) -> bool:
         """Return whether all members of a group are ready, and are not about to be stopped."""
-        return ledger.ready and not any(self.escalated(dn) for dn in ledger.dns)
+        return model.ready and not any(self.must_die(dn) for dn in model.dns)
 
     def undisturbed(self, dn: str) -> bool:
-        """Return whether no ancestor of a group is being stopped, that one could know of."""
+        """Return whether no ancestor of a group is known to be stopped."""
         return not self.cancelled and all(
-            not self._ledger[name].disturbed
+            not self._group_of[name].disturbed
             and self.states[name] not in {DEAD, CANCELED}
-            and not self.escalated(name)
+            and not self.must_die(name)
             for name in _above(dn)[:-1]
         )
 
-    def _touch(self, dn: str) -> None:
+    def _record_time(self, dn: str) -> None:
         now = trio.current_time()
         for name in _above(dn):
-            self._ledger[name].last = now
+            self._group_of[name].last = now
 
     @contextlib.contextmanager
-    def _violation_kept(self) -> Iterator[None]:
+    def _recording_violations(self) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # noqa: BLE001  a fault of the witness is to be seen as well
+        except Exception as error:  # noqa: BLE001  an error of the observer has to be seen as well
             self.violations.append(error)
+
+
+def _following(state: NodeState | None) -> frozenset[NodeState]:
+    """Return the states that may follow: an incarnation that is over is followed by the next."""
+    if state is None:
+        return frozenset({NEW})
+    return LEGAL[state] | ({NEW} if state in {DONE, DEAD, CANCELED} else set())
 
 
 def _above(dn: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Operators of a tree: what they do to it at any time, and what has to come of it (S19, S23)."""
+"""Operators of a tree, who call handles, pools and the tree at any time (S19, S23)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from supervisor import DuplicateNameError, RunError, UnknownNameError
 
-from . import actions as deeds
+from . import actions
 from .strategies import GroupPlan, children
 
 if TYPE_CHECKING:
     from supervisor import Pool
 
-    from .group_model import Ledger
-    from .runnables import Stage
+    from .group_model import GroupModel
+    from .runnables import Runnables
 
 
-class Deed(enum.Enum):
-    """What an operator can do."""
+class Operation(enum.Enum):
+    """What an operator can call."""
 
     STOP = "Handle.stop()"
     RESTART = "Handle.restart()"
@@ -36,93 +36,101 @@ class Deed(enum.Enum):
 
 @final
 @attrs.frozen
-class Act:
-    """What an operator does at some time."""
+class Command:
+    """A call of an operator, and when it is made."""
 
     tick: int
-    deed: Deed
+    operation: Operation
     which: int
-    """To whom, of those that there are."""
-    patience: float | None
-    """After how many seconds he is cancelled himself."""
+    """Which of the groups, or pools, that exist."""
+    timeout: float | None
+    """After how many seconds the call is cancelled."""
     child: GroupPlan | None
-    """What is to run in a pool."""
+    """What a pool is to run."""
 
 
-often = [Deed.STOP, Deed.RESTART, Deed.POOL_RUN, Deed.POOL_STOP]
-usual = st.sampled_from([*often, *often, *often, Deed.WAIT, Deed.STOP_TREE, Deed.STOP_TREE_SOON])
-patiences = st.sampled_from([None, None, None, 0.0, 0.5])
+often = [Operation.STOP, Operation.RESTART, Operation.POOL_RUN, Operation.POOL_STOP]
+usual = st.sampled_from(
+    [*often, *often, *often, Operation.WAIT, Operation.STOP_TREE, Operation.STOP_TREE_SOON]
+)
+timeouts = st.sampled_from([None, None, None, 0.0, 0.5])
 
 
 @st.composite
-def bursts(draw: st.DrawFn) -> list[Act]:
-    """Draw some acts of several operators at once, who have the same in mind."""
+def bursts(draw: st.DrawFn) -> list[Command]:
+    """Draw calls that several operators make at once, about the same group or pool."""
     tick = draw(st.sampled_from([1, 1, 2, 2, 3, 4]) | st.integers(0, 30))
     which = draw(st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 5]))
     number = draw(st.integers(1, 4))
     several = []
     for _ in range(number):
-        deed = draw(usual)
-        child = draw(children) if deed is Deed.POOL_RUN else None
-        several.append(Act(tick, deed, which, draw(patiences), child))
+        operation = draw(usual)
+        child = draw(children) if operation is Operation.POOL_RUN else None
+        several.append(Command(tick, operation, which, draw(timeouts), child))
     return several
 
 
-acts = st.lists(bursts(), min_size=1, max_size=8).map(
-    lambda several: [act for acts in several for act in acts]
+commands = st.lists(bursts(), min_size=1, max_size=8).map(
+    lambda several: [command for commands in several for command in commands]
 )
 
 
 @final
 @attrs.define(eq=False)
 class Operators:
-    """Those who operate one tree."""
+    """The operators of one tree."""
 
-    stage: Stage
+    runnables: Runnables
     busy: int = 0
-    """How many of them are at it."""
-    known: list[Ledger] = attrs.field(factory=list)
-    """All groups whose handles they ever had."""
+    """How many of their calls have not returned."""
+    known: list[GroupModel] = attrs.field(factory=list)
+    """The groups of all handles that they have had."""
 
-    async def act(self, act: Act) -> None:
-        """Do it, and judge what comes of it."""
-        self.known += [each for each in self.stage.witness.handled if each not in self.known]
-        pools = list(self.stage.pools.values())
-        patience = trio.CancelScope()
-        if act.patience is not None:
-            patience.deadline = trio.current_time() + act.patience
+    async def execute(self, command: Command) -> None:
+        """Make a call, and check what comes of it."""
+        self.known += [
+            each for each in self.runnables.observer.with_handles if each not in self.known
+        ]
+        pools = list(self.runnables.pools.values())
+        scope = trio.CancelScope()
+        if command.timeout is not None:
+            scope.deadline = trio.current_time() + command.timeout
         self.busy += 1
-        with patience:
-            if act.deed in {Deed.STOP_TREE, Deed.STOP_TREE_SOON}:
-                budget = 1.0 if act.deed is Deed.STOP_TREE_SOON else None
-                assert self.stage.tree is not None
-                await deeds.stop_tree(self.stage.witness, self.stage.tree, budget)
-            elif act.child is not None and pools:
-                self.pool_run(pools[act.which % len(pools)], f"c{act.which % 3}", act.child)
-            elif act.deed is Deed.POOL_STOP and pools:
-                await self.pool_stop(pools[act.which % len(pools)], f"c{act.which % 3}")
+        with scope:
+            if command.operation in {Operation.STOP_TREE, Operation.STOP_TREE_SOON}:
+                budget = 1.0 if command.operation is Operation.STOP_TREE_SOON else None
+                assert self.runnables.tree is not None
+                await actions.stop_tree(self.runnables.observer, self.runnables.tree, budget)
+            elif command.child is not None and pools:
+                self.pool_run(
+                    pools[command.which % len(pools)], f"c{command.which % 3}", command.child
+                )
+            elif command.operation is Operation.POOL_STOP and pools:
+                await self.pool_stop(pools[command.which % len(pools)], f"c{command.which % 3}")
             elif self.known:
-                ledger = self.known[act.which % len(self.known)]
-                if act.deed is Deed.STOP:
-                    await deeds.stop(self.stage.witness, ledger)
-                elif act.deed is Deed.RESTART:
-                    await deeds.restart(self.stage.witness, ledger)
-                elif act.deed is Deed.WAIT:
-                    await deeds.wait_healthy(self.stage.witness, ledger)
+                model = self.known[command.which % len(self.known)]
+                if command.operation is Operation.STOP:
+                    await actions.stop(self.runnables.observer, model)
+                elif command.operation is Operation.RESTART:
+                    await actions.restart(self.runnables.observer, model)
+                elif command.operation is Operation.WAIT:
+                    await actions.wait_healthy(self.runnables.observer, model)
         self.busy -= 1
 
     def pool_run(self, pool: Pool, name: str, child: GroupPlan) -> None:
-        witness = self.stage.witness
-        if f"{pool.dn}.{name}" in witness.states:
-            refusals = (DuplicateNameError,) if witness.steady(pool.dn) else (ValueError, RunError)
+        observer = self.runnables.observer
+        if f"{pool.dn}.{name}" in observer.states:
+            refusals = (
+                (DuplicateNameError,) if observer.is_steady(pool.dn) else (ValueError, RunError)
+            )
             with pytest.raises(refusals):
                 pool.run(name, trio.sleep_forever)
-        elif pool.dn in witness.states:
-            ledger = witness.open(pool.dn, child, [name])
+        elif pool.dn in observer.states:
+            model = observer.add_group(pool.dn, child, [name])
             try:
-                ledger.handle = pool.run(
+                model.handle = pool.run(
                     name,
-                    self.stage.play,
+                    self.runnables.run,
                     child.members[0],
                     backoff=child.backoff,
                     limit=child.limit,
@@ -130,23 +138,23 @@ class Operators:
                     start_timeout=child.start_timeout,
                 )
             except RunError:
-                witness.shut(ledger)
-                assert not witness.steady(pool.dn)
+                observer.remove_group(model)
+                assert not observer.is_steady(pool.dn)
 
     async def pool_stop(self, pool: Pool, name: str) -> None:
-        witness, dn = self.stage.witness, f"{pool.dn}.{name}"
-        ledger = witness.find(dn)
-        over = ledger is None or ledger.over
-        if ledger is not None:
-            ledger.over = True
+        observer, dn = self.runnables.observer, f"{pool.dn}.{name}"
+        model = observer.find(dn)
+        over = model is None or model.over
+        if model is not None:
+            model.over = True
         try:
             await pool.stop(name)
         except UnknownNameError:
-            assert ledger is None
+            assert model is None
         except RunError:
-            if ledger is not None:
-                ledger.over = over
-            assert not witness.steady(pool.dn)
+            if model is not None:
+                model.over = over
+            assert not observer.is_steady(pool.dn)
         else:
-            assert ledger is not None
-            assert witness.find(dn) is not ledger or not witness.steady(pool.dn)
+            assert model is not None
+            assert observer.find(dn) is not model or not observer.is_steady(pool.dn)

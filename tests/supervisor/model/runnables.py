@@ -1,4 +1,4 @@
-"""Runnables that play what is planned for them, and tell a witness."""
+"""Runnables that do what is planned for them, and tell an observer."""
 
 from __future__ import annotations
 
@@ -11,120 +11,134 @@ import trio
 import supervisor
 from supervisor import Pool, Signal
 
-from . import actions as deeds
-from .strategies import End, GroupPlan, Life, Plan
+from . import actions
+from .strategies import Behaviour, End, GroupPlan, RunnablePlan
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from supervisor import Supervisor
 
-    from .group_model import Ledger
-    from .observer import Witness
+    from .group_model import GroupModel
+    from .observer import Observer
 
 
 @final
 @attrs.define(eq=False)
-class Stage:
-    """What the players of one tree share."""
+class CleanUp:
+    """The clean-up of one incarnation, which is not done again by one that is stopped in it."""
 
-    witness: Witness
+    behaviour: Behaviour
+    begun: bool = False
+
+    async def __call__(self) -> None:
+        if not self.begun and self.behaviour.clean_up:
+            self.begun = True
+            with trio.CancelScope(shield=self.behaviour.shielded):
+                await trio.sleep(self.behaviour.clean_up)
+
+
+@final
+@attrs.define(eq=False)
+class Runnables:
+    """The runnables of one tree, and what they share."""
+
+    observer: Observer
     tree: Supervisor | None = None
     pools: dict[str, Pool] = attrs.field(factory=dict)
 
-    async def play(self, plan: Plan) -> None:
-        """Be a runnable."""
-        witness, dn = self.witness, supervisor.current_dn()
-        self.look()
-        with witness.task(dn):
-            witness.runs[dn] += 1
-            life = plan.life(witness.runs[dn])
+    async def run(self, plan: RunnablePlan) -> None:
+        """Run a planned runnable."""
+        observer, dn = self.observer, supervisor.current_dn()
+        self.check()
+        with observer.count_task(dn):
+            observer.runs[dn] += 1
+            behaviour = plan.behaviour(observer.runs[dn])
+            clean_up = CleanUp(behaviour)
             for number, group in enumerate(plan.groups):
-                self.start(dn, number, group)
-            polite = False
+                self.start_group(dn, number, group)
+            returns_when_asked = False
             try:
-                if life.polite or life.helpers:
+                if behaviour.returns_when_asked or behaviour.helpers:
                     async with trio.open_nursery() as nursery:
 
                         async def leave() -> None:
-                            nonlocal polite
+                            nonlocal returns_when_asked
                             await supervisor.wait_stop_requested()
-                            polite = True
+                            returns_when_asked = True
                             nursery.cancel_scope.cancel()
 
-                        if life.polite:
+                        if behaviour.returns_when_asked:
                             nursery.start_soon(leave)
-                        for _ in range(life.helpers):
-                            nursery.start_soon(self.help, dn)
-                        await self.work(dn, life)
+                        for _ in range(behaviour.helpers):
+                            nursery.start_soon(self.run_helper, dn)
+                        await self.work(dn, behaviour, clean_up)
                         nursery.cancel_scope.cancel()
                 else:
-                    await self.work(dn, life)
+                    await self.work(dn, behaviour, clean_up)
             except trio.Cancelled:
-                witness.interrupted(dn)
-                await self.clean_up(life)
-                if life.stop_fault:
-                    raise witness.fault(dn)  # noqa: B904  it hides the Cancelled on purpose
+                observer.stop_seen(dn)
+                await self.clean_up(clean_up)
+                if behaviour.stop_fault:
+                    raise observer.new_fault(dn)  # noqa: B904  it hides the Cancelled on purpose
                 raise
-            if polite:
-                witness.interrupted(dn)
-                await self.clean_up(life)
-                if life.stop_fault:
-                    raise witness.fault(dn)
+            if returns_when_asked:
+                observer.stop_seen(dn)
+                await self.clean_up(clean_up)
+                if behaviour.stop_fault:
+                    raise observer.new_fault(dn)
 
-    async def work(self, dn: str, life: Life) -> None:
-        await trio.sleep(life.set_up)
-        if life.healthy:
+    async def work(self, dn: str, behaviour: Behaviour, clean_up: CleanUp) -> None:
+        await trio.sleep(behaviour.set_up)
+        if behaviour.healthy:
             supervisor.signal(Signal.HEALTHY)
-            self.look()
-        await trio.sleep(life.work)
-        ledger = self.witness.find(dn)
-        if ledger is not None and ledger.handle is not None:  # the root has none
-            if life.end is End.STOP_OWN:
-                await deeds.stop(self.witness, ledger)
-            elif life.end is End.RESTART_OWN:
-                await deeds.restart(self.witness, ledger)
-        if life.end in {End.STAY, End.STOP_OWN, End.RESTART_OWN}:
+            self.check()
+        await trio.sleep(behaviour.work)
+        model = self.observer.find(dn)
+        if model is not None and model.handle is not None:  # the root has none
+            if behaviour.end is End.STOP_OWN:
+                await actions.stop(self.observer, model)
+            elif behaviour.end is End.RESTART_OWN:
+                await actions.restart(self.observer, model)
+        if behaviour.end in {End.STAY, End.STOP_OWN, End.RESTART_OWN}:
             await trio.sleep_forever()
-        await self.clean_up(life)
-        if life.end is End.DIE:
-            raise self.witness.fault(dn)
-        if life.end is End.DIE_TWICE:
-            faults = [self.witness.fault(dn), self.witness.fault(dn)]
+        await self.clean_up(clean_up)
+        if behaviour.end is End.DIE:
+            raise self.observer.new_fault(dn)
+        if behaviour.end is End.DIE_TWICE:
+            faults = [self.observer.new_fault(dn), self.observer.new_fault(dn)]
             raise ExceptionGroup("both", faults)
-        if life.end is End.FATAL:
-            raise self.witness.leave(dn)
-        if life.end is End.DONE:
+        if behaviour.end is End.FATAL:
+            raise self.observer.new_fatal_error(dn)
+        if behaviour.end is End.DONE:
             supervisor.signal(Signal.DONE)
 
-    async def clean_up(self, life: Life) -> None:
-        self.look()
-        if life.clean_up:
-            with trio.CancelScope(shield=life.shielded):
-                await trio.sleep(life.clean_up)
+    async def clean_up(self, clean_up: CleanUp) -> None:
+        self.check()
+        await clean_up()
 
-    async def help(self, dn: str) -> None:
-        with self.witness.task(dn):
+    async def run_helper(self, dn: str) -> None:
+        with self.observer.count_task(dn):
             await trio.sleep_forever()
 
-    def look(self) -> None:
-        """Look at the tree in the middle of whatever goes on."""
+    def check(self) -> None:
+        """Check the tree between any two steps of others."""
         assert self.tree is not None
-        self.witness.glance(self.tree)
+        self.observer.check_from_runnable(self.tree)
 
-    def start(self, parent: str, number: int, group: GroupPlan) -> None:
+    def start_group(self, parent: str, number: int, group: GroupPlan) -> None:
         """Start a group of children of the calling runnable."""
         names = [f"g{number}m{member}" for member in range(len(group.members))]
-        ledger = self.witness.open(parent, group, names)
+        model = self.observer.add_group(parent, group, names)
         if group.pool:
             pool = supervisor.run_pool(names[0], backoff=group.backoff, limit=group.limit)
-            self.pools[ledger.dns[0]] = pool
+            self.pools[model.dns[0]] = pool
             return
         runnables = {
-            name: partial(self.play, plan) for name, plan in zip(names, group.members, strict=True)
+            name: partial(self.run, plan) for name, plan in zip(names, group.members, strict=True)
         }
-        ledger.handle = supervisor.run_group(
-            partial(self.make, ledger, runnables) if group.factory else runnables,
+        model.handle = supervisor.run_group(
+            partial(self.make_runnables, model, runnables) if group.factory else runnables,
             backoff=group.backoff,
             limit=group.limit,
             grace=group.grace,
@@ -132,12 +146,12 @@ class Stage:
             start_timeout=group.start_timeout,
         )
 
-    def make(
-        self, ledger: Ledger, runnables: Mapping[str, Callable[[], Awaitable[None]]]
+    def make_runnables(
+        self, model: GroupModel, runnables: Mapping[str, Callable[[], Awaitable[None]]]
     ) -> Mapping[str, Callable[[], Awaitable[None]]]:
-        """Be the function that makes the runnables of a group."""
-        ledger.calls += 1
-        if ledger.calls in ledger.plan.factory_faults:
-            ledger.fail_to_renew(trio.current_time())
-            raise self.witness.fault(ledger.dns[0])
+        """Return the runnables of a group, or fail as planned."""
+        model.calls += 1
+        if model.calls in model.plan.factory_faults:
+            model.factory_failed(trio.current_time())
+            raise self.observer.new_fault(model.dns[0])
         return runnables

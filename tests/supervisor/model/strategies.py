@@ -22,7 +22,7 @@ GRACE: Final = 2.0
 
 
 class End(enum.Enum):
-    """How a runnable ends, if nobody stops it."""
+    """How a runnable ends if it is not stopped."""
 
     STAY = "stays"
     DIE = "raises"
@@ -36,7 +36,7 @@ class End(enum.Enum):
 
 @final
 @attrs.frozen
-class Life:
+class Behaviour:
     """What a runnable does in one incarnation."""
 
     set_up: float = 0.0
@@ -46,9 +46,10 @@ class Life:
     end: End = End.STAY
     helpers: int = 0
     """How many more tasks it has, in a nursery of its own."""
-    polite: bool = False
-    """Whether it returns when it is asked to stop, or waits to be cancelled."""
+    returns_when_asked: bool = False
+    """Whether it returns when it is asked to stop, or runs until it is cancelled."""
     clean_up: float = 0.0
+    """How long its one clean-up takes."""
     shielded: bool = False
     stop_fault: bool = False
     """Whether it raises when it is stopped."""
@@ -56,14 +57,16 @@ class Life:
 
 @final
 @attrs.frozen
-class Plan:
+class RunnablePlan:
     """A runnable: its incarnations, after which it is steadily healthy, and its children."""
 
-    lives: tuple[Life, ...] = ()
+    behaviours: tuple[Behaviour, ...] = ()
     groups: tuple[GroupPlan, ...] = ()
 
-    def life(self, incarnation: int) -> Life:
-        return self.lives[incarnation - 1] if incarnation <= len(self.lives) else Life()
+    def behaviour(self, incarnation: int) -> Behaviour:
+        return (
+            self.behaviours[incarnation - 1] if incarnation <= len(self.behaviours) else Behaviour()
+        )
 
 
 @final
@@ -71,7 +74,7 @@ class Plan:
 class GroupPlan:
     """A group of runnables, or a pool, which begins empty."""
 
-    members: tuple[Plan, ...]
+    members: tuple[RunnablePlan, ...]
     backoff: Backoff = attrs.field(factory=lambda: Backoff(initial=1.0, jitter=0.0))
     limit: RestartLimit | None = None
     grace: float = 0.0
@@ -87,14 +90,14 @@ class GroupPlan:
 times = st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0])
 often = (End.STAY, End.STAY, End.DIE, End.DIE, End.DIE_TWICE, End.RETURN, End.DONE)
 ends = st.sampled_from([*often * 3, End.STOP_OWN, End.RESTART_OWN, End.RESTART_OWN, End.FATAL])
-lives = st.builds(
-    Life,
+behaviours = st.builds(
+    Behaviour,
     set_up=times,
     healthy=st.sampled_from([True, True, True, False]),
     work=times,
     end=ends,
     helpers=st.sampled_from([0, 0, 1, 2]),
-    polite=st.booleans(),
+    returns_when_asked=st.booleans(),
     clean_up=st.sampled_from([0.0, 0.0, 0.5, CLEAN_UP]),
     shielded=st.booleans(),
     stop_fault=st.sampled_from([False, False, True]),
@@ -110,13 +113,13 @@ backoffs = st.builds(
 limits = st.none() | st.none() | st.builds(RestartLimit, st.integers(0, 2), st.just(20.0))
 
 
-def plans(groups: st.SearchStrategy[GroupPlan] | None) -> st.SearchStrategy[Plan]:
+def runnable_plans(groups: st.SearchStrategy[GroupPlan] | None) -> st.SearchStrategy[RunnablePlan]:
     """Return runnables that have such groups of children."""
     below = st.just(()) if groups is None else st.lists(groups, max_size=2).map(tuple)
-    return st.builds(Plan, st.lists(lives, max_size=3).map(tuple), below)
+    return st.builds(RunnablePlan, st.lists(behaviours, max_size=3).map(tuple), below)
 
 
-def group_plans(members: st.SearchStrategy[Plan]) -> st.SearchStrategy[GroupPlan]:
+def group_plans(members: st.SearchStrategy[RunnablePlan]) -> st.SearchStrategy[GroupPlan]:
     """Return groups of such members."""
     return st.builds(
         GroupPlan,
@@ -131,30 +134,40 @@ def group_plans(members: st.SearchStrategy[Plan]) -> st.SearchStrategy[GroupPlan
     )
 
 
-leaves = plans(None)
+leaves = runnable_plans(None)
 pools = st.builds(
-    GroupPlan, members=st.just((Plan(),)), backoff=backoffs, limit=limits, pool=st.just(value=True)
+    GroupPlan,
+    members=st.just((RunnablePlan(),)),
+    backoff=backoffs,
+    limit=limits,
+    pool=st.just(value=True),
 )
 
 
 def alone(group: GroupPlan) -> GroupPlan:
-    """Make a group that one can start with ``run()``."""
+    """Make it a group that ``run()`` can start."""
     return attrs.evolve(group, members=group.members[:1], ordered=False, factory=False)
 
 
-def be_root(group: GroupPlan) -> GroupPlan:
-    """Make a group that can be the root's."""
+def as_root(group: GroupPlan) -> GroupPlan:
+    """Make it a group that the root can be."""
     return attrs.evolve(alone(group), start_timeout=None)
 
 
 jobs = st.builds(
-    lambda life, below: Plan((attrs.evolve(life, healthy=True, end=End.DONE),), below),
-    lives,
+    lambda behaviour, below: RunnablePlan(
+        (attrs.evolve(behaviour, healthy=True, end=End.DONE),), below
+    ),
+    behaviours,
     st.lists(group_plans(leaves), max_size=1).map(tuple),
 )
-children = group_plans(jobs | leaves | jobs | plans(group_plans(leaves))).map(alone)
+children = group_plans(jobs | leaves | jobs | runnable_plans(group_plans(leaves))).map(alone)
 """The groups of pools."""
-trees = group_plans(plans(group_plans(plans(group_plans(leaves)) | leaves))).map(be_root)
+trees = group_plans(runnable_plans(group_plans(runnable_plans(group_plans(leaves)) | leaves))).map(
+    as_root
+)
 trees_with_pools = group_plans(
-    plans(pools | group_plans(leaves | leaves | plans(pools | group_plans(leaves))))
-).map(be_root)
+    runnable_plans(
+        pools | group_plans(leaves | leaves | runnable_plans(pools | group_plans(leaves)))
+    )
+).map(as_root)
