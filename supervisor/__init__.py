@@ -27,9 +27,24 @@ from __future__ import annotations
 
 import pkgutil
 
-from ._backoff import Backoff as Backoff
-from ._crash import Crash as Crash
-from ._errors import (
+from ._calls._handle import Handle as Handle
+from ._calls._pool import Pool as Pool, run_pool as run_pool
+from ._calls._runnable import (
+    current_dn as current_dn,
+    logger as logger,
+    raw_logger as raw_logger,
+    run as run,
+    run_group as run_group,
+    signal as signal,
+    sub_logger as sub_logger,
+    wait_stop_requested as wait_stop_requested,
+)
+from ._calls._supervisor import (
+    Supervisor as Supervisor,
+    open_supervisor as open_supervisor,
+    supervise as supervise,
+)
+from ._core._errors import (
     DuplicateNameError as DuplicateNameError,
     GaveUpError as GaveUpError,
     InvalidNameError as InvalidNameError,
@@ -45,35 +60,21 @@ from ._errors import (
     UnexpectedReturnError as UnexpectedReturnError,
     UnknownNameError as UnknownNameError,
 )
-from ._handle import Handle as Handle
-from ._logging import RawLogger as RawLogger
-from ._metrics import (
+from ._core._records import Crash as Crash
+from ._core._restart import Backoff as Backoff, RestartLimit as RestartLimit
+from ._core._states import GroupState as GroupState, NodeState as NodeState, Signal as Signal
+from ._observing._logging import RawLogger as RawLogger
+from ._observing._metrics import (
     InMemoryMetrics as InMemoryMetrics,
     Metrics as Metrics,
     NodeStatus as NodeStatus,
 )
-from ._pool import Pool as Pool
-from ._process import main as main
-from ._restart import RestartLimit as RestartLimit
-from ._runnable import (
-    current_dn as current_dn,
-    logger as logger,
-    raw_logger as raw_logger,
-    run as run,
-    run_group as run_group,
-    run_pool as run_pool,
-    signal as signal,
-    sub_logger as sub_logger,
-    wait_stop_requested as wait_stop_requested,
-)
-from ._snapshot import (
+from ._observing._snapshot import (
     GroupSnapshot as GroupSnapshot,
     NodeSnapshot as NodeSnapshot,
     Snapshot as Snapshot,
 )
-from ._state import GroupState as GroupState, NodeState as NodeState, Signal as Signal
-from ._supervise import open_supervisor as open_supervisor, supervise as supervise
-from ._supervisor import Supervisor as Supervisor
+from ._process._main import main as main
 
 # Where supervisord is installed in a directory further down the path, its modules
 # (``supervisor.supervisord`` and the rest) stay importable for its own commands.

@@ -79,9 +79,9 @@ def load(target: str) -> Callable[[], Awaitable[object]]:
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Run the command line."""
+    """Run the command line (S22)."""
     arguments = parse(argv)
-    from ._process import main as serve  # noqa: PLC0415  --help and wrong arguments need no Trio
+    from supervisor._process._main import main as serve  # noqa: PLC0415  --help and wrong arguments need no Trio
 
     serve(arguments.function, timeout=arguments.timeout)
 

@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack, final
 import attrs
 import trio
 
-from ._errors import RestartLimitExceeded, SignalError
-from ._members import bind
-from ._restart import RestartLimit
-from ._runnable import signal
-from ._state import NodeState, Signal
-from ._supervise import open_supervisor
+from ._calls._runnable import signal
+from ._calls._supervisor import open_supervisor
+from ._core._errors import RestartLimitExceeded, SignalError
+from ._core._restart import RestartLimit
+from ._core._states import NodeState, Signal
+from ._tasks._members import bind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-    from ._backoff import Backoff
-    from ._metrics import Metrics
-    from ._supervisor import Supervisor
+    from ._calls._supervisor import Supervisor
+    from ._core._restart import Backoff
+    from ._observing._metrics import Metrics
 
 __all__ = ("HarnessError", "Remote", "RemoteDeathError", "open_harness")
 
@@ -53,7 +53,7 @@ async def open_harness(
     root: Callable[[Unpack[ArgsT]], Awaitable[object]],
     *args: *ArgsT,
     backoff: Backoff | None = None,
-    metrics: Metrics | None = None,
+    metrics: Metrics | Sequence[Metrics] | None = None,
     patience: float = 5.0,
 ) -> AsyncIterator[Supervisor]:
     """Run a tree beside the body of a test.
@@ -118,7 +118,7 @@ async def open_harness(
             finally:
                 asked = trio.current_time()
     except RestartLimitExceeded as exceeded:
-        if exceeded not in tree._tree.errors:
+        if exceeded not in tree._port.errors:
             raise  # that of another tree, in the body
         picture = picture or str(tree.snapshot())
         msg = f"{exceeded.causes[-1].error}\n\nroot died in this tree:\n{picture}"

@@ -182,7 +182,9 @@ def fault_of_owner(number: str, path: str) -> str | None:
             f"{number} is kept by {path}, which is not there. That name is defined in: {elsewhere}"
         )
     # A constant has no docstring of its own, only that of its type.
-    documented = [each for each in found if isinstance(each, ModuleType | type) or callable(each)]
+    documented = [
+        each for each in found if isinstance(each, ModuleType | type | property) or callable(each)
+    ]
     if any(number in citations(getattr(each, "__doc__", None) or "") for each in documented):
         return None
     return f"{number} is kept by {path}: cite it in the docstring there, or in that of the module"

@@ -1,0 +1,343 @@
+"""What a runnable can call: start children, send signals, log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack
+
+import trio
+
+from supervisor._core import _steps as steps
+from supervisor._core._errors import SignalError
+from supervisor._core._states import (
+    NEW,
+    SIGNALLED_DONE,
+    SIGNALLED_HEALTHY,
+    IllegalEventError,
+    Signal,
+)
+from supervisor._observing._logging import RawLogger, node_logger
+from supervisor._tasks._current import acting_incarnation, calling_incarnation
+from supervisor._tasks._members import bind, check_free, check_name, check_runnable
+
+from ._start import new_group, start_alone, start_together
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from supervisor._core._restart import Backoff, RestartLimit
+    from supervisor._tasks._tree import Incarnation
+
+    from ._handle import Handle
+
+ArgsT = TypeVarTuple("ArgsT")
+
+
+@trio.lowlevel.enable_ki_protection
+def run(
+    name: str,
+    async_fn: Callable[[Unpack[ArgsT]], Awaitable[object]],
+    *args: *ArgsT,
+    backoff: Backoff | None = None,
+    limit: RestartLimit | None = None,
+    grace: float = 0.0,
+    start_timeout: float | None = None,
+) -> Handle:
+    """Start a runnable as a child of the calling one, in a group of its own.
+
+    It is started again whenever it dies, after a delay, and ends with the
+    caller's incarnation. It does not run in any cancel scope or nursery that the
+    caller has opened: only the supervisor stops it. In each incarnation it finds
+    the context variables as they are now.
+
+    Args:
+        name: Its name under the caller: 1 to 64 of ``a-z``, ``0-9`` and
+            ``_``, which no other child or sub-logger of the caller has.
+        async_fn: The runnable.
+        *args: Its arguments; use :func:`functools.partial` for keyword
+            arguments.
+        backoff: The delays before its restarts; by default those of the tree.
+        limit: How often it may restart before the caller dies of it; by
+            default any number of times.
+        grace: How many seconds the runnable gets, when the supervisor stops it, from
+            :func:`wait_stop_requested` until it is cancelled.
+        start_timeout: It dies if it is still ``NEW`` after so many seconds.
+
+    Returns:
+        A handle, which may be ignored.
+
+    Raises:
+        InvalidNameError: if the name has a wrong form.
+        DuplicateNameError: if the name is taken.
+        RunError: if the caller is not ``NEW`` or has been asked to stop.
+        TypeError: if ``async_fn`` is not callable.
+        ValueError: if a number of seconds is out of its range.
+        NotSupervisedError: if no runnable calls, or another thread does.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never; the runnable starts when the caller next waits.
+
+    Example::
+
+        async def root() -> None:
+            supervisor.run("server", serve, 8080)
+            supervisor.signal(Signal.HEALTHY)
+            supervisor.signal(Signal.DONE)
+    """
+    parent = acting_incarnation("run")
+    check_runnable(async_fn, "run(%r)", name)
+    group = new_group(parent, backoff, limit, grace=grace, start_timeout=start_timeout)
+    return start_alone(group, name, bind(async_fn, args))
+
+
+@trio.lowlevel.enable_ki_protection
+def run_group(
+    runnables: (
+        Mapping[str, Callable[[], Awaitable[object]]]
+        | Callable[[], Mapping[str, Callable[[], Awaitable[object]]]]
+    ),
+    *,
+    backoff: Backoff | None = None,
+    limit: RestartLimit | None = None,
+    grace: float | Mapping[str, float] = 0.0,
+    ordered: bool = False,
+    start_timeout: float | None = None,
+) -> Handle:
+    """Start several runnables as children of the calling one, in one group.
+
+    When one of them dies, the others are stopped (those already ``DONE``
+    included), the group waits for its backoff, and all start again. *No
+    member starts while any task of the group's previous incarnation is
+    alive.*
+
+    Args:
+        runnables: The runnables by name, in the order in which they are to be
+            started; or a function that returns such a mapping. The function is
+            called now and before each restart, so that channels which it
+            makes are new each time, with nothing stale in them.
+        backoff: The delays before restarts; by default those of the tree.
+        limit: How often the group may restart before the caller dies of it;
+            by default any number of times.
+        grace: How many seconds each member gets, when the supervisor stops it, from
+            :func:`wait_stop_requested` until it is cancelled; or a mapping from
+            members' names to their seconds, 0 for those it does not name.
+        ordered: Start each member when the one before it is ``HEALTHY`` or ``DONE``. One
+            that dies before keeps the later ones waiting, through the group's restarts.
+        start_timeout: A member dies if it is still ``NEW`` so many seconds after its start.
+
+    Returns:
+        A handle of the group, which may be ignored.
+
+    Raises:
+        InvalidNameError: if a name has a wrong form.
+        DuplicateNameError: if a name is taken.
+        ValueError: if the mapping is empty, a number of seconds is out of its range, or
+            ``grace`` names a member that there is not.
+        RunError: if the caller is not ``NEW`` or has been asked to stop.
+        TypeError: if what is passed is no such mapping or function.
+        NotSupervisedError: if no runnable calls, or another thread does.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+        Whatever it raises, nothing has been started. What a function passed for
+        ``runnables`` raises now is raised here; at a restart it counts as a
+        failure of the group, which tries again after its backoff.
+
+    Checkpoints:
+        Never; the runnables start when the caller next waits.
+
+    Example::
+
+        def group() -> dict[str, Callable[[], Awaitable[None]]]:
+            send, receive = trio.open_memory_channel[bytes](0)
+            return {"reader": partial(read, send), "writer": partial(write, receive)}
+
+        async def root() -> None:
+            supervisor.run_group(group)
+            supervisor.signal(Signal.HEALTHY)
+            supervisor.signal(Signal.DONE)
+    """
+    parent = acting_incarnation("run_group")
+    group = new_group(
+        parent, backoff, limit, grace=grace, ordered=ordered, start_timeout=start_timeout
+    )
+    return start_together(group, runnables)
+
+
+@trio.lowlevel.enable_ki_protection
+def signal(signal: Signal) -> None:
+    """Tell the supervisor that the calling runnable is healthy, or is about to be done (S4).
+
+    ``Signal.HEALTHY`` says that set-up is over: the node becomes ``HEALTHY``
+    and can start no more children. ``Signal.DONE`` announces that the runnable
+    will return because its work is over: when it then does, the node is
+    ``DONE`` and not ``DEAD``, and its children live on.
+
+    Args:
+        signal: ``Signal.HEALTHY`` once, when ``NEW``; ``Signal.DONE`` once, when
+            ``HEALTHY``.
+
+    Raises:
+        SignalError: if the state does not admit the signal. Nothing changes.
+        TypeError: if it is not a :class:`Signal`.
+        NotSupervisedError: if no runnable calls, or another thread does.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never.
+
+    Example::
+
+        async def migrate() -> None:
+            supervisor.signal(Signal.HEALTHY)
+            await apply_migrations()
+            supervisor.signal(Signal.DONE)
+    """
+    incarnation = acting_incarnation("signal")
+    passed: object = signal
+    if not isinstance(passed, Signal):
+        msg = f"{signal!r} is not a supervisor.Signal: pass Signal.HEALTHY or Signal.DONE"
+        raise TypeError(msg)
+    event = SIGNALLED_HEALTHY if signal is Signal.HEALTHY else SIGNALLED_DONE
+    group = incarnation.node.group
+    try:
+        news = steps.signal(incarnation, event, trio.current_time())
+    except IllegalEventError:
+        raise SignalError(_wrong_signal(incarnation, signal)) from None
+    if news:
+        group.publish()
+    else:
+        group.siblings.tree.publish()
+    if incarnation.siblings is not None:
+        incarnation.siblings.close_if_idle()
+
+
+def _wrong_signal(incarnation: Incarnation, signal: Signal) -> str:
+    dn, state = incarnation.node.dn, incarnation.state.name
+    if signal is Signal.HEALTHY:
+        return f"{dn} signalled HEALTHY when {state}: signal it once, at the end of set-up"
+    if incarnation.phase is NEW:
+        return f"{dn} signalled DONE when NEW: call signal(Signal.HEALTHY) before"
+    return f"{dn} signalled DONE twice: signal it once, before the runnable returns"
+
+
+async def wait_stop_requested() -> None:
+    """Wait until the supervisor asks the calling runnable to stop (S21).
+
+    It does so when the group restarts or the tree is stopped, and before it cancels the
+    runnable: so long before as the ``grace`` that the runnable was started with. Use the
+    time to finish what is under way, and return. A cancellation from outside
+    of the tree asks nobody.
+
+    Raises:
+        NotSupervisedError: if no runnable calls, or another thread does.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Always.
+
+    Cancellation:
+        Leaves nothing behind.
+
+    Example::
+
+        async def server() -> None:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(accept_connections)
+                supervisor.signal(Signal.HEALTHY)
+                await supervisor.wait_stop_requested()
+                stop_accepting()  # and let the nursery wait for the open connections
+    """
+    incarnation = acting_incarnation("wait_stop_requested")
+    if incarnation.stop_event is None:
+        incarnation.stop_event = trio.Event()
+        if incarnation.stop_requested:
+            incarnation.stop_event.set()
+    await incarnation.stop_event.wait()
+
+
+def current_dn() -> str:
+    """Return the DN of the calling runnable, its dotted path from the root.
+
+    Returns:
+        Such as ``root.net.dhcp``.
+
+    Raises:
+        NotSupervisedError: if no runnable calls.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never. It may be called from a worker thread of the runnable.
+
+    Example::
+
+        async def child() -> None:
+            assert supervisor.current_dn() == "root.child"
+    """
+    return calling_incarnation("current_dn").node.dn
+
+
+def logger() -> logging.Logger:
+    """Return the logger of the calling runnable, ``supervisor.node.<dn>``.
+
+    Raises:
+        NotSupervisedError: if no runnable calls.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never. It may be called from a worker thread of the runnable.
+
+    Example::
+
+        async def child() -> None:
+            supervisor.logger().info("started")
+    """
+    return node_logger(calling_incarnation("logger").node)
+
+
+def sub_logger(name: str) -> logging.Logger:
+    """Return a logger below that of the calling runnable, ``supervisor.node.<dn>.<name>``.
+
+    No child can have the name from then on, so that what is logged under a
+    DN comes from one place. Asking again for the same sub-logger returns it
+    again.
+
+    Args:
+        name: Its name, of the form of a runnable's.
+
+    Raises:
+        InvalidNameError: if the name has a wrong form.
+        DuplicateNameError: if a child has the name.
+        NotSupervisedError: if no runnable calls.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never.
+    """
+    incarnation = calling_incarnation("sub_logger")
+    node = incarnation.node
+    check_name(name, node)
+    check_free(name, node, incarnation.children, None)
+    steps.reserve_name(incarnation, name)
+    return node_logger(node, name)
+
+
+def raw_logger() -> RawLogger:
+    """Return a text stream whose lines are logged by the calling runnable.
+
+    It is made for output that comes as text, such as another program's. Each line
+    becomes a record of level ``INFO`` of the runnable's logger.
+
+    Raises:
+        NotSupervisedError: if no runnable calls.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never, nor do the stream's methods.
+
+    Example::
+
+        async def child() -> None:
+            print("starting", file=supervisor.raw_logger())
+    """
+    return RawLogger(logger())

@@ -1,0 +1,351 @@
+"""A tree as a whole: run it, look at it, wait for it, stop it."""
+
+from __future__ import annotations
+
+import contextlib
+from contextvars import copy_context
+from functools import partial
+from typing import TYPE_CHECKING, TypeVarTuple, Unpack, final
+
+import trio
+from trio.lowlevel import enable_ki_protection
+
+from supervisor._core import _steps as steps
+from supervisor._core._errors import StopTimeoutError
+from supervisor._core._restart import Backoff
+from supervisor._core._tree import GroupOptions
+from supervisor._observing._logging import TreeLog, label_records
+from supervisor._observing._metrics import add_metrics, check_metrics
+from supervisor._observing._ready import is_ready, wait_ready
+from supervisor._observing._snapshot import Snapshot, take_snapshot
+from supervisor._tasks._crash import unwrapped
+from supervisor._tasks._incarnation import run_incarnation
+from supervisor._tasks._members import bind, check_runnable
+from supervisor._tasks._port import Port
+from supervisor._tasks._rounds import start_round
+from supervisor._tasks._stopping import end_group
+from supervisor._tasks._tree import ChildNursery, Group, Node, Tree
+from supervisor._tasks._watchdog import look
+
+from ._start import check_grace
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from supervisor._core._restart import RestartLimit
+    from supervisor._observing._metrics import Metrics
+
+ArgsT = TypeVarTuple("ArgsT")
+
+
+async def supervise(
+    root: Callable[[Unpack[ArgsT]], Awaitable[object]],
+    *args: *ArgsT,
+    backoff: Backoff | None = None,
+    limit: RestartLimit | None = None,
+    metrics: Metrics | Sequence[Metrics] | None = None,
+    grace: float = 0.0,
+    propagate: bool = False,
+) -> None:
+    """Run a supervision tree until it is cancelled, finished or has given up.
+
+    Modelled on ``supervisor.New`` of Monogon's ``osbase/supervisor``, which
+    runs for ever.
+
+    Args:
+        root: The root runnable. Its DN is ``root``.
+        *args: Its arguments.
+        backoff: The delays before restarts, of the root and of every group
+            that is started without its own; by default ``Backoff()``.
+        limit: How often the root may restart before this function raises; by
+            default any number of times.
+        metrics: Is told of every transition; one object, or a sequence of them.
+        grace: How many seconds the root gets, when the supervisor stops it, from
+            :func:`wait_stop_requested` until it is cancelled.
+        propagate: Let the first death leave as the runnable's own exception
+            instead of restarting anything: for tests and debugging.
+
+    Raises:
+        RestartLimitExceeded: if the root's ``limit`` is exceeded.
+        TypeError: if ``root`` is not callable, or ``metrics`` is no ``Metrics``.
+        ValueError: if ``grace`` is out of its range.
+        BaseException: what a runnable raised that is not an ``Exception``
+            (``KeyboardInterrupt``, ``SystemExit``); with ``propagate``, the
+            first death. Several at once leave as an exception group.
+
+    Checkpoints:
+        Always.
+
+    Cancellation:
+        All runnables are cancelled at once; when it returns, all their tasks
+        are gone.
+
+    Example::
+
+        async def root() -> None:
+            supervisor.run("clock", clock)
+            supervisor.signal(Signal.HEALTHY)
+            supervisor.signal(Signal.DONE)
+
+        trio.run(supervisor.supervise, root)
+    """
+    check_runnable(root, "supervise()")
+    tree = Supervisor(bind(root, args), backoff, limit, metrics, grace, propagate=propagate)
+    await tree._run()
+    raise_all(tree._tree.errors)
+    await trio.lowlevel.checkpoint_if_cancelled()
+
+
+@contextlib.asynccontextmanager
+async def open_supervisor(
+    root: Callable[[Unpack[ArgsT]], Awaitable[object]],
+    *args: *ArgsT,
+    backoff: Backoff | None = None,
+    limit: RestartLimit | None = None,
+    metrics: Metrics | Sequence[Metrics] | None = None,
+    grace: float = 0.0,
+    propagate: bool = False,
+) -> AsyncIterator[Supervisor]:
+    """Run a supervision tree beside the body of an ``async with``.
+
+    Leaving the body stops the tree as :meth:`Supervisor.stop` does, and waits until all its tasks
+    are gone; an exception that leaves the body cancels it at once. When the tree
+    finishes, the body goes on.
+
+    Args:
+        root: As for :func:`supervise`, like the other arguments.
+        *args: Its arguments.
+        backoff: The default delays before restarts.
+        limit: How often the root may restart.
+        metrics: Is told of every transition.
+        grace: How long the root gets to stop.
+        propagate: Let the first death leave.
+
+    Yields:
+        The running tree.
+
+    Raises:
+        RestartLimitExceeded: as :func:`supervise` does. Whatever leaves the tree
+            cancels the body. If the body raises as well, both leave in an
+            exception group.
+
+    Checkpoints:
+        On leaving.
+
+    Cancellation:
+        As for :func:`supervise`.
+
+    Example::
+
+        async with supervisor.open_supervisor(root) as tree:
+            await tree.wait_settled()
+            print(tree.snapshot())
+    """
+    check_runnable(root, "open_supervisor()")
+    tree = Supervisor(bind(root, args), backoff, limit, metrics, grace, propagate=propagate)
+    errors: list[BaseException] = []
+    try:
+        async with trio.open_nursery(strict_exception_groups=True) as nursery:
+
+            async def run() -> None:
+                await tree._run()
+                if tree._tree.errors:
+                    nursery.cancel_scope.cancel("the supervision tree has failed")
+
+            nursery.start_soon(run, name="supervisor")
+            yield tree
+            tree._end("the body of open_supervisor() has ended")
+    except BaseExceptionGroup as group:
+        # The nursery's own wrapper around what the body raised: its tasks raise nothing.
+        errors.extend(group.exceptions)
+    raise_all([*errors, *tree._tree.errors])
+    await trio.lowlevel.checkpoint_if_cancelled()
+
+
+def raise_all(errors: list[BaseException]) -> None:
+    """Raise what is to leave: a single exception as it is, several as a group."""
+    try:
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            msg = "several exceptions left the supervision tree"
+            raise BaseExceptionGroup(msg, errors)
+    finally:
+        del errors
+
+
+@final
+class Supervisor:
+    """A running tree, as :func:`open_supervisor` yields it."""
+
+    __slots__ = ("_budget", "_gone", "_late", "_log", "_port", "_tree")
+
+    def __init__(
+        self,
+        call: Callable[[], Awaitable[object]],
+        backoff: Backoff | None,
+        limit: RestartLimit | None,
+        metrics: Metrics | Sequence[Metrics] | None,
+        grace: float,
+        *,
+        propagate: bool,
+    ) -> None:
+        """Make a tree that is yet to run; users get theirs from :func:`open_supervisor`."""
+        observers = check_metrics(metrics)
+        options = GroupOptions(limit=limit, grace_periods=check_grace(grace))
+        label_records()
+        self._gone = trio.Event()
+        # The first time for a stop that was over, and the nodes that were running then.
+        self._budget: float = 0.0
+        self._late: tuple[str, ...] = ()
+        tree = self._tree = Tree(backoff or Backoff(), run_incarnation, look, propagate=propagate)
+        self._port = Port(tree)
+        self._log = TreeLog(self._port)
+        tree.on_observer_error = self._log.observer_failed
+        add_metrics(self._port, observers)
+        self._port.add_observer(self._log.observe, moves=False, removals=False)
+        root = Group(None, ChildNursery(tree, closed=True), options, copy_context())
+        steps.set_root(tree, root)
+        steps.add_only_member(root, Node("root", call, root))
+        start_round(root)
+
+    def __repr__(self) -> str:
+        """Tell the state of the root's group."""
+        return f"<Supervisor {self._tree.root.state.name}>"
+
+    def snapshot(self) -> Snapshot:
+        """Take an immutable picture of all nodes at this instant.
+
+        Returns:
+            The snapshot. It costs time and memory in proportion to the number
+            of nodes.
+
+        Checkpoints:
+            Never.
+        """
+        return take_snapshot(self._port)
+
+    async def wait_settled(self) -> None:
+        """Wait until no node is ``NEW`` and no group is being stopped (S16).
+
+        A tree is settled when each runnable has got as far as saying that it is
+        healthy, or has died and waits for its restart. Don't wait for it in a
+        runnable that has not signalled ``HEALTHY`` itself.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+        """
+        await trio.lowlevel.checkpoint()
+        await self._port.wait_settled()
+
+    def ready(self, dn: str = "root") -> bool:
+        """Return whether a node and all nodes below it are ``HEALTHY`` or ``DONE``.
+
+        A subtree that has been asked to stop, or whose parent has, is not ready. Nor is one
+        that is not there.
+
+        Args:
+            dn: The top node of the subtree; by default the whole tree.
+
+        Checkpoints:
+            Never. It costs time in proportion to the nodes below.
+        """
+        return is_ready(self._port, dn)
+
+    async def wait_ready(self, dn: str = "root") -> None:
+        """Wait until a node and all nodes below it are ``HEALTHY`` or ``DONE``.
+
+        It waits through restarts, and for a node that is not there yet.
+
+        Args:
+            dn: The top node of the subtree; by default the whole tree.
+
+        Raises:
+            GaveUpError: as soon as that can't happen any more: the tree is stopped, or has ended.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+        """
+        await trio.lowlevel.checkpoint()
+        await wait_ready(self._port, dn)
+
+    @enable_ki_protection
+    async def stop(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  it bounds the stop, not the wait for it
+        """Stop the tree in good order, and wait until all its tasks are gone (S21).
+
+        Each node is asked to stop (:func:`wait_stop_requested`), and cancelled after its
+        grace: first a node's own runnable, then its groups of children, the last started first, the
+        members of a group side by side. From the first moment on, nothing is
+        ready.
+
+        Args:
+            timeout: All graces together get so many seconds. Then everything that is
+                left is reported, with where it waits, and cancelled. By default there is no limit
+                but the graces.
+
+        Raises:
+            StopTimeoutError: if the time was over before the tree had stopped; it has
+                now. It names the nodes that were running. Of several stops each raises it,
+                whichever's time it was.
+            ValueError: if ``timeout`` is out of its range.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            The tree is stopped all the same, only not waited for.
+        """
+        if timeout is not None and not timeout >= 0:
+            msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
+            raise ValueError(msg)
+        if timeout is not None and not self._gone.is_set():
+            self._tree.timers.set(timeout, partial(self._expire, timeout))
+        self._end("the tree is stopped")
+        await self._gone.wait()
+        if self._late:
+            msg = (
+                f"the tree had not stopped after {self._budget:g} s and was cancelled; "
+                f"these nodes were running: {', '.join(self._late)}"
+            )
+            raise StopTimeoutError(msg, dns=self._late)
+
+    @enable_ki_protection
+    def _end(self, reason: str) -> None:
+        if not self._tree.root.is_idle:
+            end_group(self._tree.root, reason)
+
+    def _expire(self, seconds: float) -> None:
+        """Cut a stop short whose time is over (S21)."""
+        if self._late:
+            return  # another stop's time was shorter
+        late = self._port.running()
+        self._budget = seconds
+        self._late = tuple(incarnation.node.dn for incarnation in late)
+        when = f"within the {seconds:g} s that the stop of the tree may take"
+        self._port.report_stuck(late, when)
+        self._port.cancel(f"the {seconds:g} s for the stop of the tree are over")
+
+    @enable_ki_protection
+    async def _run(self) -> None:  # noqa: ASYNC910  the nursery waits, or is cancelled
+        """Run the tree to its end. What it ends with is in its ``errors``; this raises nothing."""
+        tree = self._tree
+        try:
+            async with trio.open_nursery() as nursery:
+                tree.timers.open(nursery)
+                try:
+                    await tree.root.siblings.run()
+                finally:
+                    tree.timers.close()  # its task is shielded, and would go on for ever
+        except BaseException as error:  # noqa: BLE001  Ctrl-C while the last tasks were awaited
+            tree.errors.append(unwrapped(error))
+        self._gone.set()
+        tree.publish()
+        tree.settled.unpark_all()
+        if tree.loggers:
+            self._log.close()

@@ -1,0 +1,125 @@
+"""Every exception that the package raises of its own accord.
+
+Each derives from :class:`SupervisorError`, and from the builtin exception that
+a reader would expect in its place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+if TYPE_CHECKING:
+    from ._records import Crash
+
+
+class SupervisorError(Exception):
+    """The root of the package's exceptions."""
+
+
+@final
+class NotSupervisedError(SupervisorError, RuntimeError):
+    """A function that needs a calling runnable was called outside of one."""
+
+
+@final
+class StaleRunnableError(SupervisorError, RuntimeError):
+    """The calling task belongs to an incarnation that has ended.
+
+    The task escaped its runnable, through a nursery or a thread that outlives
+    it. Nothing was changed: the node may be running again, and an old
+    incarnation has no say in the new one.
+    """
+
+
+@final
+class InvalidNameError(SupervisorError, ValueError):
+    """A name is not one to 64 of the characters ``a-z``, ``0-9`` and ``_``."""
+
+
+@final
+class DuplicateNameError(SupervisorError, ValueError):
+    """A name is taken by a child or a sub-logger of the same node."""
+
+
+@final
+class RunError(SupervisorError, RuntimeError):
+    """A child can't be started now: the node is not ``NEW``, or is stopping."""
+
+
+@final
+class SignalError(SupervisorError, RuntimeError):
+    """A signal was sent in a state that does not admit it."""
+
+
+@final
+class UnexpectedReturnError(SupervisorError, RuntimeError):
+    """A runnable ended, without an error, before it had signalled ``DONE``.
+
+    This is what such a node dies of; it is found in crash records and logs.
+    """
+
+
+@final
+class StartTimeoutError(SupervisorError, TimeoutError):
+    """A runnable was still ``NEW`` when its ``start_timeout`` was over.
+
+    This is what such a node dies of; it is found in crash records and logs.
+    """
+
+
+@final
+class GaveUpError(SupervisorError, RuntimeError):
+    """What was waited for can't happen any more.
+
+    The group was stopped, has failed, or ended with its parent.
+    """
+
+
+@final
+class StopTimeoutError(SupervisorError, TimeoutError):
+    """A tree had not stopped when the time for it was over, and was cancelled.
+
+    Attributes:
+        dns: The nodes that were still running.
+    """
+
+    def __init__(self, message: str, *, dns: tuple[str, ...]) -> None:
+        """Make the error of a stop that was cut short."""
+        super().__init__(message)
+        self.dns = dns
+
+
+@final
+class PoolFullError(SupervisorError, RuntimeError):
+    """A pool has as many children as it may have."""
+
+
+@final
+class UnknownNameError(SupervisorError, LookupError):
+    """There is no child of that name."""
+
+
+@final
+class RestartLimitExceeded(SupervisorError, RuntimeError):  # noqa: N818  it states what happened, as trio.TooSlowError's kin do not
+    """A group would have restarted more often than its limit allows.
+
+    The parent of the group dies of it; at the root it leaves
+    :func:`~supervisor.supervise`. Its ``__cause__`` is the last death's
+    exception.
+
+    Attributes:
+        dn: The group: one DN, or ``parent.{a,b}`` where it has several
+            members.
+        causes: The deaths within the limit's window, oldest first; the restart
+            after the last of them was refused.
+        times: When they were, in seconds on Trio's clock.
+    """
+
+    def __init__(
+        self, message: str, *, dn: str, causes: tuple[Crash, ...], times: tuple[float, ...]
+    ) -> None:
+        """Make the error of a group that has given up."""
+        super().__init__(message)
+        self.dn = dn
+        self.causes = causes
+        self.times = times

@@ -1,0 +1,89 @@
+"""What observers of a tree are told, in order, right after the step in which it happened.
+
+Nodes and groups are passed by reference, so an observer that does not read a DN pays for none.
+Moves and removals are queued only while somebody observes them (``Tree.observes_moves``,
+``Tree.observes_removals``); the other events are rare, and always queued.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ._plan import Plan
+    from ._records import Crash
+    from ._states import GroupState, NodeState
+    from ._tree import Group, Incarnation, Node
+
+
+class NodeMoved(NamedTuple):
+    """A node is in another state; ``NEW`` begins an incarnation."""
+
+    node: Node
+    state: NodeState
+
+
+class NodeRemoved(NamedTuple):
+    """A node is no more."""
+
+    node: Node
+
+
+class NodeDied(NamedTuple):
+    """A node has died."""
+
+    node: Node
+    crash: Crash
+    plan: Plan
+    """What becomes of its group."""
+
+
+class StopErrorRaised(NamedTuple):
+    """A runnable raised an error after it had been asked to stop."""
+
+    node: Node
+    crash: Crash
+
+
+class FactoryFailed(NamedTuple):
+    """The function that makes a group's runnables has failed at a restart."""
+
+    group: Group
+    crash: Crash
+    plan: Plan
+
+
+class GroupMoved(NamedTuple):
+    """A group is in another state."""
+
+    group: Group
+    state: GroupState
+    deadline: float | None
+    """When the backoff ends, on Trio's clock; ``None`` unless ``BACKOFF``."""
+
+
+class GroupGaveUp(NamedTuple):
+    """A group may not restart again, and its parent dies of ``error``."""
+
+    group: Group
+    error: Exception
+
+
+class NodesStuck(NamedTuple):
+    """Some incarnations have not ended, so many seconds after they were asked to stop."""
+
+    incarnations: tuple[Incarnation, ...]
+    when: str
+    """Since when, in words."""
+
+
+Event = (
+    NodeMoved
+    | NodeRemoved
+    | NodeDied
+    | StopErrorRaised
+    | FactoryFailed
+    | GroupMoved
+    | GroupGaveUp
+    | NodesStuck
+)

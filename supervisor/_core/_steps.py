@@ -1,0 +1,544 @@
+"""The steps of a tree: from what happened to what has become of it, and what has to be done.
+
+The tasks' side tells what has happened by calling a *step*. A step changes the state by the tables
+of ``_states``, and returns what has to be done: an ``Action``, an ``Outcome`` to record, the
+``Plan`` of a group; ``None`` if there is nothing. Nothing else writes to what is in ``_tree``.
+
+What observers are told of a step is left in ``Tree.events``, to be delivered when the step is
+complete. So no code of a user's runs in the middle of one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ._errors import RestartLimitExceeded, UnexpectedReturnError
+from ._events import (
+    FactoryFailed,
+    GroupGaveUp,
+    GroupMoved,
+    NodeDied,
+    NodeMoved,
+    NodeRemoved,
+    StopErrorRaised,
+)
+from ._plan import (
+    BEGIN,
+    END,
+    FINISH,
+    HOLD,
+    RESTART,
+    Begin,
+    End,
+    Finish,
+    GiveUp,
+    Hold,
+    Restart,
+    Retry,
+    prevailing,
+)
+from ._restart import RestartHistory
+from ._states import (
+    ALL_DONE,
+    BACKOFF_BEGUN,
+    CLOSED,
+    DIED,
+    DONE,
+    END_DEMANDED,
+    ENDED,
+    GAVE_UP,
+    GROUP_TABLE,
+    HEALTHY,
+    HOLD_DEMANDED,
+    LEAVING,
+    MEMBER_DIED,
+    NEW,
+    NODE_STOPPED,
+    NODE_TABLE,
+    PUT_ON_HOLD,
+    RESTART_DEMANDED,
+    RETURNED,
+    ROUND_BEGUN,
+    RUNNING,
+    SIGNALLED_HEALTHY,
+    STOP_CHILDREN,
+    STOPPING,
+    Action,
+    GroupEvent,
+    IllegalEventError,
+    NodeEvent,
+    NodeState,
+)
+from ._tree import descendants, subtree
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from ._plan import Demand, Plan
+    from ._records import Crash
+    from ._tree import Group, Incarnation, Node, Siblings, Tree
+
+CRASHES_KEPT: Final = 5
+
+
+# The two readers of the tables
+
+
+def _set_node_state(incarnation: Incarnation, event: NodeEvent, now: float) -> None:
+    """Make the transition of a node that the table has for ``event`` (S3)."""
+    before = incarnation.phase
+    try:
+        phase = NODE_TABLE[before][event]
+    except KeyError:
+        msg = f"{incarnation.node.dn} {event.value} when {before.name}"
+        raise IllegalEventError(msg) from None
+    incarnation.phase = phase
+    if phase is LEAVING:
+        return  # users don't see it
+    incarnation.since = now
+    group = incarnation.node.group
+    tree = group.siblings.tree
+    if before is NEW:
+        if incarnation.siblings is not None:
+            incarnation.siblings.closed = True
+        group.unready -= 1
+        tree.unsettled -= 1
+        # One that becomes HEALTHY within its grace joins others that have died.
+        if phase is HEALTHY and not group.unready and group.phase is RUNNING:
+            group.ready_since = now
+    if tree.observes_moves:
+        tree.events.append(NodeMoved(incarnation.node, phase.shown))
+
+
+def _set_group_state(group: Group, event: GroupEvent) -> Action | None:
+    """Make the transition of a group that the table has for ``event`` (S3)."""
+    before = group.phase
+    try:
+        phase, action = GROUP_TABLE[before][event]
+    except KeyError:
+        msg = f"{group.dn}, when {before.name}: {event.value}"
+        raise IllegalEventError(msg) from None
+    if phase is not before:
+        group.phase = phase
+        siblings = group.siblings
+        tree = siblings.tree
+        if phase is STOPPING:
+            tree.unsettled += 1
+        elif before is STOPPING:
+            tree.unsettled -= 1
+        if phase in ENDED:
+            siblings.left -= 1
+        elif before in ENDED:
+            siblings.left += 1
+        if tree.observes_moves and phase.shown is not before.shown:
+            tree.events.append(GroupMoved(group, phase.shown, group.deadline))
+    return action
+
+
+# The life of a group
+
+
+def set_root(tree: Tree, group: Group) -> None:
+    """Make ``group`` the root's."""
+    tree.root = group
+
+
+def start_round(group: Group, now: float) -> None:
+    """Begin new incarnations of its members: of all, or of the first if it is ordered (S7, S20)."""
+    group.rounds += 1
+    group.plan = FINISH
+    group.unready = len(group.members)
+    _end_readiness(group, now)
+    if group.rounds == 1:
+        group.siblings.left += 1  # and it is RUNNING already
+    else:
+        _set_group_state(group, ROUND_BEGUN)
+    if group.options.ordered and len(group.members) > 1:
+        group.siblings.tree.unsettled += 1  # until all_started
+        start_member(group.members[0], now)
+    else:
+        for node in group.members:
+            start_member(node, now)
+
+
+def start_member(node: Node, now: float) -> None:
+    """Begin a new incarnation; the last one's descendants are removed."""
+    tree, last = node.group.siblings.tree, node.incarnation
+    if last is not None and last.children:
+        _report_removed(tree, descendants(last))
+    node.number += 1
+    node.incarnation = tree.make_incarnation(node, now)
+    tree.unsettled += 1
+    if tree.observes_moves:
+        tree.events.append(NodeMoved(node, NodeState.NEW))
+
+
+def all_started(group: Group) -> None:
+    """Record that the last member of an ordered group has begun, or will not (S20)."""
+    group.siblings.tree.unsettled -= 1
+
+
+def finish_round(group: Group, now: float) -> Plan:
+    """Decide how a group goes on whose tasks are all gone, those of a round or of a wait (S7, S13).
+
+    After ``Begin`` and ``Restart`` comes :func:`start_round`, or :func:`factory_failed` and this
+    again; after ``Retry``, when the time is over, this again.
+    """
+    plan = group.plan = END if group.siblings.cancelled else group.plan
+    match plan:
+        case End():
+            _set_group_state(group, CLOSED)
+        case Retry():
+            group.plan = BEGIN
+            group.backoff_end = now + plan.delay
+            _set_group_state(group, BACKOFF_BEGUN)
+        case Begin():
+            pass
+        case Finish():
+            _set_group_state(group, ALL_DONE)
+        case Restart():
+            group.plan = BEGIN
+            group.operator_restarts += 1
+        case Hold():
+            _set_group_state(group, PUT_ON_HOLD)
+        case GiveUp():
+            _set_group_state(group, GAVE_UP)
+    if not isinstance(plan, GiveUp):
+        group.error = None
+    return plan
+
+
+def give_up(group: Group, plan: GiveUp) -> RestartLimitExceeded:
+    """Make the error of a group that may not restart again, of which its parent dies (S10)."""
+    limit, causes, dn = group.options.limit, group.causes, group.dn
+    assert limit is not None
+    assert causes is not None
+    failure = RestartLimitExceeded(
+        f"{dn} gave up: {limit.restarts} restarts within {limit.within:g} s are allowed, "
+        f"and one more was needed ({causes[-1].dn}: {causes[-1].error})",
+        dn=dn,
+        causes=tuple(causes)[-len(plan.times) :],
+        times=plan.times,
+    )
+    failure.__cause__, group.error = group.error, None
+    group.reason = str(failure)
+    group.siblings.tree.events.append(GroupGaveUp(group, failure))
+    return failure
+
+
+def factory_failed(group: Group, crash: Crash, error: Exception, share: float) -> None:
+    """Record that there are no runnables for the next round: a failure of the group (S8)."""
+    _record_failure(group, crash, error, share)
+    group.siblings.tree.events.append(FactoryFailed(group, crash, group.plan))
+
+
+def _record_failure(group: Group, crash: Crash, error: Exception, share: float) -> None:
+    """Decide what follows from a failure of the group (S9, S10)."""
+    if group.history is None:
+        limit = group.options.limit
+        group.history = RestartHistory(group.backoff, limit)
+        group.causes = None if limit is None else deque(maxlen=limit.restarts + 1)
+    if group.causes is not None:
+        group.causes.append(crash)
+    group.error = error
+    _end_readiness(group, crash.time)
+    group.plan = prevailing(group.plan, group.history.add_failure(crash.time, share))
+
+
+def hold(group: Group, now: float) -> Action | None:
+    """Stop it on an operator's demand; one that is idle, or ends, stays as it is (S19)."""
+    if group.is_idle or group.plan is END:
+        return None
+    return _demand(group, HOLD_DEMANDED, HOLD, now)
+
+
+def restart(group: Group, now: float) -> Action | None:
+    """Restart it on an operator's demand; it must not be over (S19)."""
+    return _demand(group, RESTART_DEMANDED, RESTART, now)
+
+
+def end(group: Group, now: float) -> Action | None:
+    """Stop it for good: its parent ends, or a pool removes it (S21, S23)."""
+    return _demand(group, END_DEMANDED, END, now)
+
+
+def _demand(group: Group, event: GroupEvent, demand: Demand, now: float) -> Action | None:
+    if group.phase is RUNNING:
+        _end_readiness(group, now)  # from now on it is not ready
+    action = _set_group_state(group, event)
+    group.plan = prevailing(group.plan, demand)
+    return action
+
+
+def _end_readiness(group: Group, now: float) -> None:
+    """Record that the members are no longer ready: time in readiness makes up for failures (S9)."""
+    if group.ready_since is not None and group.history is not None:
+        group.history.add_readiness(now - group.ready_since)
+    group.ready_since = None
+
+
+# The life of an incarnation
+
+
+def signal(incarnation: Incarnation, event: NodeEvent, now: float) -> bool:
+    """Record a signal (S4).
+
+    Returns:
+        Whether those who wait for the group have something to look at.
+
+    Raises:
+        IllegalEventError: if the signal is not legal now.
+    """
+    _set_node_state(incarnation, event, now)
+    group = incarnation.node.group
+    return event is SIGNALLED_HEALTHY and (not group.unready or group.options.ordered)
+
+
+class Outcome(NamedTuple):
+    """What has to be recorded of an end."""
+
+    death: Exception | None
+    """What the node dies of: make a ``Crash`` of it, and call :func:`died`."""
+    stop_error: Exception | None
+    """What a runnable raised that had been asked to stop: call :func:`stop_error_raised`."""
+
+
+def run_ended(
+    incarnation: Incarnation,
+    raised: BaseException | None,
+    error: Exception | None,
+    now: float,
+    *,
+    fatal: bool,
+) -> Outcome | None:
+    """Decide how the run of a runnable ended: by whether it was asked to stop (S5, S11).
+
+    (Upstream asks whether the error is that of the cancelled context; a runnable that returns
+    politely when it is stopped is then dead, and what one raises while it is stopped is lost.)
+
+    Args:
+        incarnation: Whose run it was.
+        raised: What it ended with, if it did not return.
+        error: What of that the node can die of: no cancellation, and nothing that is fatal.
+        now: The time.
+        fatal: Something of that leaves the tree. Call this before the tree is cancelled for it.
+    """
+    if incarnation.failure is not None:
+        return Outcome(incarnation.failure, error)
+    if incarnation.stop_requested:
+        _set_node_state(incarnation, NODE_STOPPED, now)
+        return None if error is None else Outcome(None, error)
+    if error is not None:
+        return Outcome(error, None)
+    if fatal:
+        _set_node_state(incarnation, DIED, now)
+        return None
+    if raised is None and RETURNED in NODE_TABLE[incarnation.phase]:
+        _set_node_state(incarnation, RETURNED, now)
+        return None
+    return Outcome(_unexpected_return(incarnation, raised), None)
+
+
+def _unexpected_return(
+    incarnation: Incarnation, raised: BaseException | None
+) -> UnexpectedReturnError:
+    how = "returned" if raised is None else "ended by a Cancelled that nobody asked for"
+    remedy = "call signal(Signal.DONE) before"
+    if incarnation.phase is NEW:
+        remedy = "call signal(Signal.HEALTHY) and signal(Signal.DONE) before"
+    return UnexpectedReturnError(
+        f"{incarnation.node.dn} {how} when {incarnation.state.name}; "
+        f"a runnable whose work is over has to {remedy}"
+    )
+
+
+def died(incarnation: Incarnation, crash: Crash, error: Exception, share: float) -> Action | None:
+    """Record a death, and decide what follows for its group (S7, S14).
+
+    Args:
+        incarnation: It is dead.
+        crash: The death as text.
+        error: The death itself.
+        share: Drawn at random from 0 to 1: see :class:`RestartHistory`.
+    """
+    node, group = incarnation.node, incarnation.node.group
+    last = node.crashes[-1] if node.crashes else None
+    same = last is not None and (last.error, last.traceback) == (crash.error, crash.traceback)
+    node.repeats = node.repeats + 1 if same else 0
+    node.crashes = (*node.crashes, crash)[-CRASHES_KEPT:]
+    _set_node_state(incarnation, DIED, crash.time)
+    incarnation.failure = None  # its traceback keeps what the children used alive
+    _record_failure(group, crash, error, share)
+    action = _set_group_state(group, MEMBER_DIED)
+    group.siblings.tree.events.append(NodeDied(node, crash, group.plan))
+    return action if len(group.members) > 1 else None  # no other member has to be stopped
+
+
+def stop_error_raised(node: Node, crash: Crash) -> None:
+    """Record what it raised when it had been asked to stop (S5)."""
+    node.stop_error = crash
+    node.group.siblings.tree.events.append(StopErrorRaised(node, crash))
+
+
+def fail(incarnation: Incarnation, failure: Exception) -> Action | None:
+    """Let it die of what its runnable did not raise: of its children or its start (S10, S20)."""
+    if incarnation.failure is not None or incarnation.stop_requested or incarnation.finished:
+        return None
+    incarnation.failure = failure
+    if incarnation.phase is DONE:
+        return STOP_CHILDREN  # it dies when they are gone
+    return _set_group_state(incarnation.node.group, MEMBER_DIED)
+
+
+def children_ended(incarnation: Incarnation) -> Outcome | None:
+    """Record that all tasks below it are gone; it may have failed since its runnable returned."""
+    failure = incarnation.failure
+    if failure is None or incarnation.phase is not DONE:
+        return None
+    if not incarnation.stop_requested:
+        return Outcome(failure, None)
+    incarnation.failure = None  # as died() does
+    return Outcome(None, failure)
+
+
+def incarnation_ended(incarnation: Incarnation) -> None:
+    """Record that nothing of it is left."""
+    incarnation.ended = True
+
+
+# Children
+
+
+def add_siblings(incarnation: Incarnation, siblings: Siblings) -> None:
+    """Give it the place of its groups of children."""
+    incarnation.siblings = siblings
+
+
+def reserve_name(incarnation: Incarnation, name: str) -> None:
+    """Give a sub-logger the name, which no child can have from now on (S2)."""
+    if incarnation.loggers is None:
+        incarnation.loggers = set()
+    incarnation.loggers.add(name)
+
+
+def add_only_member(group: Group, node: Node) -> None:
+    """Give a new group its only member: most groups have one, so this is short."""
+    group.members = (node,)
+    parent = group.parent
+    if parent is None:
+        return
+    if parent.children is None:
+        parent.children = {node.name: node}
+    else:
+        parent.children[node.name] = node
+
+
+def set_members(
+    group: Group, nodes: Sequence[Node], calls: Mapping[str, Callable[[], Awaitable[object]]]
+) -> None:
+    """Give a group these members from now on, in their order, with these runnables (S8).
+
+    A member that stays is the node that it was; one that is missing now is removed.
+    """
+    before = group.members
+    kept = set(map(id, nodes))
+    for node in before:
+        if id(node) not in kept:
+            _report_removed(group.siblings.tree, subtree(node))
+    for node in nodes:
+        node.call = calls[node.name]
+    group.members = tuple(nodes)
+    parent = group.parent
+    if parent is not None and group.members != before:
+        parent.children = _placed(parent.children or {}, before, nodes)
+
+
+def _placed(
+    children: dict[str, Node], before: Sequence[Node], members: Sequence[Node]
+) -> dict[str, Node]:
+    """Return ``children`` with ``members`` where those that were before are, or at the end.
+
+    The order is that in which groups were started, and they are stopped in the reverse.
+    """
+    named = {node.name: node for node in members}
+    if not before:
+        children.update(named)
+        return children
+    old = {node.name for node in before}
+    placed: dict[str, Node] = {}
+    for name, node in children.items():
+        if name == before[0].name:
+            placed |= named
+        elif name not in old:
+            placed[name] = node
+    return placed
+
+
+def set_factory(group: Group, factory: Callable[[], object]) -> None:
+    """Give a group the function that makes its runnables anew for each round (S8)."""
+    group.factory = factory
+
+
+def remove_pool_child(group: Group) -> bool:
+    """Remove a pool's child that has ended for good, unless the pool itself ends (S23).
+
+    Returns:
+        Whether it is removed: its name is free.
+    """
+    parent = group.parent
+    assert parent is not None
+    if parent.stop_requested or parent.finished:
+        return False
+    assert parent.children is not None
+    group.plan = END  # a handle must not bring it back: its name may be another's
+    for node in group.members:
+        del parent.children[node.name]
+        _report_removed(group.siblings.tree, subtree(node))
+    return True
+
+
+def find_siblings(group: Group) -> None:
+    """Place a new group beside those that its parent has started meanwhile."""
+    assert group.parent is not None
+    group.siblings = group.parent.siblings or group.siblings
+
+
+def close(siblings: Siblings) -> None:
+    """Record that no more groups will come."""
+    siblings.closed = True
+
+
+def cancelled(siblings: Siblings) -> None:
+    """Record that all groups were cancelled at once (S12)."""
+    siblings.cancelled = True
+
+
+def over(siblings: Siblings) -> None:
+    """Record that no group can start any more."""
+    siblings.over = True
+
+
+def tasks_ended(siblings: Siblings) -> None:
+    """Record that all tasks of all groups are gone."""
+    siblings.ended = True
+
+
+# Observing
+
+
+def observe(tree: Tree, *, moves: bool, removals: bool) -> None:
+    """Queue these events from now on, or no longer (S16)."""
+    tree.observes_moves = moves
+    tree.observes_removals = removals
+
+
+def forget_dn(tree: Tree) -> None:
+    """Let go of the last answer of ``dn_of``, which may hold a node that is gone."""
+    tree.last_dn = None
+
+
+def _report_removed(tree: Tree, nodes: Iterable[Node]) -> None:
+    forget_dn(tree)
+    if tree.observes_removals:
+        tree.events.extend(NodeRemoved(node) for node in nodes if node.number)

@@ -1,0 +1,287 @@
+"""Logging: which logger is whose, and the one record of a death.
+
+Everything is standard :mod:`logging`; nothing is configured here. Two things
+are added to it. A node logs to ``supervisor.node.<dn>``, so that levels and
+handlers can be set for subtrees by name. And each record that is made inside a
+runnable, by whatever library, carries the runnable's DN in its attribute
+``dn`` (``-`` elsewhere), for formatters to show. So ``dn`` is taken: :mod:`logging` refuses it as
+a key of ``extra``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import sys
+import traceback
+from typing import TYPE_CHECKING, Final, final
+
+from supervisor._core._events import (
+    FactoryFailed,
+    NodeDied,
+    NodeRemoved,
+    NodesStuck,
+    StopErrorRaised,
+)
+from supervisor._core._plan import GiveUp, Retry
+from supervisor._tasks._current import current
+from supervisor._tasks._watchdog import await_stacks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from supervisor._core._events import Event
+    from supervisor._core._plan import Plan
+    from supervisor._core._records import Crash
+    from supervisor._core._tree import Group, Incarnation, Node
+    from supervisor._tasks._port import Port
+    from supervisor._tasks._tree import Tree
+
+_logger = logging.getLogger("supervisor")
+
+ROOT: Final = "supervisor.node"
+PREFIX: Final = f"{ROOT}."
+
+NODES_REPORTED: Final = 20
+"""A report names at most so many nodes of one stop, and counts the rest."""
+
+SUMMARISED: Final = 10
+"""Of deaths that repeat without a change, one in so many shows its traceback again."""
+
+LINE_LENGTH: Final = 64 * 1024
+"""A raw line longer than this is logged in pieces."""
+
+
+def node_logger(node: Node, name: str | None = None) -> logging.Logger:
+    """Return the logger of a node, or the one below it that is called ``name`` (S17)."""
+    full = f"{PREFIX}{node.dn}" if name is None else f"{PREFIX}{node.dn}.{name}"
+    tree: Tree = node.group.siblings.tree  # type: ignore[assignment]  # all trees are of that class
+    if not tree.observes_removals:
+        tree.observe_removals()
+    tree.loggers.setdefault(node, set()).add(full)
+    return logging.getLogger(full)
+
+
+def forget_loggers(names: Iterable[str]) -> None:
+    """Let go of loggers that were made for nodes which are gone.
+
+    :mod:`logging` keeps every logger for ever, which is right for modules, but not for the children
+    of a pool, which come and go under new names. A logger that somebody has configured stays: its
+    level or handler is for a node that comes again.
+    """
+    known = logging.Logger.manager.loggerDict
+    for name in names:
+        logger = known.get(name)
+        if not isinstance(logger, logging.Logger) or _is_configured(logger):
+            continue
+        del known[name]
+        # The names above it that are nobody's logger know it as well.
+        above = name
+        while above != ROOT:
+            above = above.rpartition(".")[0]
+            place = known.get(above)
+            if isinstance(place, logging.PlaceHolder):
+                place.loggerMap.pop(logger, None)
+                if not place.loggerMap:
+                    del known[above]
+
+
+def _is_configured(logger: logging.Logger) -> bool:
+    return bool(
+        logger.level or logger.handlers or logger.filters or logger.disabled or not logger.propagate
+    )
+
+
+def label_records() -> None:
+    """Make each new log record carry the DN of the runnable it comes from (S17).
+
+    It wraps the record factory in force, once in a process.
+    """
+    global _labelling  # noqa: PLW0603  the factory it guards is global to the process as well
+    if _labelling:
+        return
+    _labelling = True
+    make = logging.getLogRecordFactory()
+
+    def labelled(*args: object, **kwargs: object) -> logging.LogRecord:
+        record: logging.LogRecord = make(*args, **kwargs)
+        incarnation = current.get(None)
+        record.dn = "-" if incarnation is None else incarnation.node.dn
+        return record
+
+    logging.setLogRecordFactory(labelled)
+
+
+_labelling = False
+
+
+def log(
+    abort: Callable[[BaseException], object],
+    logger: logging.Logger,
+    level: int,
+    text: str,
+    *args: object,
+    exc_info: BaseException | bool | None = None,
+) -> None:
+    """Log; where that fails, tell standard error what could not be logged, and why (S17).
+
+    It is for the machinery of a tree, where no exception must come: the handlers and filters of
+    :mod:`logging` are users' code, and a death or a stop has to go on. What a handler raises that
+    is no ``Exception``, such as ``SystemExit``, is handed to ``abort``.
+    """
+    try:
+        logger.log(level, text, *args, exc_info=exc_info, stacklevel=2)
+    except Exception:  # noqa: BLE001  a foreign handler may raise anything
+        # Nor must standard error's troubles come there, or those of an argument's repr().
+        with contextlib.suppress(Exception):
+            traceback.print_exc()
+            sys.stderr.write(f"{logger.name} could not log this: {text % args}\n")
+    except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
+        abort(error)
+
+
+@final
+class TreeLog:
+    """Logs what happens in a tree: an observer, by the port (S17)."""
+
+    __slots__ = ("_port",)
+
+    def __init__(self, port: Port) -> None:
+        self._port: Port = port
+
+    def observe(self, event: Event) -> None:
+        """Log an event, if there is anything to say of it."""
+        match event:
+            case NodeDied():
+                self._log_death(event.node, event.crash, event.plan)
+            case StopErrorRaised():
+                self._log_stop_error(event.node, event.crash)
+            case FactoryFailed():
+                self._log_factory_error(event.group, event.crash, event.plan)
+            case NodesStuck():
+                self._log_stuck(event.incarnations, event.when)
+            case NodeRemoved():
+                forget_loggers(self._port.tree.loggers.pop(event.node, set()))
+            case _:
+                pass
+
+    def observer_failed(
+        self, observer: Callable[[Event], object], event: Event, error: Exception
+    ) -> None:
+        """Report what an observer has raised."""
+        text = "%r failed at %s"
+        self._log(_logger, logging.ERROR, text, observer, type(event).__name__, exc_info=error)
+
+    def close(self) -> None:
+        """Let go of the loggers of a tree that is over."""
+        loggers = self._port.tree.loggers
+        for names in tuple(loggers.values()):
+            forget_loggers(names)
+        loggers.clear()
+
+    def _log_death(self, node: Node, crash: Crash, plan: Plan) -> None:
+        """Report a death: one record, in which the newest tells all there is to know."""
+        text = f"{crash.dn} died in incarnation {crash.incarnation}, {crash.uptime:.1f} s old"
+        text += f": {crash.error}; {_consequence(node.group, plan)}"
+        if node.repeats % SUMMARISED:
+            text += f" (the same death again, {node.repeats + 1} in a row)"
+        else:
+            text += "\n" + crash.traceback
+        self._log(node_logger(node), logging.ERROR, "%s", text)
+
+    def _log_stop_error(self, node: Node, crash: Crash) -> None:
+        """Report what a runnable raised when it had been asked to stop."""
+        text = f"{crash.dn} was asked to stop and raised an error: {crash.error}\n{crash.traceback}"
+        self._log(node_logger(node), logging.ERROR, "%s", text)
+
+    def _log_factory_error(self, group: Group, crash: Crash, plan: Plan) -> None:
+        """Report that the function that makes a group's runnables failed."""
+        text = f"the function that makes the runnables of {crash.dn} failed: {crash.error}"
+        text += f"; {_consequence(group, plan)}\n{crash.traceback}"
+        self._log(logging.getLogger(f"{PREFIX}{crash.dn}"), logging.ERROR, "%s", text)
+
+    def _log_stuck(self, late: Sequence[Incarnation], when: str) -> None:
+        """Report nodes that have not ended, and where they wait (S18)."""
+        for incarnation in late[:NODES_REPORTED]:
+            node = incarnation.node
+            self._log(
+                node_logger(node),
+                logging.WARNING,
+                "%s has not ended %s; its tasks wait here:\n%s",
+                node.dn,
+                when,
+                "\n".join(await_stacks(incarnation)),
+            )
+        if len(late) > NODES_REPORTED:
+            more = len(late) - NODES_REPORTED
+            self._log(_logger, logging.WARNING, "%d more nodes have not ended %s", more, when)
+
+    def _log(
+        self,
+        logger: logging.Logger,
+        level: int,
+        text: str,
+        *args: object,
+        exc_info: Exception | None = None,
+    ) -> None:
+        log(self._port.abort, logger, level, text, *args, exc_info=exc_info)
+
+
+def _consequence(group: Group, plan: Plan) -> str:
+    """Say what becomes of a group after a death."""
+    who = "it" if len(group.members) == 1 else f"its group {group.dn}"
+    match plan:
+        case Retry() if not group.siblings.cancelled:
+            return f"{who} restarts in {plan.delay:.2f} s"
+        case GiveUp() if not group.siblings.cancelled:
+            limit = group.options.limit
+            assert limit is not None
+            allowed = f"{limit.restarts} restarts within {limit.within:g} s are allowed"
+            return f"{who} gives up ({allowed})"
+        case _:
+            return "it is being stopped"
+
+
+@final
+class RawLogger(io.TextIOBase):
+    """A text stream whose lines become log records of a node, at level ``INFO`` (S17).
+
+    A line is logged when it is complete, or when it exceeds 65 536 characters;
+    :meth:`close` logs what is left.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        """Make a stream that writes to ``logger``."""
+        self._logger = logger
+        self._rest = ""
+
+    def writable(self) -> bool:
+        """Return ``True``."""
+        return True
+
+    def write(self, text: str, /) -> int:
+        """Log the lines that ``text`` completes, and keep the rest for later."""
+        if self.closed:
+            msg = "write to a closed raw logger"
+            raise ValueError(msg)
+        *lines, rest = (self._rest + text).split("\n")
+        while len(rest) > LINE_LENGTH:
+            lines.append(rest[:LINE_LENGTH])
+            rest = rest[LINE_LENGTH:]
+        self._rest = rest  # before a handler may raise, or it would be logged again
+        for line in lines:
+            self._log(line)
+        return len(text)
+
+    def close(self) -> None:
+        """Log an unfinished line, and refuse further ones."""
+        if not self.closed and self._rest:
+            self._log(self._rest)
+            self._rest = ""
+        super().close()
+
+    def _log(self, line: str) -> None:
+        line = line.removesuffix("\r")
+        for start in range(0, max(len(line), 1), LINE_LENGTH):
+            self._logger.info("%s", line[start : start + LINE_LENGTH])

@@ -1,0 +1,147 @@
+"""Metrics: the states of a tree's nodes, told to users' objects as they change."""
+
+from __future__ import annotations
+
+import logging
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+import attrs
+import trio
+
+from supervisor._core._events import NodeMoved, NodeRemoved
+
+from ._logging import log
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from supervisor._core._events import Event
+    from supervisor._core._states import NodeState
+    from supervisor._tasks._port import Port
+
+_logger = logging.getLogger("supervisor")
+
+
+class Metrics(Protocol):
+    """What observes a tree; pass one or several as ``metrics=`` (S16).
+
+    Both methods are called synchronously, in Trio's thread, in the order in
+    which things happen, and must return quickly. An ``Exception`` that one
+    raises is logged on the logger ``supervisor``, and the tree goes on. Any other
+    exception leaves the tree, as a runnable's does.
+    """
+
+    def notify_node_state(self, dn: str, state: NodeState) -> None:
+        """Record that the node ``dn`` is now in ``state``.
+
+        It is called for each transition, ``NEW`` at each start included, to
+        the end of the tree's shutdown.
+        """
+
+    def notify_node_gone(self, dn: str) -> None:
+        """Record that the node ``dn`` has vanished.
+
+        Children vanish when their parent starts again. The nodes that a tree
+        ends with do not: their last states stay true.
+        """
+
+
+@final
+@attrs.frozen
+class NodeStatus:
+    """What :class:`InMemoryMetrics` knows of a node."""
+
+    state: NodeState
+    since: float
+    """When it reached its state, in seconds on Trio's clock."""
+
+
+@final
+class InMemoryMetrics:
+    """The present state of each node, in memory.
+
+    Example::
+
+        metrics = InMemoryMetrics()
+        async with open_supervisor(root, metrics=metrics) as tree:
+            await tree.wait_settled()
+            assert metrics.nodes()["root"].state is NodeState.HEALTHY
+    """
+
+    def __init__(self) -> None:
+        """Begin with no nodes."""
+        self._nodes: dict[str, NodeStatus] = {}
+
+    def __repr__(self) -> str:
+        """Say how many nodes there are."""
+        return f"<InMemoryMetrics of {len(self._nodes)} nodes>"
+
+    def notify_node_state(self, dn: str, state: NodeState) -> None:
+        """See :meth:`Metrics.notify_node_state`."""
+        self._nodes[dn] = NodeStatus(state, trio.current_time())
+
+    def notify_node_gone(self, dn: str) -> None:
+        """See :meth:`Metrics.notify_node_gone`."""
+        del self._nodes[dn]
+
+    def nodes(self) -> Mapping[str, NodeStatus]:
+        """Return an immutable copy, by DN. It may be called from any thread."""
+        return MappingProxyType(self._nodes.copy())
+
+
+def check_metrics(metrics: object) -> tuple[Metrics, ...]:
+    """Return ``metrics`` as a tuple: one object, or several, or none.
+
+    Raises:
+        TypeError: if something else is among them.
+    """
+    several = metrics if isinstance(metrics, (list, tuple)) else (metrics,)
+    if metrics is None:
+        return ()
+    for each in several:
+        methods = (getattr(each, name, None) for name in _METHODS)
+        if isinstance(each, type) or not all(map(callable, methods)):
+            msg = (
+                f"metrics={metrics!r}: {each!r} is no Metrics; pass an object with the methods "
+                f"{' and '.join(_METHODS)}, or a list of such objects"
+            )
+            raise TypeError(msg)
+    return tuple(several)
+
+
+_METHODS: Final = ("notify_node_state", "notify_node_gone")
+
+
+def add_metrics(port: Port, several: Iterable[Metrics]) -> None:
+    """Tell each of ``several`` of all transitions and removals of nodes (S16)."""
+    for metrics in several:
+        port.add_observer(_Reporter(port, metrics).observe)
+
+
+@final
+class _Reporter:
+    """Passes the moves of a tree's nodes on to a users' object."""
+
+    def __init__(self, port: Port, metrics: Metrics) -> None:
+        self._port: Port = port
+        self._metrics: Metrics = metrics
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, NodeMoved):
+            dn = event.node.dn
+            try:
+                self._metrics.notify_node_state(dn, event.state)
+            except Exception:  # noqa: BLE001  it is logged
+                text = "%r failed at the transition of %s to %s"
+                about: tuple[object, ...] = (self._metrics, dn, event.state.name)
+                log(self._port.abort, _logger, logging.ERROR, text, *about, exc_info=True)
+        elif isinstance(event, NodeRemoved):
+            dn = event.node.dn
+            try:
+                self._metrics.notify_node_gone(dn)
+            except Exception:  # noqa: BLE001  it is logged
+                text = "%r failed at the vanishing of %s"
+                log(
+                    self._port.abort, _logger, logging.ERROR, text, self._metrics, dn, exc_info=True
+                )

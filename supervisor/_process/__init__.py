@@ -1,0 +1,1 @@
+"""A tree as a process: ``main``, the command line, the logging preset."""

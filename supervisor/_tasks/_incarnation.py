@@ -1,0 +1,148 @@
+"""One run of a node: the runnable, how it ended, and the end of its children.
+
+:func:`run_incarnation` is the whole task of a member. Whether its end was a death is decided by the
+model (``steps.run_ended``). This module makes the crash record, tells of it, and has the other
+members stopped. When all tasks of the group are gone, ``_rounds.finish_round`` goes on.
+
+Runnables run without protection from ``KeyboardInterrupt``, this module's code with it, so that
+Ctrl-C can't fall between two lines of bookkeeping.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Final
+
+import trio
+from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protection
+
+from supervisor._core import _steps as steps
+from supervisor._core._states import DONE
+
+from ._crash import add_note, make_crash, split_fatal
+from ._current import current
+from ._rounds import finish_round
+from ._stopping import carry_out, end_group
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ._tree import ChildNursery, Incarnation
+
+# Where no member has a grace, the scope of the group's nursery is enough for all.
+_GROUPS_SCOPE: Final = nullcontext()
+
+
+@enable_ki_protection
+async def run_incarnation(incarnation: Incarnation) -> None:
+    """Run one incarnation: the runnable, then its children to their end (S12).
+
+    It is the whole task of a member. Each coroutine more would cost every node a few hundred bytes.
+    """
+    node = incarnation.node
+    group = node.group
+    current.set(incarnation)  # in this task's own context, and so in that of all it starts
+    alone = len(group.members) == 1
+    scope = trio.CancelScope() if alone or group.options.grace_periods else _GROUPS_SCOPE
+    with scope as incarnation.scope:
+        if incarnation.stop_requested:
+            record_outcome(incarnation, None)  # it has not begun; it may have failed
+        else:
+            incarnation.task = current_task()
+            try:
+                await _unprotected(node.call)
+            except BaseException as error:  # noqa: BLE001  the model judges all of it
+                record_outcome(incarnation, error)
+            else:
+                record_outcome(incarnation, None)
+            if incarnation.siblings is not None and incarnation.phase is DONE:
+                await wait_children(incarnation, incarnation.siblings)
+    # Trio keeps the reason of a cancellation with its scope; in a deep tree that is a long DN.
+    incarnation.scope = None
+    if incarnation.timer is not None:
+        incarnation.timer.cancel()
+        incarnation.timer = None
+    if incarnation.siblings is not None:
+        await join_children(incarnation, incarnation.siblings)
+    incarnation.task = None
+    steps.incarnation_ended(incarnation)
+    if alone:
+        await finish_round(group)
+
+
+@disable_ki_protection
+async def _unprotected(call: Callable[[], Awaitable[object]]) -> None:
+    awaitable = call()
+    if not hasattr(awaitable, "__await__"):
+        msg = f"{call!r} is not an async function: it returned {awaitable!r}"
+        raise TypeError(msg)
+    await awaitable
+
+
+def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> None:
+    """Record how the run of a runnable ended (S5)."""
+    fatal, error = None, None
+    if raised is not None and not isinstance(raised, trio.Cancelled):
+        fatal, error = split_fatal(raised)
+    outcome = steps.run_ended(
+        incarnation, raised, error, trio.current_time(), fatal=fatal is not None
+    )
+    if fatal is not None:
+        incarnation.node.group.siblings.tree.abort(fatal)
+    if outcome is None:
+        incarnation.node.group.publish()
+    else:
+        record(incarnation, outcome)
+
+
+def record(incarnation: Incarnation, outcome: steps.Outcome) -> None:
+    """Record a death, an error that was raised after a stop request, or both (S14, S15)."""
+    node = incarnation.node
+    group = node.group
+    tree = group.siblings.tree
+    if outcome.stop_error is not None:
+        crash = make_crash(outcome.stop_error, node.dn, node.number, incarnation.started)
+        steps.stop_error_raised(node, crash)
+    error = outcome.death
+    if error is None:
+        group.publish()
+        return
+    crash = make_crash(error, node.dn, node.number, incarnation.started)
+    action = steps.died(incarnation, crash, error, group.draw_share())
+    if tree.propagate:
+        add_note(error, f"raised by the runnable {node.dn}")
+        tree.abort(error)
+    carry_out(group, action, f"group {group.dn} restarts: {node.dn} died: {crash.error}")
+
+
+async def wait_children(incarnation: Incarnation, nursery: ChildNursery) -> None:
+    """Wait until the children of a ``DONE`` node have ended by themselves, or are to be stopped."""
+    try:
+        while not nursery.ended and incarnation.failure is None:
+            await nursery.wait_changed()
+    except trio.Cancelled:
+        pass  # join_children stops them
+
+
+async def join_children(incarnation: Incarnation, nursery: ChildNursery) -> None:
+    """Stop the children that are left, and wait until all are gone."""
+    if not nursery.ended:
+        # Bounded by the children's graces and their own clean-up. A cancellation from outside
+        # reaches them without us.
+        with trio.CancelScope(shield=True):
+            await stop_children(incarnation, nursery)
+    outcome = steps.children_ended(incarnation)
+    if outcome is not None:
+        record(incarnation, outcome)
+
+
+async def stop_children(incarnation: Incarnation, nursery: ChildNursery) -> None:
+    """Stop the groups of children, the last started first, each after the one before (S21)."""
+    nursery.close()
+    for group in reversed(incarnation.groups()):
+        if nursery.cancelled:
+            break  # all of them are ending already
+        end_group(group, f"{incarnation.node.dn} has ended")
+        await group.wait_idle()
+    while not nursery.ended:
+        await nursery.wait_changed()

@@ -1,0 +1,145 @@
+"""The port: all that looks at a running tree, or acts on it from outside, goes through it.
+
+The log, metrics, snapshots, readiness, the process (``main``) and the public :class:`Supervisor`
+use a tree by these methods, and by nothing else.
+
+- Look: ``nodes``, ``path``, ``running``, ``time``, and the questions of the model's classes.
+- Follow: ``add_observer`` for each event, in order; ``wait_changed`` and ``wait_settled``.
+- Act: ``end``, ``cancel``, ``abort`` on the tree; ``stop_node``, ``restart_node`` on its group.
+- Later: ``call_later``.
+
+Nodes, incarnations and groups are passed by reference, to be read. Only the model writes them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+
+import trio
+
+from supervisor._core._events import NodesStuck
+from supervisor._core._plan import END
+from supervisor._core._tree import subtree
+
+from ._rounds import restart_group
+from ._stopping import end_group, hold_group
+from ._watchdog import running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from supervisor._core._events import Event
+    from supervisor._core._tree import Incarnation, Node
+
+    from ._timers import Timer
+    from ._tree import Group, Tree
+
+
+@final
+class Port:
+    """The one way to look at a tree, and to act on it."""
+
+    __slots__ = ("tree",)
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree: Tree = tree
+
+    # Look
+
+    @property
+    def group(self) -> Group:
+        """The root's group."""
+        return self.tree.root
+
+    @property
+    def errors(self) -> list[BaseException]:
+        """What will leave the tree."""
+        return self.tree.errors
+
+    @property
+    def is_ending(self) -> bool:
+        """No node will start any more: the tree is stopped, cancelled, or over."""
+        root = self.tree.root
+        return root.plan is END or root.siblings.cancelled or root.siblings.ended
+
+    def nodes(self) -> Iterator[Node]:
+        """Walk through all nodes, each before its children, children in order of start."""
+        for root in self.tree.root.members:
+            yield from subtree(root)
+
+    def path(self, dn: str) -> list[Node] | None:
+        """Return the nodes from the root to ``dn``, or ``None`` if it is not there."""
+        nodes: dict[str, Node] = {node.name: node for node in self.tree.root.members}
+        path: list[Node] = []
+        for name in dn.split("."):
+            if name not in nodes:
+                return None
+            path.append(nodes[name])
+            incarnation = path[-1].incarnation
+            nodes = (incarnation.children if incarnation is not None else None) or {}
+        return path
+
+    def running(self) -> list[Incarnation]:
+        """Return the incarnations whose runnables have not ended."""
+        return list(running(self.tree.root, below=True))
+
+    # Follow
+
+    def add_observer(
+        self, observer: Callable[[Event], object], *, moves: bool = True, removals: bool = True
+    ) -> None:
+        """Tell ``observer`` of all that happens; see :meth:`Tree.add_observer`."""
+        self.tree.add_observer(observer, moves=moves, removals=removals)
+
+    def remove_observer(self, observer: Callable[[Event], object]) -> None:
+        """Tell ``observer`` nothing more."""
+        self.tree.remove_observer(observer)
+
+    async def wait_changed(self) -> None:
+        """Wait for any change in the tree."""
+        await self.tree.wait_changed()
+
+    async def wait_settled(self) -> None:
+        """Wait until no node is ``NEW`` and no group is being stopped."""
+        await self.tree.wait_settled()
+
+    # Act
+
+    def end(self, reason: str) -> None:
+        """Stop the tree in good order."""
+        if not self.tree.root.is_idle:
+            end_group(self.tree.root, reason)
+
+    def cancel(self, reason: str) -> None:
+        """Cancel all tasks at once."""
+        self.tree.root.siblings.cancel(reason)
+
+    def abort(self, error: BaseException) -> None:
+        """Cancel all tasks at once, and let ``error`` leave the tree."""
+        self.tree.abort(error)
+
+    def stop_node(self, node: Node, reason: str) -> None:
+        """Stop the group of ``node`` until it is restarted."""
+        hold_group(self._group_of(node), reason)
+
+    def restart_node(self, node: Node, reason: str) -> None:
+        """Restart the group of ``node``, which must not be over, without a backoff."""
+        restart_group(self._group_of(node), reason)
+
+    def _group_of(self, node: Node) -> Group:
+        return node.group  # type: ignore[return-value]  # all groups are of the tasks' class
+
+    def report_stuck(self, incarnations: Iterable[Incarnation], when: str) -> None:
+        """Report that these have not ended, and where their tasks wait."""
+        self.tree.events.append(NodesStuck(tuple(incarnations), when))
+        self.tree.publish()
+
+    # Later
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
+        """Call ``call``, which must not raise, so many seconds from now."""
+        return self.tree.timers.set(seconds, call)
+
+    def time(self) -> float:
+        """Return the time on Trio's clock, in seconds."""
+        return trio.current_time()

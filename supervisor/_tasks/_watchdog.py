@@ -1,0 +1,84 @@
+"""Reports of nodes that were asked to stop and have not ended.
+
+Trio can't kill a task. One that shields itself, or that waits for a thread, holds up
+its group's restart, and nothing short of the end of the process will change
+that. What can be done is to say which node it is, and where it waits.
+
+The groups that are being stopped are plain state of the tree. One timer serves all of them.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from supervisor._core._events import NodesStuck
+from supervisor._core._states import RUNS
+from supervisor._core._tree import subtree
+
+from ._crash import is_machinery
+from ._tree import FIRST_REPORT, Incarnation, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from supervisor._core import _tree as core
+
+    from ._tree import Group, Tree
+
+
+def look(tree: Tree) -> None:
+    """Report what is due, and look again when the next report is (S18).
+
+    The first report comes after 5 seconds, each further one after twice as long as the last.
+    """
+    now = trio.current_time()
+    for group, report in tuple(tree.reports.items()):
+        if report.due <= now:
+            tree.reports[group] = Report(report.asked, 2 * now - report.asked + FIRST_REPORT)
+            _report(group, f"{now - report.asked:.0f} s after it was asked to stop")
+    tree.next_report = min((report.due for report in tree.reports.values()), default=math.inf)
+    if tree.reports:
+        tree.timers.set(tree.next_report - now, partial(look, tree))
+
+
+def _report(group: Group, when: str) -> None:
+    tree = group.siblings.tree
+    # When everything is cancelled, the root's report is about everything.
+    all_at_once = group.siblings.cancelled
+    if all_at_once and group.parent is not None:
+        return
+    late = tuple(running(group, below=all_at_once))
+    if late:
+        tree.events.append(NodesStuck(late, when))
+        tree.publish()
+
+
+def running(group: Group, *, below: bool = False) -> Iterator[Incarnation]:
+    """Walk through the incarnations in ``group``, and below, whose runnables have not ended."""
+    for member in group.members:
+        for node in subtree(member) if below else (member,):
+            each = node.incarnation
+            if isinstance(each, Incarnation) and each.task is not None and each.phase in RUNS:
+                yield each
+
+
+def await_stacks(incarnation: core.Incarnation) -> Iterator[str]:
+    """Format where each task of a runnable waits, the runnable's own first."""
+    assert isinstance(incarnation, Incarnation)
+    tasks = [] if incarnation.task is None else [incarnation.task]
+    while tasks:
+        task = tasks.pop()
+        frames = traceback.StackSummary.extract(task.iter_await_frames())
+        own = [frame for frame in frames if not is_machinery(frame.filename)]
+        # What the users' code waits for is one frame further.
+        if own:
+            own += frames[frames.index(own[-1]) + 1 :][:1]
+        lines = "".join(traceback.StackSummary.from_list(own or frames).format()).rstrip()
+        yield f"task {task.name}:\n{lines}"
+        for nursery in task.child_nurseries:
+            tasks += nursery.child_tasks

@@ -1,0 +1,222 @@
+"""The model under random events, carried out by a few lines in place of tasks. No loop runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from supervisor import Backoff, Crash, GroupState, NodeState, RestartLimit
+from supervisor._core import _steps as steps
+from supervisor._core._events import (
+    FactoryFailed,
+    GroupGaveUp,
+    GroupMoved,
+    NodeDied,
+    NodeMoved,
+    NodeRemoved,
+)
+from supervisor._core._plan import END, Begin, GiveUp, Restart, Retry
+from supervisor._core._states import (
+    ENDED,
+    READY,
+    RUNS,
+    SIGNALLED_DONE,
+    SIGNALLED_HEALTHY,
+    Action,
+    GroupPhase,
+    NodeEvent,
+    NodePhase,
+)
+from supervisor._core._tree import Group, GroupOptions, Incarnation, Node, Siblings, Tree
+
+Step = Callable[[Group, float], Action | None]
+
+
+async def nothing() -> None:
+    """Stand for a runnable. No test of the model runs it."""
+
+
+class Groups(RuleBasedStateMachine):
+    """A parent, and groups below it whose members die, and that operators stop and restart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        backoff = Backoff(initial=1.0, factor=1.0, jitter=0.0, maximum=1.0, reset_after=0.0)
+        self.tree = Tree(backoff, Incarnation)
+        steps.observe(self.tree, moves=True, removals=True)
+        root = Group(None, Siblings(self.tree, closed=True), GroupOptions())
+        steps.set_root(self.tree, root)
+        steps.add_only_member(root, Node("root", nothing, root))
+        steps.start_round(root, self.now)
+        parent = root.members[0].incarnation
+        assert parent is not None
+        self.siblings = Siblings(self.tree, closed=False)
+        steps.add_siblings(parent, self.siblings)
+        self.groups: list[Group] = []
+        for number, names in enumerate(["a", "bc", "de"]):
+            limit = RestartLimit(2, within=3.0) if number == 2 else None
+            group = Group(parent, self.siblings, GroupOptions(limit=limit))
+            nodes = [Node(name, nothing, group) for name in names]
+            steps.set_members(group, nodes, dict.fromkeys(names, nothing))
+            steps.start_round(group, self.now)
+            self.groups.append(group)
+        # What an observer knows, and which groups wait for their backoff.
+        self.nodes: dict[str, NodeState] = {}
+        self.states: dict[str, GroupState] = {}
+        self.waiting: set[Group] = set()
+
+    # The tasks' side
+
+    def carry_out(self, group: Group, action: Action | None) -> None:
+        if action is Action.STOP_MEMBERS:
+            assert group.phase is GroupPhase.STOPPING
+        elif action is Action.CUT_BACKOFF:
+            self.waiting.discard(group)  # the wait may be over already
+        elif action is Action.START_TASK:
+            assert group.phase is GroupPhase.RESTARTING
+
+    def runs(self, group: Group) -> list[Incarnation]:
+        return [
+            node.incarnation
+            for node in group.members
+            if node.incarnation is not None and node.incarnation.phase in RUNS
+        ]
+
+    def end_run(self, run: Incarnation, error: Exception | None) -> None:
+        outcome = steps.run_ended(run, error, error, self.now, fatal=False)
+        if outcome is not None and outcome.death is not None:
+            group = run.node.group
+            crash = self.crash(run.node.dn)
+            self.carry_out(group, steps.died(run, crash, outcome.death, 0.5))
+
+    def crash(self, dn: str) -> Crash:
+        return Crash(dn=dn, time=self.now, uptime=0.0, incarnation=1, error="E", traceback="")
+
+    @property
+    def joined(self) -> list[Group]:
+        """The groups whose tasks are gone, and that wait for nothing."""
+        return [
+            group
+            for group in self.groups
+            if not group.is_idle and not self.runs(group) and group not in self.waiting
+        ]
+
+    # What happens
+
+    @rule(data=st.data(), error=st.sampled_from([None, OSError()]))
+    def a_run_ends(self, data: st.DataObject, error: Exception | None) -> None:
+        runs = [run for group in self.groups for run in self.runs(group)]
+        if runs:
+            self.end_run(data.draw(st.sampled_from(runs)), error)
+
+    @rule(data=st.data(), event=st.sampled_from([SIGNALLED_HEALTHY, SIGNALLED_DONE]))
+    def a_run_signals(self, data: st.DataObject, event: NodeEvent) -> None:
+        phases = {SIGNALLED_HEALTHY: NodePhase.NEW, SIGNALLED_DONE: NodePhase.HEALTHY}
+        runs = [
+            run for group in self.groups for run in self.runs(group) if run.phase is phases[event]
+        ]
+        if runs:
+            steps.signal(data.draw(st.sampled_from(runs)), event, self.now)
+
+    @precondition(lambda self: self.joined)
+    @rule(data=st.data(), renewed=st.booleans())
+    def a_round_is_finished(self, data: st.DataObject, *, renewed: bool) -> None:
+        group = data.draw(st.sampled_from(self.joined))
+        planned = group.plan
+        plan = steps.finish_round(group, self.now)
+        assert plan is (END if self.siblings.cancelled else planned)
+        if isinstance(plan, Retry):
+            self.waiting.add(group)
+            assert group.deadline == self.now + plan.delay
+        elif isinstance(plan, GiveUp):
+            assert "gave up" in str(steps.give_up(group, plan))
+        elif isinstance(plan, Begin | Restart):
+            if renewed:
+                steps.start_round(group, self.now)
+            else:
+                steps.factory_failed(group, self.crash(group.dn), OSError(), 0.5)
+                assert isinstance(group.plan, Retry | GiveUp)
+
+    @rule(data=st.data())
+    def a_backoff_ends(self, data: st.DataObject) -> None:
+        if self.waiting:
+            group = data.draw(st.sampled_from(sorted(self.waiting, key=lambda each: each.dn)))
+            assert group.deadline is not None
+            self.now = max(self.now, group.deadline)
+            self.waiting.discard(group)
+
+    @rule(data=st.data(), step=st.sampled_from([steps.hold, steps.restart, steps.end]))
+    def an_operator_demands(self, data: st.DataObject, step: Step) -> None:
+        group = data.draw(st.sampled_from(self.groups))
+        if step is steps.restart and group.is_over:
+            return
+        planned, was_idle = group.plan, group.is_idle
+        self.carry_out(group, step(group, self.now))
+        if planned is END:
+            assert group.plan is END
+        if step is steps.hold and was_idle:
+            assert group.plan is planned
+
+    @rule()
+    def all_are_cancelled(self) -> None:
+        if self.now > 5.0:
+            steps.cancelled(self.siblings)
+            self.waiting.clear()
+
+    # What always holds
+
+    @invariant()
+    def what_is_under_way_is_counted(self) -> None:
+        """S16: a tree is settled when no node is NEW and no group STOPPING."""
+        groups = [self.tree.root, *self.groups]
+        new = sum(run.state is NodeState.NEW for group in groups for run in self.runs(group))
+        assert self.tree.unsettled == new + sum(g.phase is GroupPhase.STOPPING for g in groups)
+
+    @invariant()
+    def the_groups_that_are_left_are_counted(self) -> None:
+        """S13: a parent waits for the groups that have not ended for good."""
+        assert self.siblings.left == sum(group.phase not in ENDED for group in self.groups)
+
+    @invariant()
+    def what_observers_are_told_is_so(self) -> None:
+        """S16: an observer that applies all events knows each state."""
+        while self.tree.events:
+            event = self.tree.events.popleft()
+            if isinstance(event, NodeMoved):
+                self.nodes[event.node.dn] = event.state
+            elif isinstance(event, GroupMoved):
+                assert event.deadline == (self.now + 1.0 if event.state.name == "BACKOFF" else None)
+                self.states[event.group.dn] = event.state
+            else:
+                assert isinstance(event, NodeDied | FactoryFailed | GroupGaveUp)
+                assert not isinstance(event, NodeRemoved)
+        for group in self.groups:
+            assert self.states.get(group.dn, GroupState.RUNNING) is group.state
+            for node in group.members:
+                assert node.incarnation is not None
+                assert self.nodes[node.dn] is node.incarnation.state
+
+    @invariant()
+    def no_member_runs_beside_one_of_the_last_round(self) -> None:
+        """S7: all that run are of the present round."""
+        for group in self.groups:
+            assert all(run.round == group.rounds for run in self.runs(group))
+
+    @invariant()
+    def readiness_is_counted(self) -> None:
+        """S19: as many members are unready as are NEW."""
+        ended = {NodePhase.DEAD, NodePhase.CANCELED}
+        for group in self.groups:
+            phases = [n.incarnation.phase for n in group.members if n.incarnation is not None]
+            assert group.unready == phases.count(NodePhase.NEW)
+            if group.ready_since is not None:
+                assert set(phases) <= READY | ended
+
+
+TestGroups = Groups.TestCase
+TestGroups.settings = settings(
+    deadline=None, max_examples=300, stateful_step_count=60, derandomize=True
+)
