@@ -39,10 +39,19 @@ class NodeDied(NamedTuple):
 
 
 class StopErrorRaised(NamedTuple):
-    """A runnable raised an error after it had been asked to stop."""
+    """A runnable raised an error after it had been asked to stop, or was handling one then."""
 
     node: Node
     crash: Crash
+    was_handled: bool
+    """The error was raised before the stop request: cancellation replaced it on its way out."""
+
+
+class FatalErrorRaised(NamedTuple):
+    """A runnable raised what is no ``Exception``, which leaves the tree."""
+
+    node: Node
+    error: BaseException
 
 
 class FactoryFailed(NamedTuple):
@@ -82,6 +91,7 @@ Event = (
     | NodeRemoved
     | NodeDied
     | StopErrorRaised
+    | FatalErrorRaised
     | FactoryFailed
     | GroupMoved
     | GroupGaveUp

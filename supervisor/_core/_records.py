@@ -28,3 +28,7 @@ class Crash:
     """The exception's type and message, in one line."""
     traceback: str
     """The formatted traceback, without the frames of Trio and of this package."""
+    meanwhile: str = ""
+    """What other members of the group failed with meanwhile, such as ``root.parse was failing with
+    ValueError: …``; mostly empty. The clean-up of a runnable that fails may let another one end
+    first, so this may be the cause."""

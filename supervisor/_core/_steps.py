@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import attrs
+
 from ._errors import RestartLimitExceeded, UnexpectedReturnError
 from ._events import (
     FactoryFailed,
+    FatalErrorRaised,
     GroupGaveUp,
     GroupMoved,
     NodeDied,
@@ -43,6 +46,7 @@ from ._states import (
     ALL_DONE,
     BACKOFF_BEGUN,
     CLOSED,
+    DEAD,
     DIED,
     DONE,
     END_DEMANDED,
@@ -216,7 +220,7 @@ def give_up(group: Group, plan: GiveUp) -> RestartLimitExceeded:
     assert causes is not None
     failure = RestartLimitExceeded(
         f"{dn} gave up: {limit.restarts} restarts within {limit.within:g} s are allowed, "
-        f"and one more was needed ({causes[-1].dn}: {causes[-1].error})",
+        f"and one more was needed ({causes[-1].dn}: {causes[-1].error}{_meanwhile(causes[-1])})",
         dn=dn,
         causes=tuple(causes)[-len(plan.times) :],
         times=plan.times,
@@ -227,8 +231,14 @@ def give_up(group: Group, plan: GiveUp) -> RestartLimitExceeded:
     return failure
 
 
+def _meanwhile(crash: Crash) -> str:
+    return f", while {crash.meanwhile}" if crash.meanwhile else ""
+
+
 def factory_failed(group: Group, crash: Crash, error: Exception, share: float) -> None:
-    """Record that there are no runnables for the next round: a failure of the group (S8)."""
+    """Record that there are no runnables for the next round: a failure of the group (S8, S14)."""
+    for node in group.members:
+        _add_crash(node, crash)
     _record_failure(group, crash, error, share)
     group.siblings.tree.events.append(FactoryFailed(group, crash, group.plan))
 
@@ -363,10 +373,7 @@ def died(incarnation: Incarnation, crash: Crash, error: Exception, share: float)
         share: Drawn at random from 0 to 1: see :class:`RestartHistory`.
     """
     node, group = incarnation.node, incarnation.node.group
-    last = node.crashes[-1] if node.crashes else None
-    same = last is not None and (last.error, last.traceback) == (crash.error, crash.traceback)
-    node.repeats = node.repeats + 1 if same else 0
-    node.crashes = (*node.crashes, crash)[-CRASHES_KEPT:]
+    _add_crash(node, crash)
     _set_node_state(incarnation, DIED, crash.time)
     incarnation.failure = None  # its traceback keeps what the children used alive
     _record_failure(group, crash, error, share)
@@ -375,10 +382,40 @@ def died(incarnation: Incarnation, crash: Crash, error: Exception, share: float)
     return action if len(group.members) > 1 else None  # no other member has to be stopped
 
 
-def stop_error_raised(node: Node, crash: Crash) -> None:
-    """Record what it raised when it had been asked to stop (S5)."""
+def _add_crash(node: Node, crash: Crash) -> None:
+    """Keep the newest few crashes of a node, and count those that are the same in a row (S14)."""
+    last = node.crashes[-1] if node.crashes else None
+    same = last is not None and (last.error, last.traceback) == (crash.error, crash.traceback)
+    node.repeats = node.repeats + 1 if same else 0
+    node.crashes = (*node.crashes, crash)[-CRASHES_KEPT:]
+
+
+def stop_error_raised(incarnation: Incarnation, crash: Crash, *, was_handled: bool) -> None:
+    """Record what it raised when it had been asked to stop, or was handling then (S5, S14).
+
+    Its error may be why another member of its group ended, which was taken for the first to die. So
+    the record of that death names it.
+    """
+    node, group = incarnation.node, incarnation.node.group
     node.stop_error = crash
-    node.group.siblings.tree.events.append(StopErrorRaised(node, crash))
+    group.siblings.tree.events.append(StopErrorRaised(node, crash, was_handled))
+    text = f"{crash.dn} raised {crash.error} while it stopped"
+    if was_handled:
+        text = f"{crash.dn} was failing with {crash.error}"
+    for other in group.members:
+        run = other.incarnation
+        if run is not None and run.round == group.rounds and run.phase is DEAD and other.crashes:
+            death = other.crashes[-1]
+            meanwhile = f"{death.meanwhile}; {text}" if death.meanwhile else text
+            named = attrs.evolve(death, meanwhile=meanwhile)
+            other.crashes = (*other.crashes[:-1], named)
+            if group.causes and group.causes[-1] is death:
+                group.causes[-1] = named
+
+
+def fatal_error_raised(incarnation: Incarnation, error: BaseException) -> None:
+    """Record that it raised what leaves the tree, which is no death (S11)."""
+    incarnation.node.group.siblings.tree.events.append(FatalErrorRaised(incarnation.node, error))
 
 
 def fail(incarnation: Incarnation, failure: Exception) -> Action | None:

@@ -194,18 +194,6 @@ class Node:
             and self.group.is_serving
         )
 
-    @property
-    def is_starting(self) -> bool:
-        """It is ``NEW``, or waits for its turn in an ordered group."""
-        group = self.group
-        if not group.is_running:
-            return False
-        if self.is_present:
-            assert self.incarnation is not None
-            return self.incarnation.phase is NEW
-        # Its turn will come, if it has not vanished meanwhile.
-        return group.parent is not None and (group.parent.children or {}).get(self.name) is self
-
 
 class Incarnation:
     """One run of a node, with all its descendants."""

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Final, final
 
 from supervisor._core._events import (
     FactoryFailed,
+    FatalErrorRaised,
     NodeDied,
     NodeRemoved,
     NodesStuck,
     StopErrorRaised,
 )
 from supervisor._core._plan import GiveUp, Retry
+from supervisor._tasks._crash import format_error, one_line
 from supervisor._tasks._current import current
 from supervisor._tasks._watchdog import await_stacks
 
@@ -156,7 +158,9 @@ class TreeLog:
             case NodeDied():
                 self._log_death(event.node, event.crash, event.plan)
             case StopErrorRaised():
-                self._log_stop_error(event.node, event.crash)
+                self._log_stop_error(event.node, event.crash, was_handled=event.was_handled)
+            case FatalErrorRaised():
+                self._log_fatal_error(event.node, event.error)
             case FactoryFailed():
                 self._log_factory_error(event.group, event.crash, event.plan)
             case NodesStuck():
@@ -184,22 +188,37 @@ class TreeLog:
         """Report a death: one record, in which the newest tells all there is to know."""
         text = f"{crash.dn} died in incarnation {crash.incarnation}, {crash.uptime:.1f} s old"
         text += f": {crash.error}; {_consequence(node.group, plan)}"
-        if node.repeats % SUMMARISED:
-            text += f" (the same death again, {node.repeats + 1} in a row)"
-        else:
-            text += "\n" + crash.traceback
+        text += _detail(node, crash)
         self._log(node_logger(node), logging.ERROR, "%s", text)
 
-    def _log_stop_error(self, node: Node, crash: Crash) -> None:
-        """Report what a runnable raised when it had been asked to stop."""
-        text = f"{crash.dn} was asked to stop and raised an error: {crash.error}\n{crash.traceback}"
-        self._log(node_logger(node), logging.ERROR, "%s", text)
+    def _log_stop_error(self, node: Node, crash: Crash, *, was_handled: bool) -> None:
+        """Report what a runnable raised when it had been asked to stop, or was handling then."""
+        what = "was asked to stop and raised an error"
+        if was_handled:
+            what = "was asked to stop while it was failing with, or handling, an error"
+        text = f"{crash.dn} {what}: {crash.error}\n{crash.traceback}"
+        level = logging.WARNING if was_handled else logging.ERROR
+        self._log(node_logger(node), level, "%s", text)
+
+    def _log_fatal_error(self, node: Node, error: BaseException) -> None:
+        """Report what leaves the tree, and whose it is (S11).
+
+        ``SystemExit`` ends a process without a word, but is meant to. ``KeyboardInterrupt`` says
+        itself what it is, and may be raised anywhere.
+        """
+        if isinstance(error, KeyboardInterrupt):
+            return
+        text = f"{node.dn} raised {one_line(error)}, which leaves the tree"
+        if isinstance(error, SystemExit):
+            self._log(node_logger(node), logging.INFO, "%s", text)
+        else:
+            self._log(node_logger(node), logging.ERROR, "%s\n%s", text, format_error(error))
 
     def _log_factory_error(self, group: Group, crash: Crash, plan: Plan) -> None:
         """Report that the function that makes a group's runnables failed."""
         text = f"the function that makes the runnables of {crash.dn} failed: {crash.error}"
-        text += f"; {_consequence(group, plan)}\n{crash.traceback}"
-        self._log(logging.getLogger(f"{PREFIX}{crash.dn}"), logging.ERROR, "%s", text)
+        text += f"; {_consequence(group, plan)}{_detail(group.members[0], crash)}"
+        self._log(node_logger(group.members[0]), logging.ERROR, "%s", text)
 
     def _log_stuck(self, late: Sequence[Incarnation], when: str) -> None:
         """Report nodes that have not ended, and where they wait (S18)."""
@@ -226,6 +245,13 @@ class TreeLog:
         exc_info: Exception | None = None,
     ) -> None:
         log(self._port.abort, logger, level, text, *args, exc_info=exc_info)
+
+
+def _detail(node: Node, crash: Crash) -> str:
+    """Return the traceback of a crash, or in its place how often the same came before."""
+    if node.repeats % SUMMARISED:
+        return f" (the same death again, {node.repeats + 1} in a row)"
+    return "\n" + crash.traceback
 
 
 def _consequence(group: Group, plan: Plan) -> str:

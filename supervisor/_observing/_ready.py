@@ -1,28 +1,31 @@
-"""Whether a part of a tree is ready to serve."""
+"""Whether a part of a tree is ready to serve.
+
+To ask once costs a walk through the subtree. To wait must not: a tree of ten thousand nodes makes
+transitions all the time. So a wait walks once, and then follows the events: it keeps the set of the
+nodes that are not ready, and a transition costs it the way from the node up to the top.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, final
 
 from supervisor._core._errors import GaveUpError
+from supervisor._core._events import GroupMoved, NodeMoved, NodeRemoved
+from supervisor._core._states import NodeState
 from supervisor._core._tree import subtree
 
 if TYPE_CHECKING:
-    from supervisor._core._tree import Node
+    from collections.abc import Iterable
+
+    from supervisor._core._events import Event
+    from supervisor._core._tree import Group, Node
     from supervisor._tasks._port import Port
 
 
 def is_ready(port: Port, dn: str) -> bool:
     """Return whether the subtree at ``dn`` serves, and nothing above it is stopping (S25)."""
     path = port.path(dn)
-    if path is None or not all(node.is_present and node.group.is_serving for node in path):
-        return False
-    return first_unready(path[-1]) is None
-
-
-def first_unready(top: Node) -> Node | None:
-    """Return the first node of the subtree at ``top`` that is not ready."""
-    return next((node for node in subtree(top) if not node.is_ready), None)
+    return path is not None and _serves(path) and all(node.is_ready for node in subtree(path[-1]))
 
 
 async def wait_ready(port: Port, dn: str) -> None:
@@ -31,16 +34,76 @@ async def wait_ready(port: Port, dn: str) -> None:
     Raises:
         GaveUpError: if that can't happen any more.
     """
-    while not is_ready(port, dn):
-        if port.is_ending:
-            msg = f"{dn} will not be ready: the tree is stopped, or has ended"
-            raise GaveUpError(msg)
-        await port.wait_changed()
-        # While a large tree starts, one look at the node that it waits for does for most moves;
-        # and to find the next one it need not begin with the first again.
-        path = port.path(dn)
-        for node in [] if path is None else list(subtree(path[-1])):
-            while node.is_starting and not port.is_ending:
-                await port.wait_changed()
-            if not node.is_ready:
-                break
+    readiness = _Readiness(port, dn)
+    port.add_observer(readiness.observe)
+    try:
+        while not readiness.is_given():
+            if port.is_ending:
+                msg = f"{dn} will not be ready: the tree is stopped, or has ended"
+                raise GaveUpError(msg)
+            await port.wait_changed()
+    finally:
+        port.remove_observer(readiness.observe)
+
+
+def _serves(path: Iterable[Node]) -> bool:
+    """Return whether none of the nodes from the root down is being stopped, or waits its turn."""
+    return all(node.is_present and node.group.is_serving for node in path)
+
+
+@final
+class _Readiness:
+    """Which nodes of a subtree are not ready, kept up to date by the tree's events."""
+
+    def __init__(self, port: Port, dn: str) -> None:
+        self._port: Final = port
+        self._dn: Final = dn
+        # The top of the subtree, if it is there, and what is not ready in it.
+        self._top: Node | None = None
+        self._unready: set[Node] = set()
+
+    def is_given(self) -> bool:
+        """Return whether the whole subtree is ready."""
+        if self._top is None:
+            self._find_top()
+        if self._top is None or self._unready:
+            return False
+        path = self._port.path(self._dn)
+        return path is not None and path[-1] is self._top and _serves(path)
+
+    def observe(self, event: Event) -> None:
+        if self._top is None:
+            return  # is_given() looks for it, and walks through what is there by then
+        if isinstance(event, NodeMoved):
+            # The later members of an ordered group are there, and begin without an event of theirs.
+            group = event.node.group
+            is_first = event.state is NodeState.NEW and group.options.ordered
+            self._look_at(group, group.members if is_first else (event.node,))
+        elif isinstance(event, GroupMoved):
+            self._look_at(event.group, event.group.members)
+        elif isinstance(event, NodeRemoved):
+            self._unready.discard(event.node)
+            if event.node is self._top:
+                self._top = None
+
+    def _find_top(self) -> None:
+        path = self._port.path(self._dn)
+        if path is not None:
+            self._top = path[-1]
+            self._unready = {node for node in subtree(self._top) if not node.is_ready}
+
+    def _look_at(self, group: Group, nodes: Iterable[Node]) -> None:
+        is_below = self._is_below_top(group)
+        for node in nodes:
+            if is_below or node is self._top:
+                if node.is_ready:
+                    self._unready.discard(node)
+                else:
+                    self._unready.add(node)
+
+    def _is_below_top(self, group: Group) -> bool:
+        while group.parent is not None:
+            if group.parent.node is self._top:
+                return True
+            group = group.parent.node.group
+        return False

@@ -80,7 +80,10 @@ class Snapshot:
         if node.group.deadline is not None:
             text += f", restarts in {node.group.deadline - self.time:.1f} s"
         if node.crashes:
-            text += f"  incarnation {node.incarnation}, last died of {node.crashes[-1].error}"
+            last = node.crashes[-1]
+            text += f"  incarnation {node.incarnation}, last died of {last.error}"
+            if last.meanwhile:
+                text += f", while {last.meanwhile}"
         return text
 
 

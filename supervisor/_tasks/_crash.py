@@ -187,3 +187,35 @@ def unwrapped(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def handled_error(cancelled: BaseException) -> Exception | None:
+    """Return the error that a runnable was handling when cancellation replaced it, if any.
+
+    It is the context of a ``Cancelled``, which may be one of several in a group. Trio makes a
+    ``Cancelled`` in the step in which a scope is cancelled, so its context may be of another task,
+    the one that has cancelled. The error is the runnable's own if the ``Cancelled`` came through
+    the frame that was handling it, where its traceback begins.
+    """
+    rest, frames = [cancelled], set[int]()
+    for _ in range(HANDLED_SEARCHED):
+        if not rest:
+            break
+        error = rest.pop()
+        step = error.__traceback__
+        if isinstance(error, Exception):
+            if step is not None and id(step.tb_frame) in frames:
+                return error
+            continue
+        while step is not None:
+            frames.add(id(step.tb_frame))
+            step = step.tb_next
+        if error.__context__ is not None:
+            rest.append(error.__context__)
+        if isinstance(error, BaseExceptionGroup):
+            rest.extend(error.exceptions)
+    return None
+
+
+HANDLED_SEARCHED: Final = 1000
+"""So many exceptions are searched at most."""

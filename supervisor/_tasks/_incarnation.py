@@ -19,13 +19,15 @@ from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protect
 from supervisor._core import _steps as steps
 from supervisor._core._states import DONE
 
-from ._crash import add_note, make_crash, split_fatal
+from ._crash import add_note, handled_error, make_crash, split_fatal
 from ._current import current
 from ._rounds import finish_round
 from ._stopping import carry_out, end_group
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from supervisor._core._records import Crash
 
     from ._tree import ChildNursery, Incarnation
 
@@ -43,18 +45,21 @@ async def run_incarnation(incarnation: Incarnation) -> None:
     group = node.group
     current.set(incarnation)  # in this task's own context, and so in that of all it starts
     alone = len(group.members) == 1
-    scope = trio.CancelScope() if alone or group.options.grace_periods else _GROUPS_SCOPE
-    with scope as incarnation.scope:
+    own = alone or group.options.grace_periods
+    with trio.CancelScope() if own else _GROUPS_SCOPE as incarnation.scope:
         if incarnation.stop_requested:
             record_outcome(incarnation, None)  # it has not begun; it may have failed
         else:
             incarnation.task = current_task()
+            raised = None
             try:
                 await _unprotected(node.call)
             except BaseException as error:  # noqa: BLE001  the model judges all of it
-                record_outcome(incarnation, error)
-            else:
-                record_outcome(incarnation, None)
+                raised = error
+            # Not in the handler: Python would take the error for the context of each Cancelled that
+            # is made for another task here.
+            record_outcome(incarnation, raised)
+            raised = None  # its traceback keeps this frame, and what the runnable used, alive
             if incarnation.siblings is not None and incarnation.phase is DONE:
                 await wait_children(incarnation, incarnation.siblings)
     # Trio keeps the reason of a cancellation with its scope; in a deep tree that is a long DN.
@@ -88,11 +93,24 @@ def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> No
         incarnation, raised, error, trio.current_time(), fatal=fatal is not None
     )
     if fatal is not None:
+        steps.fatal_error_raised(incarnation, fatal)
         incarnation.node.group.siblings.tree.abort(fatal)
+    elif error is None and raised is not None and incarnation.stop_requested:
+        # Cancellation may have replaced an error that was on its way out, which is in no other
+        # record then: a runnable's own clean-up may let another member end first.
+        handled = handled_error(raised)
+        if handled is not None:
+            crash = _crash_of(incarnation, handled)
+            steps.stop_error_raised(incarnation, crash, was_handled=True)
     if outcome is None:
         incarnation.node.group.publish()
     else:
         record(incarnation, outcome)
+
+
+def _crash_of(incarnation: Incarnation, error: BaseException) -> Crash:
+    node = incarnation.node
+    return make_crash(error, node.dn, node.number, incarnation.started)
 
 
 def record(incarnation: Incarnation, outcome: steps.Outcome) -> None:
@@ -101,13 +119,13 @@ def record(incarnation: Incarnation, outcome: steps.Outcome) -> None:
     group = node.group
     tree = group.siblings.tree
     if outcome.stop_error is not None:
-        crash = make_crash(outcome.stop_error, node.dn, node.number, incarnation.started)
-        steps.stop_error_raised(node, crash)
+        crash = _crash_of(incarnation, outcome.stop_error)
+        steps.stop_error_raised(incarnation, crash, was_handled=False)
     error = outcome.death
     if error is None:
         group.publish()
         return
-    crash = make_crash(error, node.dn, node.number, incarnation.started)
+    crash = _crash_of(incarnation, error)
     action = steps.died(incarnation, crash, error, group.draw_share())
     if tree.propagate:
         add_note(error, f"raised by the runnable {node.dn}")

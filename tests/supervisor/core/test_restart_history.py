@@ -1,4 +1,4 @@
-"""Restarts: the verdicts on a group's deaths, against a model, without a tree."""
+"""The restart history: the verdicts on a group's deaths, against a model, without a tree."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies as st
 
 from supervisor import Backoff, RestartLimit
 
-from ..helpers.internals import GiveUp, Restart, Restarts
+from ..helpers.internals import GiveUp, RestartHistory, Retry
 
 NAN, INF = float("nan"), float("inf")
 
@@ -51,7 +51,7 @@ def test_verdicts_agree_with_the_model(
     rounds: list[Round], reset_after: int, limit: RestartLimit | None
 ) -> None:
     """S9, S10: failures in a row decide the delay, the times within the window the end."""
-    restarts = Restarts(doubling(reset_after=reset_after), limit)
+    history = RestartHistory(doubling(reset_after=reset_after), limit)
     now = 0.0
     failures = 0
     times: list[float] = []
@@ -59,9 +59,9 @@ def test_verdicts_agree_with_the_model(
         now += each.wait
         if each.ready is not None:
             now += each.ready
-            restarts.was_ready(each.life)
+            history.add_readiness(each.life)
         now += each.life
-        verdict = restarts.failed(now)
+        verdict = history.add_failure(now, 0.5)
 
         reset = each.ready is not None and each.life >= reset_after
         failures = 1 if reset else failures + 1
@@ -70,80 +70,80 @@ def test_verdicts_agree_with_the_model(
         if limit is not None and len(recent) > limit.restarts:
             assert verdict == GiveUp(tuple(recent))
             return
-        assert verdict == Restart(2.0 ** (failures - 1))
-        assert restarts.failures == failures
+        assert verdict == Retry(2.0 ** (failures - 1))
+        assert history.failures == failures
 
 
 def test_failures_of_rounds_that_were_never_ready_add_up() -> None:
     """S9: a group that never gets ready waits longer each time."""
-    restarts = Restarts(doubling(), None)
-    delays = [restarts.failed(now) for now in (0.0, 100.0, 10_000.0)]
-    assert delays == [Restart(1.0), Restart(2.0), Restart(4.0)]
+    history = RestartHistory(doubling(), None)
+    delays = [history.add_failure(now, 0.5) for now in (0.0, 100.0, 10_000.0)]
+    assert delays == [Retry(1.0), Retry(2.0), Retry(4.0)]
 
 
 @pytest.mark.parametrize(("life", "delay"), [(9.999, 4.0), (10.0, 1.0), (11.0, 1.0)])
 def test_the_backoff_resets_after_reset_after_of_readiness(life: float, delay: float) -> None:
     """S9: exactly reset_after seconds of readiness are enough, less is not."""
-    restarts = Restarts(doubling(reset_after=10.0), None)
+    history = RestartHistory(doubling(reset_after=10.0), None)
     for _ in range(2):
-        restarts.failed(0.0)
-    restarts.was_ready(life)
-    assert restarts.failed(life) == Restart(delay)
+        history.add_failure(0.0, 0.5)
+    history.add_readiness(life)
+    assert history.add_failure(life, 0.5) == Retry(delay)
 
 
 def test_with_reset_after_zero_readiness_resets_at_once() -> None:
     """S9: reset_after=0 is upstream's rule; not being ready still counts."""
-    restarts = Restarts(doubling(reset_after=0.0), None)
-    assert restarts.failed(0.0) == Restart(1.0)
-    assert restarts.failed(0.0) == Restart(2.0)
-    restarts.was_ready(0.0)
-    assert restarts.failed(0.0) == Restart(1.0)
+    history = RestartHistory(doubling(reset_after=0.0), None)
+    assert history.add_failure(0.0, 0.5) == Retry(1.0)
+    assert history.add_failure(0.0, 0.5) == Retry(2.0)
+    history.add_readiness(0.0)
+    assert history.add_failure(0.0, 0.5) == Retry(1.0)
 
 
 @pytest.mark.parametrize("allowed", [0, 1, 3])
 def test_the_restart_beyond_the_limit_gives_up(allowed: int) -> None:
     """S10: the limit's number of restarts take place, the next one does not."""
-    restarts = Restarts(doubling(), RestartLimit(allowed, within=100.0))
+    history = RestartHistory(doubling(), RestartLimit(allowed, within=100.0))
     times = [float(now) for now in range(allowed + 1)]
-    verdicts = [restarts.failed(now) for now in times]
-    assert all(isinstance(verdict, Restart) for verdict in verdicts[:-1])
+    verdicts = [history.add_failure(now, 0.5) for now in times]
+    assert all(isinstance(verdict, Retry) for verdict in verdicts[:-1])
     assert verdicts[-1] == GiveUp(tuple(times))
 
 
 @pytest.mark.parametrize(("now", "gives_up"), [(60.0, True), (60.001, False)])
 def test_a_restart_leaves_the_window_after_more_than_within(now: float, *, gives_up: bool) -> None:
     """S10: a restart exactly `within` ago still counts; an earlier one does not."""
-    restarts = Restarts(doubling(), RestartLimit(1, within=60.0))
-    restarts.failed(0.0)
-    assert isinstance(restarts.failed(now), GiveUp) is gives_up
+    history = RestartHistory(doubling(), RestartLimit(1, within=60.0))
+    history.add_failure(0.0, 0.5)
+    assert isinstance(history.add_failure(now, 0.5), GiveUp) is gives_up
 
 
 def test_becoming_ready_does_not_extend_the_limit() -> None:
     """S10: the window knows times only; a reset of the backoff is no pardon."""
-    restarts = Restarts(doubling(reset_after=0.0), RestartLimit(1, within=100.0))
-    restarts.was_ready(0.0)
-    restarts.failed(0.0)
-    restarts.was_ready(0.0)
-    assert restarts.failed(50.0) == GiveUp((0.0, 50.0))
+    history = RestartHistory(doubling(reset_after=0.0), RestartLimit(1, within=100.0))
+    history.add_readiness(0.0)
+    history.add_failure(0.0, 0.5)
+    history.add_readiness(0.0)
+    assert history.add_failure(50.0, 0.5) == GiveUp((0.0, 50.0))
 
 
 def test_without_a_limit_it_never_gives_up() -> None:
     """S10: the default is to restart for ever."""
-    restarts = Restarts(Backoff(), None)
-    assert all(isinstance(restarts.failed(0.0), Restart) for _ in range(10_000))
+    history = RestartHistory(Backoff(), None)
+    assert all(isinstance(history.add_failure(0.0, 0.5), Retry) for _ in range(10_000))
 
 
 def test_its_memory_is_bounded_by_the_limit() -> None:
     """S10: as many times are kept as the limit allows, however often the group restarts."""
-    restarts = Restarts(doubling(), RestartLimit(3, within=10.0))
+    history = RestartHistory(doubling(), RestartLimit(3, within=10.0))
     for number in range(1000):
-        assert isinstance(restarts.failed(number * 4.0), Restart)
-    assert restarts._times is not None
-    assert len(restarts._times) == 3
+        assert isinstance(history.add_failure(number * 4.0, 0.5), Retry)
+    assert history._times is not None
+    assert len(history._times) == 3
 
-    unlimited = Restarts(doubling(), None)
+    unlimited = RestartHistory(doubling(), None)
     for number in range(1000):
-        unlimited.failed(number * 4.0)
+        unlimited.add_failure(number * 4.0, 0.5)
     assert not unlimited._times
 
 

@@ -1,74 +1,17 @@
-"""The states of a node: which follows which, and that no other transition is possible (S3)."""
+"""The states as users see them: of a node that restarts, and of its group (S3)."""
 
 from __future__ import annotations
-
-from itertools import product
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor import GroupState, NodeState, Signal
+from supervisor import GroupState, Signal
 from supervisor.testing import Remote, open_harness
 
-from ..helpers.internals import TRANSITIONS, root_incarnation
 from ..helpers.runnables import idle
-from ..helpers.transitions import CANCELED, DEAD, HEALTHY, LEGAL, NEW, Transitions
-
-ILLEGAL = [
-    (before, after) for before, after in product(NodeState, repeat=2) if after not in LEGAL[before]
-]
-
-
-def test_the_table_holds_the_legal_transitions_and_no_other() -> None:
-    """S3: NEW → HEALTHY → DONE, DEAD or CANCELED; also NEW → DEAD/CANCELED, and DONE → DEAD."""
-    assert {state: set(TRANSITIONS[state]) for state in NodeState} == LEGAL
-
-
-def test_each_state_is_reached_from_new() -> None:
-    """S3: no state is there for nothing."""
-    reached = {NEW}
-    for _ in NodeState:
-        reached |= {after for before in reached for after in TRANSITIONS[before]}
-    assert reached == set(NodeState)
-
-
-def test_only_the_end_of_an_incarnation_is_a_dead_end() -> None:
-    """S3: from each state that is not the end there is a way to die."""
-    dead_ends = {state for state in NodeState if not TRANSITIONS[state]}
-    assert dead_ends == {DEAD, CANCELED}
-    assert all(DEAD in TRANSITIONS[state] for state in set(NodeState) - dead_ends)
-
-
-def test_no_transition_leads_back() -> None:
-    """S3: a restart begins a new incarnation; no transition returns to NEW or to itself."""
-    assert not any(NEW in after for after in TRANSITIONS.values())
-    assert not any(state in after for state, after in TRANSITIONS.items())
-
-
-@pytest.mark.parametrize(("before", "after"), ILLEGAL)
-async def test_an_illegal_transition_is_refused_and_changes_nothing(
-    before: NodeState, after: NodeState
-) -> None:
-    """S3: the one way of changing a state consults the table before it changes anything."""
-    transitions = Transitions()
-    async with open_harness(idle, metrics=transitions) as view:
-        await view.wait_settled()
-        tree, incarnation = view._tree, root_incarnation(view)
-        actual, incarnation.state = incarnation.state, before
-        seen, since = transitions.seen.copy(), incarnation.since
-
-        with pytest.raises(
-            AssertionError, match=f"root can't go from {before.name} to {after.name}"
-        ):
-            tree.move(incarnation, after, since + 1.0)
-
-        assert incarnation.state is before
-        assert incarnation.since == since
-        assert transitions.seen == seen
-        assert tree.settled
-        incarnation.state = actual
+from ..helpers.transitions import DEAD, HEALTHY, NEW, Transitions
 
 
 async def test_a_restart_begins_in_new() -> None:

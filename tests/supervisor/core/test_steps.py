@@ -38,14 +38,17 @@ async def nothing() -> None:
     """Stand for a runnable. No test of the model runs it."""
 
 
+# Each failure in a row doubles the delay, so that a delay tells their number.
+DOUBLING = Backoff(initial=1.0, factor=2.0, jitter=0.0, maximum=2.0**60, reset_after=1.0)
+
+
 class Groups(RuleBasedStateMachine):
     """A parent, and groups below it whose members die, and that operators stop and restart."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        backoff = Backoff(initial=1.0, factor=1.0, jitter=0.0, maximum=1.0, reset_after=0.0)
-        self.tree = Tree(backoff, Incarnation)
+        self.tree = Tree(DOUBLING, Incarnation)
         steps.observe(self.tree, moves=True, removals=True)
         root = Group(None, Siblings(self.tree, closed=True), GroupOptions())
         steps.set_root(self.tree, root)
@@ -67,6 +70,9 @@ class Groups(RuleBasedStateMachine):
         self.nodes: dict[str, NodeState] = {}
         self.states: dict[str, GroupState] = {}
         self.waiting: set[Group] = set()
+        # The failures in a row, and since when all members are ready, as the model has them.
+        self.failures = dict.fromkeys(self.groups, 0)
+        self.ready_since: dict[Group, float | None] = dict.fromkeys(self.groups)
 
     # The tasks' side
 
@@ -89,8 +95,15 @@ class Groups(RuleBasedStateMachine):
         outcome = steps.run_ended(run, error, error, self.now, fatal=False)
         if outcome is not None and outcome.death is not None:
             group = run.node.group
+            self.end_readiness(group)
+            self.failures[group] += 1
             crash = self.crash(run.node.dn)
             self.carry_out(group, steps.died(run, crash, outcome.death, 0.5))
+
+    def end_readiness(self, group: Group) -> None:
+        since, self.ready_since[group] = self.ready_since[group], None
+        if since is not None and self.now - since >= DOUBLING.reset_after:
+            self.failures[group] = 0
 
     def crash(self, dn: str) -> Crash:
         return Crash(dn=dn, time=self.now, uptime=0.0, incarnation=1, error="E", traceback="")
@@ -119,7 +132,17 @@ class Groups(RuleBasedStateMachine):
             run for group in self.groups for run in self.runs(group) if run.phase is phases[event]
         ]
         if runs:
-            steps.signal(data.draw(st.sampled_from(runs)), event, self.now)
+            run = data.draw(st.sampled_from(runs))
+            steps.signal(run, event, self.now)
+            group = run.node.group
+            states = {node.incarnation and node.incarnation.state for node in group.members}
+            is_ready = states <= {NodeState.HEALTHY, NodeState.DONE}
+            if event is SIGNALLED_HEALTHY and is_ready and group.phase is GroupPhase.RUNNING:
+                self.ready_since[group] = self.now
+
+    @rule(seconds=st.sampled_from([0.5, 1.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
 
     @precondition(lambda self: self.joined)
     @rule(data=st.data(), renewed=st.booleans())
@@ -130,13 +153,17 @@ class Groups(RuleBasedStateMachine):
         assert plan is (END if self.siblings.cancelled else planned)
         if isinstance(plan, Retry):
             self.waiting.add(group)
+            assert plan.delay == 2.0 ** (self.failures[group] - 1)
             assert group.deadline == self.now + plan.delay
         elif isinstance(plan, GiveUp):
             assert "gave up" in str(steps.give_up(group, plan))
         elif isinstance(plan, Begin | Restart):
             if renewed:
+                self.end_readiness(group)
                 steps.start_round(group, self.now)
             else:
+                self.end_readiness(group)
+                self.failures[group] += 1
                 steps.factory_failed(group, self.crash(group.dn), OSError(), 0.5)
                 assert isinstance(group.plan, Retry | GiveUp)
 
@@ -154,6 +181,8 @@ class Groups(RuleBasedStateMachine):
         if step is steps.restart and group.is_over:
             return
         planned, was_idle = group.plan, group.is_idle
+        if group.phase is GroupPhase.RUNNING and not (step is steps.hold and planned is END):
+            self.end_readiness(group)
         self.carry_out(group, step(group, self.now))
         if planned is END:
             assert group.plan is END
@@ -188,7 +217,7 @@ class Groups(RuleBasedStateMachine):
             if isinstance(event, NodeMoved):
                 self.nodes[event.node.dn] = event.state
             elif isinstance(event, GroupMoved):
-                assert event.deadline == (self.now + 1.0 if event.state.name == "BACKOFF" else None)
+                assert (event.deadline is not None) == (event.state is GroupState.BACKOFF)
                 self.states[event.group.dn] = event.state
             else:
                 assert isinstance(event, NodeDied | FactoryFailed | GroupGaveUp)
@@ -204,6 +233,13 @@ class Groups(RuleBasedStateMachine):
         """S7: all that run are of the present round."""
         for group in self.groups:
             assert all(run.round == group.rounds for run in self.runs(group))
+
+    @invariant()
+    def failures_in_a_row_are_counted(self) -> None:
+        """S9: readiness for reset_after makes up for all failures before it."""
+        for group in self.groups:
+            assert group.ready_since == self.ready_since[group]
+            assert group.failures == self.failures[group]
 
     @invariant()
     def readiness_is_counted(self) -> None:

@@ -45,6 +45,8 @@ from supervisor._core._tree import (
     Tree,
 )
 
+from ..helpers.transitions import LEGAL
+
 # The contract, written down a second time: phase, event, phase.
 NODE_LINES = """
     NEW      SIGNALLED_HEALTHY HEALTHY
@@ -181,6 +183,14 @@ def test_every_phase_is_reached_and_only_ends_are_kept() -> None:
     assert {p for p, row in NODE_TABLE.items() if not row} == {NodePhase.DEAD, NodePhase.CANCELED}
     kept = {p for p, row in GROUP_TABLE.items() if all(after is p for after, _ in row.values())}
     assert kept == {GroupPhase.FAILED, GroupPhase.STOPPED}
+
+
+def test_users_see_the_legal_transitions_and_no_other() -> None:
+    """S3: NEW to HEALTHY, DEAD, CANCELED; HEALTHY to DONE, DEAD, CANCELED; DONE to DEAD."""
+    shown: dict[NodeState, set[NodeState]] = {state: set() for state in NodeState}
+    for phase, row in NODE_TABLE.items():
+        shown[phase.shown] |= {after.shown for after in row.values() if after.shown != phase.shown}
+    assert shown == LEGAL
 
 
 def test_every_state_is_shown_by_a_phase() -> None:

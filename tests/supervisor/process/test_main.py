@@ -220,9 +220,13 @@ def test_a_tree_that_gives_up_exits_with_1() -> None:
 
 
 def test_system_exit_keeps_its_status() -> None:
-    """S22, S11: a runnable that raises SystemExit(7) ends the process with 7, without a word."""
+    """S11, S22: a runnable that raises SystemExit(7) ends the process with 7, with one line."""
     with service("endings.py", "leave") as process:
-        assert end_of(process) == (7, [])
+        status, records = end_of(process)
+    assert status == 7
+    assert [(record["level"], record["message"]) for record in records] == [
+        ("INFO", "root.leaver raised SystemExit: 7, which leaves the tree")
+    ]
 
 
 # Logging
