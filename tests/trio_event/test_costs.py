@@ -19,8 +19,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import MemoryValue, Watcher, select
 
-from .calls import Call, counting
-from .several import make
+from .helpers.calls import Call, counting
+from .helpers.several import make
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

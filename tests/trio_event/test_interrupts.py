@@ -14,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import MemoryValue, Watcher, atomic, compose, select
 
-from .calls import Call
+from .helpers.calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -19,8 +19,8 @@ import supervisor
 from supervisor import NodeState, Signal
 from trio_event import BacklogDone, MemoryValue, follow, pipe, select
 
-from .calls import Call, after_this_step, counting
-from .piping import node, received, running
+from .helpers.calls import Call, after_this_step, counting
+from .helpers.piping import node, received, running
 
 if TYPE_CHECKING:
     from trio_event import Watcher

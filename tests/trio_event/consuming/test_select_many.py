@@ -12,8 +12,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import MemoryValue, compose, select
 
-from .calls import Call, counting
-from .several import waiting
+from ..helpers.calls import Call, counting
+from ..helpers.several import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -195,7 +195,7 @@ def other() -> ValueWatch[int]:
     return value
 
 
-# With 0 seconds nothing is waited for; what time does to values is in test_timed.
+# With 0 seconds nothing is waited for; derived/test_debounce_throttle.py tests what time does.
 SUBJECTS: Final[tuple[type[Subject], ...]] = (
     InMemory,
     Keyed,

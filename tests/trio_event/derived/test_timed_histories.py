@@ -11,7 +11,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_event import MemoryValue
 
-from .timeline import play, record
+from ..helpers.timeline import play, record
 
 if TYPE_CHECKING:
     from trio_event import ValueWatch

@@ -11,11 +11,11 @@ from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tas
 
 from trio_event import BacklogDone
 
-from .calls import Call, after_this_step
-from .contract import is_big, refuse
+from ..helpers.calls import Call, after_this_step
+from .subjects import is_big, refuse
 
 if TYPE_CHECKING:
-    from .contract import Subject
+    from .subjects import Subject
 
 
 async def test_unset_value_makes_the_first_get_wait(

@@ -12,12 +12,12 @@ from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tas
 
 from trio_event import Watcher
 
-from .calls import Call, after_this_step
+from ..helpers.calls import Call, after_this_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .contract import Subject
+    from .subjects import Subject
 
 T = TypeVar("T")
 

@@ -11,11 +11,11 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import BacklogDone
 
-from .calls import Call, after_this_step
-from .contract import is_big, refuse
+from ..helpers.calls import Call, after_this_step
+from .subjects import is_big, refuse
 
 if TYPE_CHECKING:
-    from .contract import Subject
+    from .subjects import Subject
 
 
 async def test_close_ends_the_get_that_waits(subject: Subject, nursery: trio.Nursery) -> None:

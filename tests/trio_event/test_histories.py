@@ -8,7 +8,7 @@ import trio
 from hypothesis import given, settings, strategies as st
 from trio.testing import MockClock
 
-from .world import World
+from .model.scenario import World
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -12,7 +12,7 @@ from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 
 from trio_event import MemoryValue, UnsetError, atomic, compose, select
 
-from .calls import Call
+from ..helpers.calls import Call
 
 if TYPE_CHECKING:
     from collections.abc import Callable

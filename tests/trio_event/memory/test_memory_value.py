@@ -13,7 +13,7 @@ from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 from trio_event import UNSET, MemoryValue, Watcher
 from trio_event._waiting import Waiter
 
-from .calls import Call, counting
+from ..helpers.calls import Call, counting
 
 
 def never_equal(old: int, new: int) -> bool:

@@ -10,7 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import UNSET, BacklogDone, MemoryValue, UnsetError, compose, select
 
-from .calls import Call, counting
+from ..helpers.calls import Call, counting
 
 
 def is_even(number: int) -> bool:

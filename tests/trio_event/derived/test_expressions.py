@@ -11,14 +11,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_event import UNSET, MemoryValue, Unset, atomic
 
-from .expressions import expressions
+from ..model.expressions import expressions
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Set as AbstractSet
 
     from trio_event import ValueWatch
 
-    from .expressions import Expression
+    from ..model.expressions import Expression
 
     Sets = list[tuple[int, int]]
     Step = tuple[Callable[["Lab", Sets], None], Sets, Callable[["Lab"], Awaitable[None]]]

@@ -17,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import BacklogDone, MemoryValue, ValueWatch, Watcher, atomic, compose, select
 
-from .contract import anything, first, same, unlike
+from ..contract.subjects import anything, first, same, unlike
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

@@ -10,8 +10,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import select
 
-from .calls import Call, after_this_step
-from .several import make, unseen, waiting
+from ..helpers.calls import Call, after_this_step
+from ..helpers.several import make, unseen, waiting
 
 
 async def test_select_needs_watchers() -> None:

@@ -16,7 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_event import MemoryValue
 from trio_event._waiting import Line, Waiter
 
-from .calls import Call, counting
+from ..helpers.calls import Call, counting
 
 if TYPE_CHECKING:
     from collections.abc import Callable

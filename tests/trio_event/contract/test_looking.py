@@ -11,11 +11,11 @@ from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tas
 
 from trio_event import UNSET, UnsetError, follow
 
-from .calls import Call, after_this_step
-from .contract import is_big, refuse
+from ..helpers.calls import Call, after_this_step
+from .subjects import is_big, refuse
 
 if TYPE_CHECKING:
-    from .contract import Subject
+    from .subjects import Subject
 
 
 async def test_peek_returns_the_newest_value_and_nobody_has_seen_it(subject: Subject) -> None:

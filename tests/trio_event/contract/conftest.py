@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .contract import SUBJECTS
+from .subjects import SUBJECTS
 
 if TYPE_CHECKING:
-    from .contract import Subject
+    from .subjects import Subject
 
 
 @pytest.fixture(params=SUBJECTS, ids=lambda kind: kind.__name__)

@@ -13,12 +13,12 @@ import supervisor
 from supervisor import GroupState, NodeState, Signal
 from trio_event import MemoryValue, pipe
 
-from .piping import node, received, running
+from ..helpers.piping import node, received, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from .piping import Runnables
+    from ..helpers.piping import Runnables
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["first", "held"])

@@ -21,7 +21,7 @@ from trio_event import (
     select,
 )
 
-from .calls import Call, after_this_step, counting
+from ..helpers.calls import Call, after_this_step, counting
 
 
 def is_even(number: int) -> bool:

@@ -12,8 +12,8 @@ from trio.testing import assert_checkpoints
 
 from trio_event import BacklogDone, MemoryValue, select
 
-from .calls import Call, after_this_step, counting
-from .timeline import play, record
+from ..helpers.calls import Call, after_this_step, counting
+from ..helpers.timeline import play, record
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

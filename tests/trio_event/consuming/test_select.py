@@ -13,8 +13,8 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_event import select
 
-from .calls import Call, after_this_step, counting
-from .several import make, unseen, waiting
+from ..helpers.calls import Call, after_this_step, counting
+from ..helpers.several import make, unseen, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

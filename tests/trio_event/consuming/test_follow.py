@@ -12,7 +12,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_event import MemoryValue, follow
 
-from .calls import Call
+from ..helpers.calls import Call
 
 
 @final

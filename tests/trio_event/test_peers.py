@@ -17,7 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import BacklogDone, MemoryValue, ValueMap, Watcher, compose, select
 
-from .calls import Call
+from .helpers.calls import Call
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -11,8 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import UNSET, Change, MemoryValue, Unset, ValueMap, compose, follow, pipe
 
-from .calls import Call
-from .piping import running
+from ..helpers.calls import Call
+from ..helpers.piping import running
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -12,7 +12,7 @@ import supervisor
 from supervisor import NodeState
 from trio_event import MemoryValue, ValueWatch, Watcher, pipe
 
-from .piping import node, received, running
+from ..helpers.piping import node, received, running
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

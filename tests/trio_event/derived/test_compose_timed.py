@@ -11,9 +11,9 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_event import MemoryValue, ValueMap, compose, follow, pipe
 
-from .calls import Call
-from .piping import received, running
-from .timeline import play, record
+from ..helpers.calls import Call
+from ..helpers.piping import received, running
+from ..helpers.timeline import play, record
 
 if TYPE_CHECKING:
     from trio.testing import MockClock

@@ -12,8 +12,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import MemoryValue, ValueMap, atomic, compose
 
-from .calls import Call, after_this_step, counting
-from .timeline import play
+from ..helpers.calls import Call, after_this_step, counting
+from ..helpers.timeline import play
 
 if TYPE_CHECKING:
     from collections.abc import Callable

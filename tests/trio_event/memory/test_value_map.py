@@ -18,7 +18,7 @@ from trio_event import (
 )
 from trio_event._keyed import DELETES_KEPT
 
-from .calls import Call, after_this_step
+from ..helpers.calls import Call, after_this_step
 
 if TYPE_CHECKING:
     from trio_event import Change, Unset
