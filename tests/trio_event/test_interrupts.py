@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import signal
 import sys
@@ -15,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_event import MemoryValue, Watcher, atomic, compose, select
 
 from .helpers.calls import Call
+from .helpers.several import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -139,9 +141,10 @@ class Scene:
                 await wait_all_tasks_blocked()
             assert all(other.ended for other in others), "somebody waits in vain"
             nursery.cancel_scope.cancel()
-        assert [len(value._line) for value in self.values] == [0, 0]
+        assert waiting(self.values) == 0
         for watcher in self.watchers:
-            watcher._take(None)
+            with contextlib.suppress(trio.WouldBlock):
+                watcher.get_nowait()
             with pytest.raises(trio.WouldBlock):
                 watcher.get_nowait()
 

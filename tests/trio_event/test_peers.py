@@ -5,7 +5,6 @@ Each test is a fault that trio-util, tokio, Kotlin, Rx, param or upstream has or
 
 from __future__ import annotations
 
-import gc
 import operator
 import warnings
 from functools import partial
@@ -17,7 +16,9 @@ from trio.testing import wait_all_tasks_blocked
 
 from trio_event import BacklogDone, MemoryValue, ValueMap, Watcher, compose, select
 
+from .helpers.alive import watchers_alive
 from .helpers.calls import Call
+from .helpers.functions import is_even
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -48,15 +49,6 @@ class Incomparable:
         raise TypeError(msg)
 
     __hash__ = None  # type: ignore[assignment]
-
-
-def is_even(number: int) -> bool:
-    return number % 2 == 0
-
-
-def watchers_alive() -> int:
-    gc.collect()
-    return sum(isinstance(thing, Watcher) for thing in gc.get_objects())
 
 
 async def test_held_for_returns_the_newest_value(
@@ -199,7 +191,7 @@ async def test_iteration_that_is_given_up_half_way_leaves_nothing(nursery: trio.
             await look_in_vain(source)
         await wait_all_tasks_blocked()
         assert watchers_alive() == before
-    assert len(value._line) == 0
+    assert value.statistics().tasks_waiting == 0
 
 
 async def iterate(source: ValueWatch[object]) -> None:

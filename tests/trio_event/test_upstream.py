@@ -107,7 +107,7 @@ async def test_ten_thousand_watchers_in_one_place_do_not_disturb_the_others() ->
         watchers[10].close()
         watchers[10] = value.watch()
     value.set(1)
-    assert len(value._line) == 0
+    assert value.statistics().tasks_waiting == 0
     assert [await watcher.get() for watcher in watchers] == [1] * 100
 
 
@@ -192,7 +192,7 @@ async def test_set_does_not_go_through_the_watchers() -> None:
     with counting() as counts:
         value.set(1)
     assert not counts.scheduled
-    assert len(value._line) == 0
+    assert value.statistics().tasks_waiting == 0
 
 
 async def test_cancelled_get_never_returns_the_value() -> None:

@@ -1,18 +1,23 @@
-"""Calling a function with each newest value (V22)."""
+"""``follow``: calling a function with each newest value (V22)."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import pytest
 import trio
 import trio.testing
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_event import MemoryValue, follow
+from trio_event import Change, MemoryValue, ValueMap, compose, follow
 
 from ..helpers.calls import Call
+from ..helpers.functions import is_even, is_not_two, refuse_two
+from ..helpers.timeline import play
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 
 @final
@@ -40,17 +45,6 @@ class Recorder:
         go_on, self.go_on = self.go_on, trio.Event()
         go_on.set()
         await wait_all_tasks_blocked()
-
-
-def is_even(number: int) -> bool:
-    return number % 2 == 0
-
-
-def refuse_two(number: int) -> bool:
-    if number == 2:
-        msg = "I don't like 2"
-        raise ValueError(msg)
-    return True
 
 
 async def test_follow_calls_with_the_value_that_is_there(nursery: trio.Nursery) -> None:
@@ -142,8 +136,7 @@ async def test_exception_of_the_function_leaves_follow(
     following = Call(nursery, partial(follow, value, fail, latest=latest))
     with pytest.raises(ValueError, match="no 1"):
         await following.result()
-    assert len(value._line) == 0
-    assert not value._line._listeners
+    assert value.statistics().tasks_waiting == 0
 
 
 @pytest.mark.parametrize("latest", [False, True], ids=["each", "latest"])
@@ -179,8 +172,7 @@ async def test_cancelled_follow_leaves_nothing_behind(
         assert record.begun == begun
         await following.cancel()
         assert following.cancelled
-        assert len(value._line) == 0
-        assert not value._line._listeners
+        assert value.statistics().tasks_waiting == 0
         value.set(1)
     assert record.cancelled == [1]
 
@@ -281,7 +273,7 @@ async def test_exception_in_the_predicate_leaves_follow_and_not_set(
 ) -> None:
     """V6, V22: though the predicate is asked in the middle of set, set never raises it."""
     value, record = MemoryValue(1), Recorder()
-    following = Call(nursery, partial(follow, value, record, predicate=refuse_two, latest=latest))
+    following = Call(nursery, partial(follow, value, record, predicate=is_not_two, latest=latest))
     other = value.watch()
     await wait_all_tasks_blocked()
     value.set(2)
@@ -301,7 +293,7 @@ async def test_set_after_a_predicate_has_failed_asks_it_no_more(nursery: trio.Nu
 
     def refuse_more(number: int) -> bool:
         asked.append(number)
-        return refuse_two(number)
+        return is_not_two(number)
 
     following = Call(nursery, partial(follow, value, record, predicate=refuse_more, latest=True))
     await wait_all_tasks_blocked()
@@ -398,3 +390,114 @@ async def test_latest_loses_no_error(
         await follow(followed, call, predicate=fail, latest=True)
     if function_fails:
         assert isinstance(caught.value.__cause__, Fatal)
+
+
+async def test_call_is_cancelled_when_the_newer_value_is_due(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """V17, V22: not when it is set, and not for what the predicate rejects."""
+    value = MemoryValue(0)
+    log: list[tuple[float, str]] = []
+
+    async def work(number: int) -> None:
+        log.append((autojump_clock.current_time(), f"begin {number}"))
+        with trio.move_on_after(50):
+            try:
+                await trio.sleep_forever()
+            finally:
+                log.append((autojump_clock.current_time(), f"end {number}"))
+
+    timed = value.debounce(1).throttle(10)
+    following = Call(nursery, partial(follow, timed, work, predicate=is_even, latest=True))
+    await play(value, (2, 2), (20, 3), (30, 4))
+    await trio.sleep(10)
+    value.close()
+    await following.result()
+    assert log == [
+        (1, "begin 0"),
+        (11, "end 0"),
+        (11, "begin 2"),
+        (31, "end 2"),
+        (31, "begin 4"),
+        (81, "end 4"),
+    ]
+
+
+async def test_what_a_call_raises_is_in_no_group(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V22: although a task waits beside it."""
+    value = MemoryValue(1)
+
+    async def fail(number: int) -> None:
+        await trio.sleep(1)
+        msg = f"no {number}"
+        raise ValueError(msg)
+
+    following = Call(nursery, partial(follow, value.throttle(1), fail, latest=True))
+    with pytest.raises(ValueError, match="no 1"):
+        await following.result()
+    assert value.statistics().tasks_waiting == 0
+
+
+async def test_predicate_that_fails_beside_a_call_ends_it(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """V6, V22: when the value is due that it fails on."""
+    value = MemoryValue(1)
+
+    async def work(_: int) -> None:
+        await trio.sleep_forever()
+
+    def refuse(number: int) -> bool:
+        return bool(refuse_two(number))
+
+    timed = value.throttle(3)
+    following = Call(nursery, partial(follow, timed, work, predicate=refuse, latest=True))
+    await play(value, (1, 2))
+    with pytest.raises(ValueError, match="I don't like 2"):
+        await following.result()
+    assert autojump_clock.current_time() == 3
+    assert value.statistics().tasks_waiting == 0
+
+
+async def test_cancelled_follow_of_a_timed_value_leaves_nothing_behind(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V5, V22: cancelled in a call, it leaves no task and nothing in the line."""
+    value = MemoryValue(1)
+
+    async def work(_: int) -> None:
+        await trio.sleep_forever()
+
+    following = Call(nursery, partial(follow, value.throttle(1), work, latest=True))
+    await wait_all_tasks_blocked()
+    await following.cancel()
+    assert following.cancelled
+    assert value.statistics().tasks_waiting == 0
+
+
+async def take_long(_: object) -> None:
+    await trio.sleep_forever()
+
+
+async def test_follow_of_a_map_loses_no_batch(nursery: trio.Nursery) -> None:
+    """V20, V22: with latest it would, so that is refused; the whole can be followed so."""
+    peers = ValueMap({"a": 1})
+    with pytest.raises(ValueError, match=r"would lose .* <ValueMap .* compose\(\) of it"):
+        await follow(peers.throttle(1), take_long, latest=True)
+    seen: list[list[str]] = []
+
+    async def look(parts: tuple[tuple[Change[str, int], ...]]) -> None:
+        seen.append([change.key for change in parts[0]])
+        await trio.sleep_forever()
+
+    nursery.start_soon(partial(follow, compose(peers), look, latest=True))
+    await wait_all_tasks_blocked()
+    peers.set("b", 2)
+    await wait_all_tasks_blocked()
+    assert seen == [["a"], ["a", "b"]]

@@ -1,4 +1,4 @@
-"""Waiting on several watchers at once (V14)."""
+"""``select``: waiting on several watchers at once (V14)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_event import select
+from trio_event import MemoryValue, compose, select
 
 from ..helpers.calls import Call, after_this_step, counting
 from ..helpers.several import make, unseen, waiting
+from ..helpers.timeline import play
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from trio.testing import MockClock
 
     from trio_event import Watcher
 
@@ -261,3 +264,294 @@ async def test_select_comes_to_a_quiet_value_beside_a_busy_one() -> None:
             calls += 1
             busy.set(number)
         assert calls <= 10
+
+
+async def test_select_waits_for_the_time_of_each(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """V14, V17: watchers of both kinds and of a plain value, each update at its time."""
+    first, second, third = MemoryValue(1), MemoryValue(2), MemoryValue[int]()
+    watchers = {
+        "debounced": first.debounce(2).watch(),
+        "throttled": second.throttle(3).watch(),
+        "plain": third.watch(),
+    }
+    nursery.start_soon(partial(play, second, (1, 21), (1.5, 22)))
+    nursery.start_soon(partial(play, third, (2.5, 31)))
+    seen = []
+    for _ in range(4):
+        name, number = await select(**watchers)
+        seen.append((autojump_clock.current_time(), name, number))
+    assert seen == [
+        (0, "throttled", 2),
+        (2, "debounced", 1),
+        (2.5, "plain", 31),
+        (3, "throttled", 22),
+    ]
+    third.close()
+    with pytest.raises(trio.EndOfChannel):
+        await select(**watchers)
+
+
+async def test_cancelled_select_of_timed_values_has_taken_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    """V5, V14, V17: not even the time of a throttle."""
+    watchers = [MemoryValue(1).debounce(2).watch(), MemoryValue[int]().throttle(1).watch()]
+    with trio.move_on_after(1) as scope:
+        await select(*watchers)
+    assert scope.cancelled_caught
+    assert await select(*watchers) == (0, 1)
+    assert autojump_clock.current_time() == 2
+
+
+async def test_select_needs_watchers() -> None:
+    """V14: none at all is a TypeError, not a wait without end."""
+    with pytest.raises(TypeError, match="one or more watchers"):
+        await select()
+
+
+async def test_select_takes_positions_or_names_but_not_both() -> None:
+    """V14: a mixture is a TypeError, and uses none of the watchers."""
+    (value, _), (first, second) = make(2)
+    value.set(1)
+    with pytest.raises(TypeError, match="all by position or all by name"):
+        await select(first, second=second)  # type: ignore[call-overload]  # what is tested
+    assert first.get_nowait() == 1
+
+
+async def test_select_with_a_busy_watcher_leaves_the_others_free(nursery: trio.Nursery) -> None:
+    """V7, V14: it is BusyResourceError, and no other watcher stays in use."""
+    values, watchers = make(3)
+    get = Call(nursery, watchers[1].get)
+    await wait_all_tasks_blocked()
+    with pytest.raises(trio.BusyResourceError):
+        await select(*watchers)
+    assert unseen([watchers[0], watchers[2]]) == []
+    values[1].set(1)
+    assert await get.result() == 1
+    values[0].set(2)
+    assert await select(*watchers) == (0, 2)
+
+
+async def test_watchers_of_a_select_that_waits_are_busy(nursery: trio.Nursery) -> None:
+    """V7, V14: no get and no other select may use them meanwhile."""
+    values, watchers = make(2)
+    call = Call(nursery, partial(select, *watchers))
+    await wait_all_tasks_blocked()
+    for watcher in watchers:
+        with pytest.raises(trio.BusyResourceError):
+            await watcher.get()
+        with pytest.raises(trio.BusyResourceError):
+            watcher.get_nowait()
+        with pytest.raises(trio.BusyResourceError):
+            await select(watcher)
+    values[0].set(1)
+    assert await call.result() == (0, 1)
+
+
+async def test_same_watcher_twice_is_busy() -> None:
+    """V7, V14: a watcher can't wait with itself, and is free again after the error."""
+    (value,), (watcher,) = make(1)
+    value.set(1)
+    with pytest.raises(trio.BusyResourceError):
+        await select(watcher, watcher)
+    assert await watcher.get() == 1
+
+
+async def test_select_with_a_closed_watcher_leaves_the_others_free() -> None:
+    """V7, V14: it is ClosedResourceError, though another watcher has an update."""
+    values, watchers = make(3)
+    values[0].set(1)
+    watchers[1].close()
+    with pytest.raises(trio.ClosedResourceError):
+        await select(*watchers)
+    assert await select(watchers[0], watchers[2]) == (0, 1)
+
+
+async def test_close_wakes_a_pending_select(nursery: trio.Nursery) -> None:
+    """V7, V14: a watcher that is closed meanwhile ends the call, which says which one it was."""
+    values, (first, second) = make(2)
+    by_index = Call(nursery, partial(select, first, second))
+    await wait_all_tasks_blocked()
+    second.close()
+    with pytest.raises(trio.ClosedResourceError) as closed:
+        await by_index.result()
+    assert closed.value.__notes__ == ["this is watcher 1 of select()"]
+    third = values[1].watch()
+    by_name = Call(nursery, partial(select, first=first, third=third))
+    await wait_all_tasks_blocked()
+    third.close()
+    with pytest.raises(trio.ClosedResourceError) as closed:
+        await by_name.result()
+    assert closed.value.__notes__ == ["this is watcher 'third' of select()"]
+    values[0].set(1)
+    assert await first.get() == 1
+    assert waiting(values) == 0
+
+
+async def test_close_during_the_checkpoint_of_a_ready_select_loses_nothing() -> None:
+    """V7, V14: it either takes the other's update or leaves it unseen."""
+    for _ in range(20):
+        (value, _), (first, second) = make(2)
+        value.set(1)
+        after_this_step(second.close)
+        try:
+            assert await select(first, second) == (0, 1)
+        except trio.ClosedResourceError:
+            assert first.get_nowait() == 1
+        with pytest.raises(trio.WouldBlock):
+            first.get_nowait()
+
+
+async def test_update_goes_before_the_end_of_another_value() -> None:
+    """V9, V14: an ended value counts only when no watcher has an update."""
+    for _ in range(20):
+        (ended, value), watchers = make(2)
+        ended.close()
+        value.set(1)
+        assert await select(*watchers) == (1, 1)
+        with pytest.raises(trio.EndOfChannel):
+            await select(*watchers)
+
+
+async def test_last_value_goes_before_the_end(nursery: trio.Nursery) -> None:
+    """V9, V14: what was set before the close is taken first."""
+    (value, _), watchers = make(2)
+    call = Call(nursery, partial(select, *watchers))
+    await wait_all_tasks_blocked()
+    value.set(1)
+    value.close()
+    assert await call.result() == (0, 1)
+    with pytest.raises(trio.EndOfChannel):
+        await select(*watchers)
+
+
+async def test_end_tells_whose_it_is(nursery: trio.Nursery) -> None:
+    """V9, V14: the end of a value carries a note with the watcher's index or name."""
+    (closed, failed, other), (first, second, third) = make(3)
+    call = Call(nursery, partial(select, third, first))
+    await wait_all_tasks_blocked()
+    closed.close()
+    with pytest.raises(trio.EndOfChannel) as end:
+        await call.result()
+    assert end.value.__notes__ == ["this is watcher 1 of select()"]
+    error = OSError("gone")
+    failed.fail(error)
+    with pytest.raises(trio.BrokenResourceError, match="gone") as broken:
+        await select(hosts=third, lease=second)
+    assert broken.value.__notes__ == ["this is watcher 'lease' of select()"]
+    assert broken.value.__cause__ is error
+    other.set(1)
+    assert await select(third) == (0, 1)
+
+
+async def test_select_ends_a_backlog() -> None:
+    """V10, V14: it is a plain get for the watcher: the next backlog begins anew."""
+    (value,), (watcher,) = make(1)
+    value.set(1)
+    assert await watcher.get(backlog_only=True) == 1
+    value.set(2)
+    assert await select(watcher) == (0, 2)
+    value.set(3)
+    assert await watcher.get(backlog_only=True) == 3
+
+
+COUNT = 1000
+
+
+def watch_in_turn(values: list[MemoryValue[int]]) -> list[Watcher[int]]:
+    """Watch each value in one of five ways, of which the last is also that of a neighbour."""
+    ways = (
+        lambda index: values[index],
+        lambda index: values[index].map(abs),
+        lambda index: values[index].throttle(0),
+        lambda index: values[index].distinct(),
+        lambda index: compose(values[index], values[index - 1]).map(max),
+    )
+    return [ways[index % len(ways)](index).watch() for index in range(COUNT)]
+
+
+@pytest.mark.usefixtures("seeded")
+async def test_each_update_of_a_thousand_is_taken_once(nursery: trio.Nursery) -> None:
+    """V5, V14: whatever is set, in whatever order, and whichever calls are cancelled."""
+    values = [MemoryValue(0) for _ in range(COUNT)]
+    watchers = watch_in_turn(values)
+    known = [watcher.get_nowait() for watcher in watchers]
+    number = 0
+    for _ in range(30):
+        call = Call(nursery, partial(select, *watchers))
+        await wait_all_tasks_blocked()
+        assert waiting(values) == COUNT
+        if random.choice((True, False, False)):  # noqa: S311  it is a game
+            await call.cancel()
+            assert call.cancelled
+            continue
+        changed = random.sample(range(COUNT), 8)
+        for index in changed:
+            number += 1
+            values[index].set(number)
+        unseen = {at for at, watcher in enumerate(watchers) if watcher.changed}
+        assert set(changed) <= unseen
+        if random.choice((True, False)):  # noqa: S311
+            call.scope.cancel()  # too late: it has been woken
+        while True:
+            at, newest = await call.result()
+            assert newest > known[at]
+            known[at] = newest
+            unseen.remove(at)
+            assert waiting(values) == 0
+            if not unseen:
+                break
+            assert {at for at in unseen if watchers[at].changed} == unseen
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await select(*watchers)
+            assert scope.cancelled_caught
+            call = Call(nursery, partial(select, *watchers))
+        assert not any(watcher.changed for watcher in watchers)
+
+
+@pytest.mark.usefixtures("seeded")
+@pytest.mark.parametrize("ready", [2, 10, COUNT])
+async def test_none_of_a_thousand_starves(ready: int) -> None:
+    """V14: of those side by side that always have an update, each gets its share."""
+    value = MemoryValue(0)
+    watchers = [value.watch() for _ in range(COUNT)]
+    for watcher in watchers[ready:]:
+        watcher.get_nowait()
+    fresh = [MemoryValue(0) for _ in range(ready)]
+    watchers[:ready] = [each.watch() for each in fresh]
+    calls = 40 * ready if ready < COUNT else COUNT * 2
+    taken = [0] * COUNT
+    for number in range(calls):
+        at, _ = await select(*watchers)
+        taken[at] += 1
+        fresh[at].set(number)
+    assert sum(taken[:ready]) == calls
+    if ready < COUNT:
+        assert min(taken[:ready]) > 10
+    else:
+        assert max(taken) < 20
+
+
+async def test_call_that_waits_for_a_thousand_takes_one_step_more(nursery: trio.Nursery) -> None:
+    """V14: of any kinds; those that are set after the first wake nobody, and no task is started."""
+    values = [MemoryValue(0) for _ in range(COUNT)]
+    watchers = watch_in_turn(values)
+    for watcher in watchers:
+        watcher.get_nowait()
+    for _ in range(3):
+        call = Call(nursery, partial(select, *watchers))
+        await wait_all_tasks_blocked()
+        assert call.task is not None
+        with counting() as counts:
+            for value in values:
+                value.update(lambda number: number + 1)
+            await call.result()
+        assert counts.steps[call.task] == 1
+        assert set(counts.steps) == {call.task, trio.lowlevel.current_task()}
+        for watcher in watchers:
+            if watcher.changed:
+                watcher.get_nowait()

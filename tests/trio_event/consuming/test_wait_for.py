@@ -1,4 +1,4 @@
-"""Waiting until a value satisfies a predicate, at whatever set (V16)."""
+"""``wait_for``: waiting until a value satisfies a predicate (V16)."""
 
 from __future__ import annotations
 
@@ -13,30 +13,11 @@ from trio.testing import wait_all_tasks_blocked
 from trio_event import MemoryValue, ValueMap, atomic, compose
 
 from ..helpers.calls import Call, after_this_step, counting
+from ..helpers.functions import is_big, is_even, noting
 from ..helpers.timeline import play
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from trio.testing import MockClock
-
-
-def is_even(number: int) -> bool:
-    return number % 2 == 0
-
-
-def is_big(number: int) -> bool:
-    return number > 10
-
-
-def noting(asked: list[int], predicate: Callable[[int], bool]) -> Callable[[int], bool]:
-    """Make a predicate that notes what it is asked about."""
-
-    def ask(number: int) -> bool:
-        asked.append(number)
-        return predicate(number)
-
-    return ask
 
 
 async def test_match_that_lasts_for_one_set_is_not_missed(nursery: trio.Nursery) -> None:
@@ -234,7 +215,7 @@ async def test_cancelled_hold_leaves_nothing_behind(
     await trio.sleep(5)
     await waiting.cancel()
     assert waiting.cancelled
-    assert len(value._line) == 0
+    assert value.statistics().tasks_waiting == 0
 
 
 async def test_set_and_cancel_before_the_step_of_a_match(nursery: trio.Nursery) -> None:
@@ -323,3 +304,77 @@ async def test_map_is_asked_about_as_a_whole(nursery: trio.Nursery) -> None:
     await wait_all_tasks_blocked()
     peers.delete("b")
     assert await none.result() == ()
+
+
+async def test_wait_for_asks_about_what_a_timed_value_gives(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """V16, V17: what did not last long enough to be given is not asked about."""
+    value: MemoryValue[int] = MemoryValue()
+    waiting = Call(nursery, partial(value.debounce(1).wait_for, is_even))
+    await play(value, (0, 2), (0.5, 3), (3, 4))
+    assert await waiting.result() == 4
+    assert autojump_clock.current_time() == 4
+
+
+async def test_hold_of_a_timed_value_is_broken_by_what_it_gives(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """V16, V17: held_for counts from the first value that satisfied; the newest is returned."""
+    value: MemoryValue[int] = MemoryValue()
+    waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
+    await play(value, (0, 2), (2, 3), (4, 4), (5, 6))
+    assert await waiting.result() == 6
+    assert autojump_clock.current_time() == 7
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["closed", "failed"])
+async def test_hold_of_a_timed_value_outlasts_its_end(
+    nursery: trio.Nursery,
+    failed: bool,  # noqa: FBT001  a parameter of the test's
+    autojump_clock: MockClock,
+) -> None:
+    """V9, V16: a state that satisfies at the end does so for ever; one that does not never will."""
+    value = MemoryValue(2)
+    waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
+    hopeless = Call(nursery, partial(value.throttle(1).wait_for, refuse_even, held_for=3))
+    await trio.sleep(1)
+    value.fail(OSError("gone")) if failed else value.close()
+    with pytest.raises(trio.BrokenResourceError if failed else trio.EndOfChannel):
+        await hopeless.result()
+    assert await waiting.result() == 2
+    assert autojump_clock.current_time() == 3
+
+
+def refuse_even(number: int) -> bool:
+    return not is_even(number)
+
+
+async def test_set_after_the_hold_of_a_timed_value_comes_too_late(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    """V16: what has held for long enough is returned, though it has just been replaced."""
+    value = MemoryValue(2)
+    waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
+    await wait_all_tasks_blocked()
+    autojump_clock.jump(3)
+    value.set(3)
+    assert await waiting.result() == 2
+
+
+async def test_cancelled_hold_of_a_timed_value_leaves_nothing_behind(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V5, V16: also where the value has ended, and only time passes."""
+    value = MemoryValue(2)
+    for end in (False, True):
+        if end:
+            value.close()
+        waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
+        await trio.sleep(1)
+        await waiting.cancel()
+        assert waiting.cancelled
+        assert value.statistics().tasks_waiting == 0

@@ -1,4 +1,4 @@
-"""Lines and waiters: who is woken by whom, and what it costs (V1, V4, V5)."""
+"""The wait queue and its waiters: who wakes whom, and what it costs (V1, V4, V5)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_event import MemoryValue
-from trio_event._waiting import Line, Waiter
 
 from ..helpers.calls import Call, counting
+from ..helpers.internals import Line, Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -275,7 +275,7 @@ async def test_watcher_closed_while_called_holds_up_nobody(
                 await get.result()
         else:
             assert await get.result() == 1
-    assert len(value._line) == 0
+    assert value.statistics().tasks_waiting == 0
 
 
 async def test_waiter_is_woken_once(nursery: trio.Nursery) -> None:

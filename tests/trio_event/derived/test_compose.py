@@ -1,10 +1,9 @@
-"""Several values as one: ``compose``, ``atomic`` (V18)."""
+"""Several values as one: ``compose`` (V18)."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-import threading
 from functools import partial
 
 import pytest
@@ -16,16 +15,13 @@ from trio_event import (
     Composition,
     MemoryValue,
     ValueMap,
-    atomic,
     compose,
     select,
 )
 
 from ..helpers.calls import Call, after_this_step, counting
-
-
-def is_even(number: int) -> bool:
-    return number % 2 == 0
+from ..helpers.functions import is_even
+from ..helpers.several import waiting
 
 
 def add(parts: tuple[int, int]) -> int:
@@ -217,7 +213,7 @@ async def test_source_of_many_parts_wakes_the_task_once(nursery: trio.Nursery) -
     await watcher.get()
     get = Call(nursery, watcher.get)
     await wait_all_tasks_blocked()
-    assert len(value._line) == 1
+    assert value.statistics().tasks_waiting == 1
     with counting() as counts:
         value.set(2)
         await wait_all_tasks_blocked()
@@ -237,87 +233,6 @@ async def test_map_is_composed_as_a_whole() -> None:
     assert await watcher.get() == (["a", "b"], 8)
 
 
-async def test_atomic_sets_are_one_step_for_those_that_are_asked(nursery: trio.Nursery) -> None:
-    """V18: a block in a block is part of it, and each value is told of once, at its newest."""
-    first, second = MemoryValue(1), MemoryValue(1)
-    asked: list[int] = []
-
-    def remember(number: int) -> bool:
-        asked.append(number)
-        return False
-
-    waiting = Call(nursery, partial(first.wait_for, remember))
-    get = Call(nursery, compose(first, second).filter(lambda parts: parts[0] > 1).watch().get)
-    await wait_all_tasks_blocked()
-    with counting() as counts:
-        with atomic():
-            assert first.set(2) == 2
-            with atomic():
-                second.set(3)
-            first.set(4)
-            assert not counts.scheduled
-            assert asked == [1]
-        assert counts.scheduled[get.task] == 1  # type: ignore[index]
-    assert asked == [1, 4]
-    assert await get.result() == (4, 3)
-    await waiting.cancel()
-
-
-async def test_atomic_block_that_raises_has_set_what_it_has_set(nursery: trio.Nursery) -> None:
-    """V18: those who wait are told of it; nobody is left waiting."""
-    value: MemoryValue[int] = MemoryValue()
-    get = Call(nursery, value.watch().get)
-    await wait_all_tasks_blocked()
-
-    def set_and_fail() -> None:
-        with atomic():
-            value.set(1)
-            msg = "from the block"
-            raise ValueError(msg)
-
-    with pytest.raises(ValueError, match="from the block"):
-        set_and_fail()
-    assert await get.result() == 1
-
-
-async def test_end_in_an_atomic_block_is_told_at_its_end(nursery: trio.Nursery) -> None:
-    """V9, V18: with the last value before it."""
-    value: MemoryValue[int] = MemoryValue()
-    watcher = value.watch()
-    get = Call(nursery, watcher.get)
-    await wait_all_tasks_blocked()
-    with atomic():
-        value.set(1)
-        value.close()
-    assert await get.result() == 1
-    with pytest.raises(trio.EndOfChannel):
-        await watcher.get()
-
-
-async def test_atomic_is_of_one_thread(nursery: trio.Nursery) -> None:
-    """V11, V18: a set in another run, in another thread, is told of at once."""
-    value = MemoryValue(1)
-    waiting = Call(nursery, partial(value.wait_for, lambda number: number == 2))
-    await wait_all_tasks_blocked()
-    results: list[int] = []
-
-    async def elsewhere() -> None:
-        other: MemoryValue[int] = MemoryValue()
-        async with trio.open_nursery() as inner:
-            get = Call(inner, other.watch().get)
-            await wait_all_tasks_blocked()
-            other.set(7)
-            results.append(await get.result())
-
-    thread = threading.Thread(target=partial(trio.run, elsewhere))
-    with atomic():
-        value.set(2)
-        thread.start()
-        thread.join()
-        assert results == [7]
-    assert await waiting.result() == 2
-
-
 async def test_select_and_compose_are_cancelled_like_others(nursery: trio.Nursery) -> None:
     """V5, V14, V18: nothing is seen, and nothing is left in any line."""
     first, second = MemoryValue(1), MemoryValue(1)
@@ -329,9 +244,9 @@ async def test_select_and_compose_are_cancelled_like_others(nursery: trio.Nurser
     assert await watcher.get() == (1, 1)
     call = Call(nursery, partial(select, watcher))
     await wait_all_tasks_blocked()
-    assert (len(first._line), len(second._line)) == (1, 1)
+    assert waiting([first, second]) == 2
     await call.cancel()
-    assert (len(first._line), len(second._line)) == (0, 0)
+    assert waiting([first, second]) == 0
 
 
 async def test_repr_tells_the_sources() -> None:

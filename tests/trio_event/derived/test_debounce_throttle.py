@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, final
 
 import pytest
 import trio
 from trio.testing import assert_checkpoints
 
-from trio_event import BacklogDone, MemoryValue, select
+from trio_event import BacklogDone, MemoryValue, ValueMap, select
 
 from ..helpers.calls import Call, after_this_step, counting
+from ..helpers.functions import is_even, refuse_two
 from ..helpers.timeline import play, record
 
 if TYPE_CHECKING:
@@ -20,15 +20,12 @@ if TYPE_CHECKING:
 
     from trio_event import ValueWatch
 
+
 OPERATORS = ("debounce", "throttle")
 
 
 def derive(source: ValueWatch[int], operator: str, seconds: float) -> ValueWatch[int]:
     return source.debounce(seconds) if operator == "debounce" else source.throttle(seconds)
-
-
-def is_even(number: int) -> bool:
-    return number % 2 == 0
 
 
 @pytest.mark.parametrize("seconds", [-1, math.inf, math.nan])
@@ -129,7 +126,7 @@ async def test_get_cancelled_while_time_passes_has_seen_nothing(
     await trio.sleep(1)
     await get.cancel()
     assert get.cancelled
-    assert len(value._line) == 0
+    assert value.statistics().tasks_waiting == 0
     assert await watcher.get() == 1
     assert autojump_clock.current_time() == start + 2
 
@@ -256,44 +253,94 @@ async def test_two_debounces_are_the_longer_one(
     assert seen == [(5, 2), (11, 3)]
 
 
-async def test_select_waits_for_the_time_of_each(
+async def test_repetition_does_not_hold_up_a_debounce(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V17: behind distinct, quiet is what does not change, however often it is set."""
+    value: MemoryValue[int] = MemoryValue()
+    seen: list[tuple[float, int]] = []
+    nursery.start_soon(record, value.distinct().debounce(1).watch(), seen)
+    await play(value, *((at / 2, 1 + at // 8) for at in range(16)))
+    await trio.sleep(5)
+    assert seen == [(1, 1), (5, 2)]
+
+
+async def test_state_that_was_left_and_come_back_to_is_no_news(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V17: after a flicker, distinct before debounce sees the state that it returned last."""
+    value: MemoryValue[int] = MemoryValue()
+    seen: list[tuple[float, int]] = []
+    nursery.start_soon(record, value.distinct().debounce(1).watch(), seen)
+    await play(value, (0, 1), (2, 2), (2.5, 1), (5, 3))
+    await trio.sleep(5)
+    assert seen == [(1, 1), (6, 3)]
+
+
+async def test_key_that_can_not_be_compared_is_news(
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V14, V17: watchers of both kinds and of a plain value, each update at its time."""
-    first, second, third = MemoryValue(1), MemoryValue(2), MemoryValue[int]()
-    watchers = {
-        "debounced": first.debounce(2).watch(),
-        "throttled": second.throttle(3).watch(),
-        "plain": third.watch(),
-    }
-    nursery.start_soon(partial(play, second, (1, 21), (1.5, 22)))
-    nursery.start_soon(partial(play, third, (2.5, 31)))
-    seen = []
-    for _ in range(4):
-        name, number = await select(**watchers)
-        seen.append((autojump_clock.current_time(), name, number))
-    assert seen == [
-        (0, "throttled", 2),
-        (2, "debounced", 1),
-        (2.5, "plain", 31),
-        (3, "throttled", 22),
-    ]
-    third.close()
-    with pytest.raises(trio.EndOfChannel):
-        await select(**watchers)
+    """V17: what its comparison raises comes when the value does, and in the get."""
+    value = MemoryValue(1)
+    watcher = value.distinct(refuse_two).debounce(1).watch()
+    assert await watcher.get() == 1
+    value.set(2)
+    get = Call(nursery, watcher.get)
+    await trio.sleep(0.5)
+    assert not get.ended
+    with pytest.raises(ValueError, match="I don't like 2"):
+        await get.result()
+    assert autojump_clock.current_time() == 2
+    with assert_checkpoints(), pytest.raises(ValueError, match="I don't like 2"):
+        await watcher.get()
+    value.set(3)
+    assert await watcher.get() == 3
 
 
-async def test_cancelled_select_of_timed_values_has_taken_nothing(
+async def test_rejected_value_takes_the_place_of_what_was_waiting(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V17: a filtered value has no data then, so none come; its return begins the time anew."""
+    value: MemoryValue[int] = MemoryValue()
+    seen: list[tuple[float, int]] = []
+    chain = value.filter(is_even).distinct().debounce(1)
+    nursery.start_soon(record, chain.watch(), seen)
+    await play(value, (0, 2), (0.5, 3), (3, 4), (3.5, 5), (3.75, 4))
+    await trio.sleep(5)
+    assert seen == [(4.75, 4)]
+
+
+async def test_throttle_behind_distinct_loses_no_time_to_repetitions(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V17: a repetition is no update, so what follows it comes at once."""
+    value: MemoryValue[int] = MemoryValue()
+    seen: list[tuple[float, int]] = []
+    nursery.start_soon(record, value.distinct().throttle(2).watch(), seen)
+    await play(value, (0, 1), (3, 1), (3.5, 2))
+    await trio.sleep(5)
+    assert seen == [(0, 1), (3.5, 2)]
+
+
+async def test_debounced_map_gives_all_changes_in_one_batch(
+    nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V5, V14, V17: not even the time of a throttle."""
-    watchers = [MemoryValue(1).debounce(2).watch(), MemoryValue[int]().throttle(1).watch()]
-    with trio.move_on_after(1) as scope:
-        await select(*watchers)
-    assert scope.cancelled_caught
-    assert await select(*watchers) == (0, 1)
-    assert autojump_clock.current_time() == 2
+    """V17, V20: what has changed until it is quiet is in the batch."""
+    peers: ValueMap[str, int] = ValueMap()
+    get = Call(nursery, peers.debounce(1).watch().get)
+    for number, key in enumerate("abc"):
+        await trio.sleep(0.5)
+        peers.set(key, number)
+    peers.delete("b")
+    batch = await get.result()
+    assert [(change.key, change.new) for change in batch] == [("a", 0), ("c", 2)]
+    assert autojump_clock.current_time() == 2.5
 
 
 @final

@@ -1,4 +1,4 @@
-"""Values that are made of another at once: ``map``, ``filter``, ``distinct`` (V17, V15)."""
+"""Values that are derived at once: ``map``, ``filter``, ``distinct`` (V15, V17)."""
 
 from __future__ import annotations
 
@@ -11,21 +11,11 @@ from trio.testing import wait_all_tasks_blocked
 from trio_event import UNSET, BacklogDone, MemoryValue, UnsetError, compose, select
 
 from ..helpers.calls import Call, counting
-
-
-def is_even(number: int) -> bool:
-    return number % 2 == 0
+from ..helpers.functions import is_even, refuse_two
 
 
 def parity(number: int) -> int:
     return number % 2
-
-
-def refuse_two(number: int) -> int:
-    if number == 2:
-        msg = "I don't like 2"
-        raise ValueError(msg)
-    return number
 
 
 async def test_map_computes_what_is_taken_and_nothing_else() -> None:
@@ -221,7 +211,7 @@ async def test_derived_value_is_known_to_nobody() -> None:
     with counting() as counts:
         assert value.set(2) == 2
     assert not counts.scheduled
-    assert len(value._line) == 0
+    assert value.statistics().tasks_waiting == 0
 
 
 async def test_derived_values_are_selected_like_others(nursery: trio.Nursery) -> None:

@@ -1,4 +1,4 @@
-"""Whatever lets time pass, and whenever something is set, it comes when it is due (V17)."""
+"""Chains of stages that let time pass, whatever they are and whenever a value is set (V17)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,14 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_event import MemoryValue
 
 from ..helpers.timeline import play, record
+from ..model.strategies import stages
 
 if TYPE_CHECKING:
     from trio_event import ValueWatch
 
-    Stages = list[tuple[str, float]]
+    from ..model.strategies import Stages
+
     Events = list[tuple[float, int]]
-
-# Exact numbers, of which no few add up to a whole second, at which another value is set.
-SECONDS = tuple(seconds + 2**-12 for seconds in (0.25, 1.375, 2.75))
-
-stages = st.lists(
-    st.tuples(st.sampled_from(("debounce", "throttle", "distinct")), st.sampled_from(SECONDS)),
-    max_size=4,
-)
 
 
 def derive(value: ValueWatch[int], stages: Stages) -> ValueWatch[int]:
@@ -40,7 +34,7 @@ def derive(value: ValueWatch[int], stages: Stages) -> ValueWatch[int]:
 
 
 def expect(stages: Stages, events: Events) -> Events:
-    """Say what comes, and when, of stages without repetitions."""
+    """Compute what comes, and when, where no value repeats the one before."""
     quiet = max((seconds for kind, seconds in stages if kind == "debounce"), default=0.0)
     pause = max((seconds for kind, seconds in stages if kind == "throttle"), default=0.0)
     expected: Events = []

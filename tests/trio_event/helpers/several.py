@@ -9,6 +9,8 @@ import trio
 from trio_event import MemoryValue
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from trio_event import Watcher
 
 
@@ -31,6 +33,6 @@ def unseen(watchers: list[Watcher[int]]) -> list[int]:
     return found
 
 
-def waiting(values: list[MemoryValue[int]]) -> int:
-    """Count what waits in the lines of some values."""
-    return sum(len(value._line) for value in values)
+def waiting(values: Iterable[MemoryValue[int]]) -> int:
+    """Count the waits for some values."""
+    return sum(value.statistics().tasks_waiting for value in values)

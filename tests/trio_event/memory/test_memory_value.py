@@ -1,8 +1,7 @@
-"""What is particular to values in memory: versions, equality, ends, runs and room (V1, V8, V9)."""
+"""Values in memory: versions, equality, the end, and memory use (V1, V2, V8, V9)."""
 
 from __future__ import annotations
 
-import gc
 import sys
 from functools import partial
 
@@ -10,30 +9,15 @@ import pytest
 import trio
 from trio.testing import assert_no_checkpoints, wait_all_tasks_blocked
 
-from trio_event import UNSET, MemoryValue, Watcher
-from trio_event._waiting import Waiter
+from trio_event import UNSET, MemoryValue
 
+from ..helpers.alive import held_by
 from ..helpers.calls import Call, counting
 
 
 def never_equal(old: int, new: int) -> bool:
     msg = f"can't compare {old} with {new}"
     raise ValueError(msg)
-
-
-def held_by(value: MemoryValue[int]) -> int:
-    """Count the watchers, waits and tasks that a value holds on to."""
-    count = 0
-    found = {id(value)}
-    rest: list[object] = [value]
-    while rest:
-        for held in gc.get_referents(rest.pop()):
-            if isinstance(held, Watcher | Waiter | trio.lowlevel.Task):
-                count += 1
-            elif id(held) not in found and not isinstance(held, type | trio.lowlevel.TrioToken):
-                found.add(id(held))
-                rest.append(held)
-    return count
 
 
 def test_set_returns_the_version() -> None:
@@ -156,73 +140,6 @@ def test_repr_shows_data_and_version() -> None:
     assert repr(value) == "<MemoryValue closed 5 version 1>"
 
 
-def test_value_is_made_and_set_outside_of_a_run() -> None:
-    """A value may be made, set and closed before and after the run that watches it."""
-    value: MemoryValue[int] = MemoryValue()
-    value.set(1)
-
-    async def main() -> None:
-        watcher = value.watch()
-        assert await watcher.get() == 1
-        async with trio.open_nursery() as nursery:
-            get = Call(nursery, watcher.get)
-            await wait_all_tasks_blocked()
-            value.set(2)
-            assert await get.result() == 2
-
-    trio.run(main)
-    value.set(3)
-    value.close()
-    assert value.watch().get_nowait() == 3
-
-
-def test_value_and_watcher_are_used_in_one_run_after_the_other() -> None:
-    """What one run has left behind another may take up, with what was seen."""
-    value: MemoryValue[int] = MemoryValue()
-    watcher = value.watch()
-
-    async def main(number: int) -> None:
-        async with trio.open_nursery() as nursery:
-            get = Call(nursery, watcher.get)
-            await wait_all_tasks_blocked()
-            assert not get.ended
-            value.set(number)
-            assert await get.result() == number
-
-    for number in (1, 2, 3):
-        trio.run(main, number)
-
-
-async def test_value_watched_in_one_run_is_refused_to_another(nursery: trio.Nursery) -> None:
-    """A second run that would wait for the value meanwhile is told so; the first one's goes on."""
-    value: MemoryValue[int] = MemoryValue()
-    get = Call(nursery, value.watch().get)
-    await wait_all_tasks_blocked()
-
-    def elsewhere() -> None:
-        with pytest.raises(RuntimeError, match="watched in another Trio run: give each run a"):
-            trio.run(value.watch().get)
-
-    await trio.to_thread.run_sync(elsewhere)
-    value.set(1)
-    assert await get.result() == 1
-
-
-async def test_value_made_in_another_thread_belongs_to_the_run_that_uses_it(
-    nursery: trio.Nursery,
-) -> None:
-    """V11: the first run that sets, or waits for, a value that no run has used may have it."""
-    make: partial[MemoryValue[int]] = partial(MemoryValue)
-    value = await trio.to_thread.run_sync(make)
-    get = Call(nursery, value.watch().get)
-    await wait_all_tasks_blocked()
-    assert value.set(1) == 1
-    assert await get.result() == 1
-    set_first = await trio.to_thread.run_sync(make)
-    assert set_first.set(1) == 1
-    assert await set_first.watch().get() == 1
-
-
 async def test_ten_thousand_watchers_leave_nothing_behind() -> None:
     """V8: a value knows no idle watcher; those that are dropped are gone, closed or not."""
     value = MemoryValue(0)
@@ -253,7 +170,7 @@ async def test_ten_thousand_gets_leave_nothing_behind() -> None:
         for get in gets[2::4]:
             get.scope.cancel()
     assert held_by(value) == 0
-    assert len(value._line) == 0
+    assert value.statistics().tasks_waiting == 0
 
 
 async def test_unset_is_no_data() -> None:

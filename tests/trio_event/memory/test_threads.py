@@ -1,4 +1,4 @@
-"""Values and threads other than their own (V11)."""
+"""``set_from_thread``, and calls from other threads (V11)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_event import MemoryValue
 
 from ..helpers.calls import Call
+from ..helpers.internals import deliver_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,22 +57,6 @@ async def test_foreign_thread_is_told_of_set_from_thread(
     await wait_all_tasks_blocked()
     assert repr(value) == "<MemoryValue 1 version 1>"
     assert value.set(2) == 2
-
-
-async def test_foreign_run_is_a_foreign_thread(nursery: trio.Nursery) -> None:
-    """V11: a run in another thread can't set a value that a run watches, either."""
-    value: MemoryValue[int] = MemoryValue()
-    get = Call(nursery, value.watch().get)
-    await wait_all_tasks_blocked()
-
-    async def elsewhere() -> None:
-        await trio.lowlevel.checkpoint()
-        with pytest.raises(RuntimeError, match="set_from_thread"):
-            value.set(1)
-        value.set_from_thread(2)
-
-    await trio.to_thread.run_sync(trio.run, elsewhere)
-    assert await get.result() == 2
 
 
 async def test_sets_from_a_fast_thread_are_one_entry_and_one_update(
@@ -120,7 +105,7 @@ async def test_delivery_that_finds_nothing_changes_nothing() -> None:
     """V11: a set that came while another was being delivered may have gone with it."""
     value: MemoryValue[int] = MemoryValue()
     value.set_from_thread(1)
-    current_trio_token().run_sync_soon(value._take_over)
+    deliver_again(value)
     await wait_all_tasks_blocked()
     assert (value.peek(), value.version) == (1, 1)
 
@@ -180,23 +165,6 @@ async def test_thread_of_its_own_needs_the_token_of_an_unwatched_value() -> None
     assert await value.watch().get() == 2
 
 
-def test_run_that_is_over_takes_nothing() -> None:
-    """V11: a thread that outlives the run learns it by Trio's own error."""
-    value: MemoryValue[int] = MemoryValue()
-
-    async def watch_in_vain() -> trio.lowlevel.TrioToken:
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await value.watch().get()
-        return current_trio_token()
-
-    token = trio.run(watch_in_vain)
-    with pytest.raises(trio.RunFinishedError):
-        value.set_from_thread(1)
-    with pytest.raises(trio.RunFinishedError):
-        value.set_from_thread(1, trio_token=token)
-
-
 async def test_ended_value_refuses_a_thread() -> None:
     """V9, V11: after the end the thread that sets is told at once."""
     value: MemoryValue[int] = MemoryValue()
@@ -242,60 +210,3 @@ async def test_eq_that_fails_at_the_delivery_is_logged_and_the_value_set(
     assert record.getMessage().endswith("failed: the value was set all the same")
     assert record.exc_info is not None
     assert "can't compare 1 with 2" in str(record.exc_info[1])
-
-
-async def test_token_of_another_run_than_the_value_s_is_refused(nursery: trio.Nursery) -> None:
-    """V11: neither run is hurt, and nothing is set."""
-    value: MemoryValue[int] = MemoryValue()
-    get = Call(nursery, value.watch().get)
-    await wait_all_tasks_blocked()
-
-    async def elsewhere() -> None:
-        with pytest.raises(RuntimeError, match=r"another Trio run .* without it"):
-            value.set_from_thread(1, trio_token=current_trio_token())
-        await wait_all_tasks_blocked()
-
-    await trio.to_thread.run_sync(trio.run, elsewhere)
-    await wait_all_tasks_blocked()
-    assert not get.ended
-    value.set_from_thread(2)
-    assert (await get.result(), value.version) == (2, 1)
-
-
-async def test_run_that_has_begun_to_use_the_value_meanwhile_takes_over(
-    nursery: trio.Nursery,
-) -> None:
-    """V11: what was on its way to another run is set in the one that watches."""
-    value: MemoryValue[int] = MemoryValue()
-    tokens: list[trio.lowlevel.TrioToken] = []
-    begun, go_on = threading.Event(), threading.Event()
-
-    async def elsewhere() -> None:
-        tokens.append(current_trio_token())
-        begun.set()
-        go_on.wait()
-        await wait_all_tasks_blocked()
-
-    other = Call(nursery, partial(trio.to_thread.run_sync, trio.run, elsewhere))
-    await trio.to_thread.run_sync(begun.wait)
-    value.set_from_thread(1, trio_token=tokens[0])
-    get = Call(nursery, value.watch().get)
-    await wait_all_tasks_blocked()
-    assert not get.ended
-    go_on.set()
-    assert await get.result() == 1
-    await other.result()
-
-
-async def test_token_of_a_new_run_is_taken_after_the_old_one_is_over() -> None:
-    """V11: a value whose run is over is free for the next."""
-    value: MemoryValue[int] = MemoryValue()
-
-    async def watch() -> None:
-        with trio.move_on_after(0):
-            await value.watch().get()
-
-    await trio.to_thread.run_sync(trio.run, watch)
-    value.set_from_thread(1, trio_token=current_trio_token())
-    await wait_all_tasks_blocked()
-    assert await value.watch().get() == 1

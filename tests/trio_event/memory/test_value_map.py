@@ -12,34 +12,22 @@ from trio.testing import assert_checkpoints, assert_no_checkpoints, wait_all_tas
 from trio_event import (
     UNSET,
     BacklogDone,
+    Change,
+    Unset,
     ValueMap,
     atomic,
+    compose,
     select,
 )
-from trio_event._keyed import DELETES_KEPT
 
 from ..helpers.calls import Call, after_this_step
+from ..helpers.internals import check_journal, oldest_delete, tasks_waiting
+from ..helpers.maps import apply, flat
 
 if TYPE_CHECKING:
     from trio_event import Change, Unset
 
     Flat = list[tuple[str, int | Unset, int | Unset]]
-
-
-def flat(batch: tuple[Change[str, int], ...]) -> Flat:
-    return [(change.key, change.old, change.new) for change in batch]
-
-
-def apply(batch: tuple[Change[str, int], ...], known: dict[str, int]) -> None:
-    """Do to a dictionary what a batch says, and check that it fits."""
-    assert batch
-    assert len({change.key for change in batch}) == len(batch)
-    for change in batch:
-        assert known.get(change.key, UNSET) is change.old
-        if change.new is UNSET:
-            del known[change.key]
-        else:
-            known[change.key] = change.new
 
 
 async def test_first_batch_has_all_keys() -> None:
@@ -288,6 +276,46 @@ async def test_wait_version_of_a_map_returns_all_there_is(nursery: trio.Nursery)
         await peers.wait_version(5)
 
 
+async def test_cancelled_wait_version_of_a_map_leaves_nothing_behind(
+    nursery: trio.Nursery,
+) -> None:
+    """V5, V15, V20: cancelled while it waits for the change."""
+    peers = ValueMap({"a": 1})
+    waiting = Call(nursery, partial(peers.wait_version, 2))
+    await wait_all_tasks_blocked()
+    assert tasks_waiting(peers) == 1
+    await waiting.cancel()
+    assert waiting.cancelled
+    assert tasks_waiting(peers) == 0
+
+
+async def test_unset_is_no_value_of_a_key() -> None:
+    """V20: it is refused, with what to call instead, and nothing is changed."""
+    peers: ValueMap[str, object] = ValueMap({"a": 1})
+    for change in (
+        partial(peers.set, "a", UNSET),
+        partial(peers.set, "b", UNSET),
+        partial(peers.replace_all, {"b": 2, "a": UNSET}),
+        partial(ValueMap, {"a": UNSET}),
+    ):
+        with pytest.raises(TypeError, match=r"given UNSET for '\w', .*: delete\(\) the key"):
+            change()
+    assert (dict(peers.mapping()), peers.version) == ({"a": 1}, 1)
+
+
+async def test_mapping_that_is_known_to_be_empty_has_data() -> None:
+    """V20: it begins with what is empty, or is made equal to that; a new one knows nothing."""
+    unknown: ValueMap[str, int] = ValueMap()
+    assert (unknown.version, unknown.peek(None)) == (0, None)
+    assert [unknown.replace_all({}) for _ in range(2)] == [1, 1]
+    for empty in (unknown, ValueMap[str, int]({})):
+        assert (empty.version, empty.peek()) == (1, ())
+        with trio.fail_after(1):
+            assert await compose(empty).watch().get() == ((),)
+        with pytest.raises(trio.WouldBlock):
+            empty.watch().get_nowait()
+
+
 async def test_map_may_be_changed_in_its_own_thread_only() -> None:
     """V11, V20: elsewhere it is an error that says so, and changes nothing."""
     peers = ValueMap({"a": 1})
@@ -333,14 +361,14 @@ async def test_watcher_that_missed_dropped_deletes_is_told_of_them() -> None:
     early = dict(known)
     for number in range(990):
         peers.delete(str(number))
-        assert len(peers._journal) <= 3 * len(peers) + DELETES_KEPT
+        check_journal(peers)
         if number == 100:
             apply(await slow.get(), known)
     peers.set("990", 7)
     peers.set("5", 8)
     apply(await slow.get(), known)
     assert known == peers.mapping()
-    assert peers._horizon > 101
+    assert oldest_delete(peers) > 101
     apply(await slower.get(), (fresh := dict[str, int]()))
     assert fresh == peers.mapping() != early
 
@@ -351,6 +379,5 @@ async def test_journal_remembers_no_key_for_ever() -> None:
     for number in range(10_000):
         peers.set(str(number), number)
         peers.delete(str(number))
-    assert len(peers._journal) <= DELETES_KEPT + 1
-    assert peers._deletes == len(peers._journal)
+    check_journal(peers)
     assert repr(peers) == "<ValueMap of 0 keys, version 20000>"

@@ -1,7 +1,7 @@
-"""Expressions of values, and what they come to: the model that derived values are held against.
+"""Expressions of three values: the model of derived and composed values.
 
-An expression is made of three values. It can be built, of the library's values, and it can be
-computed, of what these hold. It says nothing of how and when; that is the test's.
+An expression builds a value of the library's values, and computes the same from what these hold.
+How and when values are set is not its concern.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, final
 
 import attrs
-from hypothesis import strategies as st
 
 from trio_event import UNSET, Unset, compose
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 class Expression(ABC):
     """Something that is made of values."""
 
-    # Whether a snapshot in it has a part that lets time pass, and may be of an earlier state.
+    # Whether a snapshot in it has a part that lets time pass, which may be an earlier state.
     late: bool
     # Whether any of it lets time pass.
     timed: bool
@@ -32,11 +31,11 @@ class Expression(ABC):
 
     @abstractmethod
     def build(self, sources: Sequence[ValueWatch[int]]) -> ValueWatch[int]:
-        """Make the value."""
+        """Build the value."""
 
     @abstractmethod
     def compute(self, newest: Sequence[int | Unset]) -> int | Unset:
-        """Say what the value is, if the sources are these."""
+        """Compute the value from these states of the sources."""
 
 
 @final
@@ -58,7 +57,7 @@ class Source(Expression):
 
 @attrs.frozen
 class Stage(Expression):
-    """What has one source."""
+    """An expression with one source."""
 
     inner: Expression
     number: int
@@ -156,18 +155,5 @@ class Compose(Expression):
 
 
 def mix(parts: tuple[int, int]) -> int:
-    """Make one number of two, of which each shows."""
+    """Make a number that shows both."""
     return parts[0] * 100 + parts[1]
-
-
-expressions = st.recursive(
-    st.builds(Source, st.integers(0, 2)),
-    lambda inner: st.one_of(
-        *(
-            st.builds(stage, inner, st.integers(0, 3))
-            for stage in (Map, Filter, Distinct, Debounce, Throttle)
-        ),
-        st.builds(Compose, st.tuples(inner, inner)),
-    ),
-    max_leaves=4,
-)

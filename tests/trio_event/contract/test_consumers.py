@@ -1,0 +1,134 @@
+"""``wait_for`` and ``follow``, for every value (V16, V22)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
+
+from trio_event import follow
+
+from ..helpers.calls import Call
+from ..helpers.functions import is_big, refuse
+
+if TYPE_CHECKING:
+    from .subjects import Subject
+
+
+async def test_wait_for_returns_what_satisfies_now_or_later(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V16: a state that is there already ends the wait too, after a checkpoint."""
+    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    for number in (1, 2):
+        await wait_all_tasks_blocked()
+        assert not waiting.ended
+        subject.set(number)
+    await wait_all_tasks_blocked()
+    subject.set(11)
+    assert await waiting.result() == 11
+    with assert_checkpoints():
+        assert await subject.value.wait_for(is_big) == 11
+
+
+async def test_wait_for_raises_what_its_predicate_raises(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V16: neither set nor anybody else knows of it."""
+    failing = Call(nursery, partial(subject.value.wait_for, refuse))
+    others = [
+        Call(nursery, partial(subject.value.wait_for, is_big)),
+        Call(nursery, subject.watch().get),
+    ]
+    await wait_all_tasks_blocked()
+    subject.set(11)
+    with pytest.raises(ValueError, match="I don't like 11"):
+        await failing.result()
+    assert [await other.result() for other in others] == [11, 11]
+    with pytest.raises(ValueError, match="I don't like 11"):
+        await subject.value.wait_for(refuse)
+
+
+async def test_wait_for_ends_with_the_value(subject: Subject, nursery: trio.Nursery) -> None:
+    """V9, V16: when no later state can satisfy it; one that does is returned before."""
+    subject.set(1)
+    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    await wait_all_tasks_blocked()
+    subject.close()
+    with pytest.raises(trio.EndOfChannel):
+        await waiting.result()
+    with pytest.raises(trio.EndOfChannel):
+        await subject.value.wait_for(is_big)
+    assert await subject.value.wait_for(lambda number: number == 1) == 1
+
+
+async def test_wait_for_raises_what_the_value_failed_of(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V9, V16: BrokenResourceError, from the value's error."""
+    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    await wait_all_tasks_blocked()
+    error = OSError("gone")
+    subject.fail(error)
+    with pytest.raises(trio.BrokenResourceError) as broken:
+        await waiting.result()
+    assert broken.value.__cause__ is error
+
+
+async def test_cancelled_wait_for_leaves_nothing_behind(
+    subject: Subject, nursery: trio.Nursery
+) -> None:
+    """V5, V16: in a cancelled scope, and while it waits; nobody listens afterwards."""
+    subject.set(11)
+    for held_for in (0, 1):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await subject.value.wait_for(is_big, held_for=held_for)
+        assert scope.cancelled_caught
+        waiting = Call(nursery, partial(subject.value.wait_for, refuse_small, held_for=held_for))
+        subject.set(1)
+        await wait_all_tasks_blocked()
+        assert subject.tasks_waiting == 1
+        await waiting.cancel()
+        assert waiting.cancelled
+        assert subject.tasks_waiting == 0
+
+
+def refuse_small(number: int | None) -> bool:
+    return number is not None and number > 1000
+
+
+@pytest.mark.parametrize("latest", [False, True], ids=["each", "latest"])
+async def test_follow_calls_with_each_value_until_the_end(
+    subject: Subject,
+    nursery: trio.Nursery,
+    latest: bool,  # noqa: FBT001  a parameter of the test's
+) -> None:
+    """V22: with latest, a newer value cancels the call; of a map that is refused."""
+    log: list[str] = []
+
+    async def work(number: int | None) -> None:
+        log.append(f"begin {number}")
+        await trio.sleep(1)
+        log.append(f"end {number}")
+
+    if latest and subject.incremental:
+        with pytest.raises(ValueError, match="would lose changes"):
+            await follow(subject.value, work, latest=True)
+        return
+    following = Call(nursery, partial(follow, subject.value, work, latest=latest))
+    await wait_all_tasks_blocked()
+    subject.set(1)
+    await wait_all_tasks_blocked()
+    subject.set(2, 3)
+    await wait_all_tasks_blocked()
+    assert log == (["begin 1", "begin 3"] if latest else ["begin 1"])
+    subject.close()
+    await wait_all_tasks_blocked()
+    assert not following.ended
+    await following.cancel()
+    assert following.cancelled
+    assert subject.tasks_waiting == 0

@@ -1,0 +1,103 @@
+"""Hypothesis strategies: what is set, called and waited for, in which order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hypothesis import strategies as st
+
+from .expression_scenario import ExpressionScenario
+from .expressions import Compose, Debounce, Distinct, Filter, Map, Source, Throttle
+from .map_scenario import MapScenario
+from .scenario import Scenario
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from .expression_scenario import Sets
+    from .map_scenario import Numbers
+
+    History = list[tuple[Callable[[Scenario, int, int], Awaitable[None]], int, int]]
+    MapHistory = list[tuple[Callable[[MapScenario, Numbers], Awaitable[None] | None], Numbers]]
+    ExpressionHistory = list[
+        tuple[
+            Callable[[ExpressionScenario, Sets], None],
+            Sets,
+            Callable[[ExpressionScenario], Awaitable[None]],
+        ]
+    ]
+    Stages = list[tuple[str, float]]
+
+# What matters most comes most often.
+OPERATIONS: Final = (
+    *(Scenario.set, Scenario.get, Scenario.rest) * 3,
+    *(Scenario.watch, Scenario.select, Scenario.step, Scenario.cancel, Scenario.set_at_once) * 2,
+    Scenario.get_nowait,
+    Scenario.get_backlog,
+    Scenario.wait_for,
+    Scenario.close,
+    Scenario.end,
+)
+
+MAP_OPERATIONS: Final = (
+    *(MapScenario.set, MapScenario.delete, MapScenario.replace_all, MapScenario.look) * 2,
+    MapScenario.set_and_delete_at_once,
+    MapScenario.come_and_go,
+    MapScenario.get_and_cancel,
+)
+
+# Times of stages: exact numbers, of which no few add up to a whole second, at which values are set.
+SECONDS: Final = tuple(seconds + 2**-12 for seconds in (0.25, 1.375, 2.75))
+
+# The order of tasks in Trio and the choices of select are part of a history: the random module's.
+histories = st.random_module().flatmap(
+    lambda _: st.lists(
+        st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5), st.integers(0, 5)),
+        min_size=20,
+        max_size=60,
+    )
+)
+
+map_histories = st.lists(
+    st.tuples(
+        st.sampled_from(MAP_OPERATIONS),
+        st.dictionaries(st.integers(0, 7), st.integers(0, 3), max_size=5),
+    ),
+    max_size=30,
+)
+
+expressions = st.recursive(
+    st.builds(Source, st.integers(0, 2)),
+    lambda inner: st.one_of(
+        *(
+            st.builds(stage, inner, st.integers(0, 3))
+            for stage in (Map, Filter, Distinct, Debounce, Throttle)
+        ),
+        st.builds(Compose, st.tuples(inner, inner)),
+    ),
+    max_leaves=4,
+)
+
+expression_histories = st.random_module().flatmap(
+    lambda _: st.lists(
+        st.tuples(
+            st.sampled_from((ExpressionScenario.set, ExpressionScenario.set_at_once)),
+            st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5)), max_size=3),
+            st.sampled_from(
+                (
+                    ExpressionScenario.step,
+                    ExpressionScenario.wait,
+                    ExpressionScenario.cancel,
+                    ExpressionScenario.rest,
+                )
+            ),
+        ),
+        max_size=12,
+    )
+)
+
+# Stages of a chain, and the seconds of each.
+stages = st.lists(
+    st.tuples(st.sampled_from(("debounce", "throttle", "distinct")), st.sampled_from(SECONDS)),
+    max_size=4,
+)
