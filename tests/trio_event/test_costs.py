@@ -1,6 +1,6 @@
 """What values and watchers cost, counted: steps, calls, coroutines and bytes (V1, V8, V14).
 
-Times are measured by benchmarks; here is what makes them, and does not vary.
+Benchmarks measure times; these tests count what causes them, which does not vary.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def calls_of(action: Callable[[], object]) -> list[str]:
 
 
 def coroutines(task: Task) -> list[str]:
-    """Name the coroutines that wait for one another, from a task's own to Trio's innermost."""
+    """Name the coroutines of a task that waits, the outermost first."""
     names = []
     coroutine: object = task.coro
     while isinstance(coroutine, CoroutineType):
@@ -69,7 +69,7 @@ def watched(count: int, version: int) -> tuple[MemoryValue[int], list[Watcher[in
 
 
 async def steps_of(async_fn: Callable[[], Awaitable[object]]) -> int:
-    """Count the steps that the calling task takes until it is through."""
+    """Count the steps that the calling task takes in ``async_fn``."""
     with counting() as counts:
         await async_fn()
     return counts.steps[trio.lowlevel.current_task()]
@@ -114,18 +114,18 @@ async def bytes_of_tasks(start: Callable[[trio.Nursery], None]) -> float:
 
 
 @pytest.mark.parametrize("watching", [1, MANY])
-def test_a_set_that_nobody_waits_for_calls_nothing(watching: int) -> None:
-    """V1: it looks whether somebody waits, and that is all, however many watch."""
+def test_a_set_that_no_task_waits_for_calls_nothing(watching: int) -> None:
+    """V1: set calls no function of ours, however many watchers there are."""
     value, watchers = watched(watching, 3)
     assert calls_of(partial(value.set, 1)) == ["set"]
     assert all(watcher.changed for watcher in watchers)
 
 
 @pytest.mark.parametrize("waiting", [2, MANY])
-async def test_a_set_calls_a_line_and_reschedules_one_task(
+async def test_a_set_that_tasks_wait_for_reschedules_one(
     nursery: trio.Nursery, waiting: int
 ) -> None:
-    """V1: of all tasks that wait, a set schedules one, before any of them has run."""
+    """V1: a set calls one function and schedules one of the tasks, before any of them has run."""
     value, watchers = watched(waiting, 3)
     gets = [Call(nursery, watcher.get) for watcher in watchers]
     await wait_all_tasks_blocked()
@@ -136,7 +136,7 @@ async def test_a_set_calls_a_line_and_reschedules_one_task(
 
 
 async def test_a_set_with_many_waiting_takes_one_step_of_each(nursery: trio.Nursery) -> None:
-    """V1: between a set and the last of those who waited there is no other step than theirs."""
+    """V1: between a set and the last of the waiting tasks only these run."""
     value, watchers = watched(MANY, 3)
     gets = [Call(nursery, watcher.get) for watcher in watchers]
     await wait_all_tasks_blocked()
@@ -149,7 +149,7 @@ async def test_a_set_with_many_waiting_takes_one_step_of_each(nursery: trio.Nurs
 
 
 async def test_a_get_with_a_value_takes_one_step() -> None:
-    """V5: the step of its checkpoint."""
+    """V5: it is the step of its checkpoint."""
     value, (watcher,) = watched(1, 3)
 
     async def gets() -> None:
@@ -161,7 +161,7 @@ async def test_a_get_with_a_value_takes_one_step() -> None:
 
 
 async def test_a_get_that_waits_takes_one_step(nursery: trio.Nursery) -> None:
-    """V4: the step in which it returns the value."""
+    """V4: it is the step in which it returns the value."""
     value, (watcher,) = watched(1, 3)
     get = Call(nursery, partial(steps_of, watcher.get))
     await wait_all_tasks_blocked()
@@ -171,7 +171,7 @@ async def test_a_get_that_waits_takes_one_step(nursery: trio.Nursery) -> None:
 
 @pytest.mark.parametrize("count", [1, MANY])
 async def test_a_select_takes_one_step(nursery: trio.Nursery, count: int) -> None:
-    """V14: whether there is a value or it waits for one, and among however many."""
+    """V14: this holds with a value and without, for any number of watchers."""
     values, watchers = make(count)
 
     async def selects() -> None:
@@ -186,7 +186,7 @@ async def test_a_select_takes_one_step(nursery: trio.Nursery, count: int) -> Non
 
 
 async def test_a_get_waits_in_trios_own_coroutines(nursery: trio.Nursery) -> None:
-    """V1: none of ours is between a get of a value in memory and Trio; each has a frame."""
+    """V1: no coroutine of ours is between the get and Trio, because each has a frame."""
     value, (watcher,) = watched(1, 3)
     nursery.start_soon(watcher.get)
     await wait_all_tasks_blocked()
@@ -196,7 +196,7 @@ async def test_a_get_waits_in_trios_own_coroutines(nursery: trio.Nursery) -> Non
 
 
 async def test_a_derived_get_waits_in_one_coroutine_more(nursery: trio.Nursery) -> None:
-    """V17: the one that waits in whatever lines there are."""
+    """V17: it is the one that waits for several values."""
     value, _ = watched(1, 3)
     watcher = value.map(str).watch()
     watcher.get_nowait()
@@ -208,8 +208,8 @@ async def test_a_derived_get_waits_in_one_coroutine_more(nursery: trio.Nursery) 
     value.set(1)
 
 
-async def test_a_line_keeps_nothing_of_cancelled_gets() -> None:
-    """V5: neither those who waited, nor those who were called and cancelled before their step."""
+async def test_cancelled_gets_leave_no_wait() -> None:
+    """V5: this holds for those that waited and for those that were called before."""
     value, watchers = watched(MANY, 3)
     for called in (False, True):
         async with trio.open_nursery() as nursery:
@@ -224,14 +224,14 @@ async def test_a_line_keeps_nothing_of_cancelled_gets() -> None:
 
 @pytest.mark.parametrize("version", [2, 1000])
 def test_bytes_of_an_idle_watcher(version: int) -> None:
-    """V8: four references and what Python adds to them, whatever the version."""
+    """V8: a watcher is four references and what Python adds to them, at any version."""
     value, _ = watched(0, version)
     watchers: list[Watcher[int] | None] = [None] * MANY
     assert allocated(partial(fill, watchers, value)) // MANY <= 64
 
 
 def test_dropped_watchers_leave_no_byte() -> None:
-    """V8: ten thousand watchers that are not closed go as soon as they are dropped."""
+    """V8: ten thousand watchers that are not closed are freed as soon as they are dropped."""
     value, _ = watched(0, 2)
     gc.collect()
     gc.disable()
@@ -242,7 +242,7 @@ def test_dropped_watchers_leave_no_byte() -> None:
 
 
 async def test_bytes_of_a_waiting_watcher_above_its_task() -> None:
-    """V1: the watcher, what it waits with, its place in the line, and the rest of its frame."""
+    """V1: these are the watcher, its waiter, its place in the queue, and the rest of its frame."""
     value, _ = watched(0, 2)
     await value.watch().get()
 

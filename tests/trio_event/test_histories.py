@@ -1,4 +1,4 @@
-"""Whatever is done with values and watchers, in whatever order, the contract holds (V2 to V18)."""
+"""Values and watchers are as their model, whatever is done with them (V2 to V18)."""
 
 from __future__ import annotations
 

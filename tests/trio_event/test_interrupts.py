@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of a call: everybody else is woken all the same (V1, V5)."""
+"""Ctrl-C at any moment of a call: all other tasks are woken (V1, V5)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     Action = Callable[[], Awaitable[object]]
 
 
-# Trio takes the tasks of one batch in either order.
+# Trio runs the tasks of one batch in random order.
 ROUNDS = 10
 
 
 @pytest.fixture(autouse=True)
 def without_collector() -> Iterator[None]:
-    """Keep out what others have hooked into the collector, which runs in the middle of anything."""
+    """Keep out what is hooked into the collector, which may run at any moment."""
     gc.disable()
     yield
     gc.enable()
@@ -42,9 +42,9 @@ def without_collector() -> Iterator[None]:
 
 @final
 class Interrupt(trio.abc.Instrument):
-    """Ctrl-C at one of the moments at which Python would notice it in the tasks of a nursery.
+    """Ctrl-C at one of the moments at which Python notices it in the tasks of a nursery.
 
-    Those are when a function begins, and when a built-in one has returned.
+    These are the beginning of a function and the return of a built-in one.
     """
 
     def __init__(self, moment: int) -> None:
@@ -68,8 +68,8 @@ class Interrupt(trio.abc.Instrument):
 
 
 @final
-class Scene:
-    """Two values, for each of which others wait, and a call that concerns them."""
+class Case:
+    """Two values for which other tasks wait, and a call that concerns them."""
 
     def __init__(self) -> None:
         self.values: tuple[MemoryValue[int], ...] = (MemoryValue(), MemoryValue())
@@ -118,8 +118,8 @@ class Scene:
 
         return set_both
 
-    async def play(self, call: Action, interrupt: Interrupt) -> None:
-        """Make the call beside others that wait, and set what they wait for."""
+    async def run(self, call: Action, interrupt: Interrupt) -> None:
+        """Make the call beside tasks that wait, and set what they wait for."""
 
         async def interrupted() -> None:
             try:
@@ -139,7 +139,7 @@ class Scene:
                 for value in self.values:
                     value.set(number)
                 await wait_all_tasks_blocked()
-            assert all(other.ended for other in others), "somebody waits in vain"
+            assert all(other.ended for other in others), "a task waits in vain"
             nursery.cancel_scope.cancel()
         assert waiting(self.values) == 0
         for watcher in self.watchers:
@@ -149,12 +149,12 @@ class Scene:
                 watcher.get_nowait()
 
 
-async def play(kind: Callable[[Scene], Action], interrupt: Interrupt) -> None:
-    """Play in a task that is not the one to which Trio brings a Ctrl-C that can't be raised."""
-    scene, done = Scene(), trio.Event()
+async def run_case(kind: Callable[[Case], Action], interrupt: Interrupt) -> None:
+    """Run in a task of its own: Trio brings a Ctrl-C that comes too late to the main task."""
+    case, done = Case(), trio.Event()
 
     async def in_a_task() -> None:
-        await scene.play(kind(scene), interrupt)
+        await case.run(kind(case), interrupt)
         done.set()
 
     async with trio.open_nursery() as nursery:
@@ -169,29 +169,29 @@ async def play(kind: Callable[[Scene], Action], interrupt: Interrupt) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        Scene.get,
-        Scene.get_with_a_predicate,
-        Scene.get_backlog,
-        Scene.get_of_a_derived_value,
-        Scene.select,
-        Scene.set,
-        Scene.compare_and_set,
-        Scene.set_at_once,
+        Case.get,
+        Case.get_with_a_predicate,
+        Case.get_backlog,
+        Case.get_of_a_derived_value,
+        Case.select,
+        Case.set,
+        Case.compare_and_set,
+        Case.set_at_once,
     ],
     ids=lambda kind: kind.__name__,
 )
-def test_interrupted_at_any_moment(kind: Callable[[Scene], Action]) -> None:
-    """V1, V5: nobody waits in vain, nothing is left in a line, and the watchers work on."""
+def test_interrupted_at_any_moment(kind: Callable[[Case], Action]) -> None:
+    """V1, V5: no task waits in vain, no wait is left, and the watchers work on."""
     interrupt = Interrupt(0)
-    # A call has some moments more or less with each order of tasks.
+    # How many moments a call has depends on the order of tasks.
     while interrupt.left < ROUNDS:
         interrupt = Interrupt(interrupt.moment + 1)
-        trio.run(play, kind, interrupt, instruments=[interrupt])
+        trio.run(run_case, kind, interrupt, instruments=[interrupt])
     assert interrupt.moment > 2 * ROUNDS
 
 
 async def set_at_once(value: MemoryValue[int], moment: int) -> bool:
-    """Set a value in an atomic block, with Ctrl-C at one of the lines that this runs in it."""
+    """Set a value in an atomic block, with Ctrl-C at one line of its source."""
     left = moment
 
     def trace(frame: FrameType, event: str, _: object) -> Trace | None:
@@ -216,7 +216,7 @@ async def set_at_once(value: MemoryValue[int], moment: int) -> bool:
 
 
 def test_atomic_block_interrupted_at_any_line() -> None:
-    """V1, V18: no block stays open, and all that was set is told."""
+    """V1, V18: no block stays open, and the tasks that wait are woken for all that was set."""
 
     async def in_a_task(moment: int, fired: list[bool]) -> None:
         value = MemoryValue(0)
@@ -226,7 +226,7 @@ def test_atomic_block_interrupted_at_any_line() -> None:
             await wait_all_tasks_blocked()
             fired.append(await set_at_once(value, moment))
             await wait_all_tasks_blocked()
-            assert waiting.ended == get.ended == (value.version > 1), "a set has woken nobody"
+            assert waiting.ended == get.ended == (value.version > 1), "a set has woken no task"
             value.set(2)
             await wait_all_tasks_blocked()
             assert waiting.ended

@@ -1,6 +1,6 @@
-"""What goes wrong with the watched values of others, and not with ours (V1 to V20).
+"""Faults of other libraries with watched values, which this package does not have (V1 to V20).
 
-Each test is a fault that trio-util, tokio, Kotlin, Rx, param or upstream has or had.
+Each test is a fault that trio-util, tokio, Kotlin, Rx, param or Monogon has or had.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @final
 class Ambiguous:
-    """Compares as an array does: element by element, with an answer that is neither yes nor no."""
+    """Compares as an array does: the answer is neither true nor false."""
 
     def __eq__(self, other: object) -> Ambiguous:  # type: ignore[override]
         return self
@@ -42,7 +42,7 @@ class Ambiguous:
 
 @final
 class Incomparable:
-    """Does not want to be compared."""
+    """Raises when it is compared."""
 
     def __eq__(self, other: object) -> bool:
         msg = "don't compare me"
@@ -55,7 +55,7 @@ async def test_held_for_returns_the_newest_value(
     nursery: trio.Nursery,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V16: trio-util returns the first match, which is no longer current."""
+    """V16: trio-util returns the first match, which may be replaced since."""
     value = MemoryValue(10)
     waiting = Call(nursery, partial(value.wait_for, lambda number: number >= 10, held_for=5))
     await trio.sleep(2)
@@ -66,7 +66,7 @@ async def test_held_for_returns_the_newest_value(
 
 
 async def test_raising_predicate_keeps_no_other_waiter_from_waking(nursery: trio.Nursery) -> None:
-    """V6, V16: in trio-util, set raises, and all that wait behind are never woken."""
+    """V6, V16: in trio-util, set raises, and tasks behind the predicate are never woken."""
     value = MemoryValue(0)
 
     def refuse(number: int) -> bool:
@@ -87,7 +87,7 @@ async def test_raising_predicate_keeps_no_other_waiter_from_waking(nursery: trio
 
 
 async def test_set_in_a_transform_leaves_no_stale_derived_value() -> None:
-    """V19: trio-util leaves the source at 2 and the derived value at what it was for 1."""
+    """V19: trio-util leaves the source at 2 and the derived value at the one for 1."""
     value = MemoryValue(0)
 
     def clamp(number: int) -> int:
@@ -123,7 +123,7 @@ async def test_composed_diamond_is_no_mixture(nursery: trio.Nursery) -> None:
 async def test_value_that_can_not_be_compared_is_set_and_watched(
     nursery: trio.Nursery, make: type[object]
 ) -> None:
-    """V1, V20: trio-util's and Kotlin's setters compare, and raise; ours compare only if told."""
+    """V1, V20: trio-util's and Kotlin's setters compare, and raise; ours compares if told to."""
     value: MemoryValue[object] = MemoryValue(make())
     peers: ValueMap[str, object] = ValueMap({"a": make()})
     watchers: list[Watcher[object]] = [
@@ -147,7 +147,7 @@ async def test_value_that_can_not_be_compared_is_set_and_watched(
 
 @pytest.mark.parametrize("make", [Ambiguous, Incomparable])
 async def test_comparison_that_fails_is_raised_where_it_was_asked_for(make: type[object]) -> None:
-    """V1, V17: in the set of a value with eq, in the get of a distinct one, and nothing is lost."""
+    """V1, V17: the set of a value with eq raises, or the get of a distinct one; nothing is lost."""
     value: MemoryValue[object] = MemoryValue(make(), eq=operator.eq)
     with pytest.raises((ValueError, TypeError)):
         value.set(make())
@@ -164,7 +164,7 @@ async def test_comparison_that_fails_is_raised_where_it_was_asked_for(make: type
 
 
 async def test_iteration_that_is_given_up_half_way_leaves_nothing(nursery: trio.Nursery) -> None:
-    """V8, V12: async generators, which others iterate with, have to be closed; a watcher not."""
+    """V8, V12: others iterate by async generators, which have to be closed; a watcher does not."""
     value = MemoryValue(1)
     before = watchers_alive()
 
@@ -200,7 +200,7 @@ async def iterate(source: ValueWatch[object]) -> None:
 
 
 async def test_state_that_was_left_and_come_back_to_meanwhile_is_an_update() -> None:
-    """V1, V3: StateFlow emits nothing if it is again what the collector got last."""
+    """V1, V3: StateFlow emits nothing if the state equals the one that the collector got last."""
     value = MemoryValue("A")
     watcher = value.watch()
     assert await watcher.get() == "A"
@@ -210,7 +210,7 @@ async def test_state_that_was_left_and_come_back_to_meanwhile_is_an_update() -> 
 
 
 async def test_equal_value_is_an_update_unless_told_otherwise() -> None:
-    """V1: StateFlow conflates equal values, and nobody can turn it off."""
+    """V1: StateFlow always skips equal values."""
     value = MemoryValue(1)
     watcher = value.watch()
     assert await watcher.get() == 1
@@ -219,7 +219,7 @@ async def test_equal_value_is_an_update_unless_told_otherwise() -> None:
 
 
 async def test_value_without_watchers_keeps_what_is_set() -> None:
-    """V1, V3: tokio's send drops the value where there is no receiver."""
+    """V1, V3: tokio's send drops the value if there is no receiver."""
     value = MemoryValue(1)
     value.watch().close()
     value.set(2)
@@ -228,13 +228,13 @@ async def test_value_without_watchers_keeps_what_is_set() -> None:
 
 
 def test_compare_and_set_is_not_true_without_setting() -> None:
-    """V19: StateFlow's says true to everybody, if the new value equals the present one."""
+    """V19: StateFlow's returns true to every caller if the new value equals the present one."""
     value = MemoryValue("free", eq=operator.eq)
     assert [value.compare_and_set(1, "free") for _ in range(3)] == [True, False, False]
 
 
 async def test_match_of_one_set_is_not_missed(nursery: trio.Nursery) -> None:
-    """V16: tokio's wait_for and upstream's filter see only what is there when the task runs."""
+    """V16: tokio's wait_for and Monogon's filter see only what is there when the task runs."""
     value = MemoryValue(0)
     waiting = Call(nursery, partial(value.wait_for, lambda number: number == 100))
     await wait_all_tasks_blocked()
@@ -244,7 +244,7 @@ async def test_match_of_one_set_is_not_missed(nursery: trio.Nursery) -> None:
 
 
 async def test_value_that_was_rejected_is_not_lost() -> None:
-    """V6: upstream's filter consumes what it rejects, and so does tokio's wait_for."""
+    """V6: Monogon's filter and tokio's wait_for consume what they reject."""
     value = MemoryValue(1)
     watcher = value.watch()
     with pytest.raises(BacklogDone):
@@ -252,7 +252,7 @@ async def test_value_that_was_rejected_is_not_lost() -> None:
     assert await watcher.get() == 1
 
 
-async def test_unseen_value_comes_before_the_end_whoever_asks() -> None:
+async def test_unseen_value_comes_before_the_end_of_each_call() -> None:
     """V9, V15: tokio's has_changed fails on a closed channel with an unseen value."""
     value = MemoryValue(1)
     watcher = value.watch()
@@ -262,7 +262,7 @@ async def test_unseen_value_comes_before_the_end_whoever_asks() -> None:
     assert not watcher.changed
 
 
-async def test_state_that_is_there_already_is_waited_for_in_vain_by_nobody() -> None:
+async def test_state_that_is_there_already_ends_each_wait() -> None:
     """V3, V16: a tokio receiver that waits for a change has seen the first value."""
     value = MemoryValue(4)
     assert await value.wait_for(is_even) == 4
@@ -277,8 +277,8 @@ async def test_watching_begins_with_the_call_and_not_with_a_task() -> None:
     assert await watcher.get() == (2, 1)
 
 
-async def test_loop_that_sets_its_own_value_starves_nobody(nursery: trio.Nursery) -> None:
-    """V5: a get is a checkpoint also where a value is ready."""
+async def test_loop_that_sets_its_own_value_starves_no_task(nursery: trio.Nursery) -> None:
+    """V5: a get is a checkpoint also if a value is ready."""
     value = MemoryValue(0)
 
     async def chase() -> None:
@@ -293,7 +293,7 @@ async def test_loop_that_sets_its_own_value_starves_nobody(nursery: trio.Nursery
 
 
 async def test_second_consumer_does_not_hang(nursery: trio.Nursery) -> None:
-    """V7: Swift's streams hang the second iterator of one stream; here it is told."""
+    """V7: Swift's streams hang the second iterator of one stream; here it gets an error."""
     watcher = MemoryValue[int]().watch()
     Call(nursery, watcher.get)
     await wait_all_tasks_blocked()
@@ -303,7 +303,7 @@ async def test_second_consumer_does_not_hang(nursery: trio.Nursery) -> None:
 
 
 async def test_delete_is_not_taken_for_an_empty_value() -> None:
-    """V20: upstream's etcd value hands out an empty value for a key that is gone."""
+    """V20: Monogon's etcd value returns an empty value for a deleted key."""
     peers = ValueMap({"a": "x"})
     watcher = peers.watch()
     await watcher.get()

@@ -1,8 +1,8 @@
-"""What Monogon's ``osbase/event`` promises, and what is known to go wrong in it.
+"""The scenarios of Monogon's ``osbase/event``, and its known defects.
 
-The scenarios of its tests and of its example come first, told in this package's words; each
-holds here as well. Then one test for each defect that was found in it, which shows that it is
-not here. Those of its etcd storage are not about values in memory.
+The scenarios of its tests and of its example come first, and hold here too. Then one test for each
+defect that was found in it shows that this package does not have it. The defects of its etcd
+storage do not concern values in memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def test_watcher_catches_up_with_the_newest_value() -> None:
-    """V3: of a hundred sets that nobody waited for, a get returns the last."""
+    """V3: after a hundred sets for which no task waited, a get returns the last."""
     value = MemoryValue(0)
     watcher = value.watch()
     assert await watcher.get() == 0
@@ -37,7 +37,7 @@ async def test_watcher_catches_up_with_the_newest_value() -> None:
 
 
 async def test_of_two_gets_at_once_one_is_an_error(nursery: trio.Nursery) -> None:
-    """V7: exactly one of two tasks may wait with one watcher."""
+    """V7: one of two tasks may wait with one watcher."""
     value: MemoryValue[int] = MemoryValue()
     watcher = value.watch()
     gets = [Call(nursery, watcher.get) for _ in range(2)]
@@ -76,7 +76,7 @@ async def test_hundred_watchers_of_different_speed_settle_on_the_last_value(
 
 
 async def test_watcher_works_on_after_a_cancelled_get(nursery: trio.Nursery) -> None:
-    """V5: a get that is cancelled says so, and the next one gets the value."""
+    """V5: the next get returns the value."""
     value: MemoryValue[int] = MemoryValue()
     watcher = value.watch()
     cancelled = Call(nursery, watcher.get)
@@ -90,7 +90,7 @@ async def test_watcher_works_on_after_a_cancelled_get(nursery: trio.Nursery) -> 
 
 
 async def test_set_between_watch_and_the_first_get_is_what_it_returns() -> None:
-    """V3: of the values before and after the watch, only the newer one."""
+    """V3: of the values before and after the watch, the get returns the newer one only."""
     value = MemoryValue(0)
     watcher = value.watch()
     value.set(1)
@@ -100,7 +100,7 @@ async def test_set_between_watch_and_the_first_get_is_what_it_returns() -> None:
 
 
 async def test_ten_thousand_watchers_in_one_place_do_not_disturb_the_others() -> None:
-    """V8: of a hundred watchers one is closed and replaced again and again; all get the value."""
+    """V8: one of a hundred watchers is closed and replaced again and again; all get the value."""
     value: MemoryValue[int] = MemoryValue()
     watchers = [value.watch() for _ in range(100)]
     for _ in range(10_000):
@@ -120,7 +120,7 @@ class NetworkStatus:
 
 
 async def test_network_service_tells_the_hosts_file(autojump_clock: MockClock) -> None:
-    """V22: the example: a service's state reaches a writer that has nothing to do with it."""
+    """V22: in Monogon's example, a service's state reaches a writer that is independent of it."""
     status: MemoryValue[NetworkStatus] = MemoryValue()
     log: list[tuple[float, str]] = []
     start = autojump_clock.current_time()
@@ -157,14 +157,14 @@ async def test_network_service_tells_the_hosts_file(autojump_clock: MockClock) -
 
 
 async def test_close_twice_is_no_error() -> None:
-    """V7: upstream panics."""
+    """V7: Monogon's panics."""
     watcher = MemoryValue(1).watch()
     watcher.close()
     watcher.close()
 
 
 async def test_get_that_waits_is_woken_by_close(nursery: trio.Nursery) -> None:
-    """V7: upstream's waits until its context ends."""
+    """V7: Monogon's waits until its context ends."""
     value: MemoryValue[int] = MemoryValue()
     watcher = value.watch()
     get = Call(nursery, watcher.get)
@@ -175,7 +175,7 @@ async def test_get_that_waits_is_woken_by_close(nursery: trio.Nursery) -> None:
 
 
 async def test_get_after_close_returns_no_value() -> None:
-    """V7: upstream's returns the buffered value, and the next one blocks for ever."""
+    """V7: Monogon's returns the buffered value, and the next one blocks for ever."""
     watcher = MemoryValue(1).watch()
     watcher.close()
     for _ in range(2):
@@ -184,7 +184,7 @@ async def test_get_after_close_returns_no_value() -> None:
 
 
 async def test_set_does_not_go_through_the_watchers() -> None:
-    """V1, V8: upstream's does, under a lock, and sweeps the closed ones only then."""
+    """V1, V8: Monogon's does, under a lock, and removes the closed ones only then."""
     value = MemoryValue(0)
     watchers = [value.watch() for _ in range(1000)]
     for watcher in watchers[::2]:
@@ -196,7 +196,7 @@ async def test_set_does_not_go_through_the_watchers() -> None:
 
 
 async def test_cancelled_get_never_returns_the_value() -> None:
-    """V5: in a cancelled context upstream's returns it half of the time."""
+    """V5: Monogon's returns it half of the time."""
     value = MemoryValue(1)
     watcher = value.watch()
     for _ in range(100):
@@ -208,7 +208,7 @@ async def test_cancelled_get_never_returns_the_value() -> None:
 
 
 async def test_filtered_get_consumes_nothing_that_it_rejects() -> None:
-    """V6: upstream's next get without the filter blocks, though the value was never returned."""
+    """V6: Monogon's next get without the filter blocks, although the value was never returned."""
     watcher = MemoryValue(1).watch()
     with trio.CancelScope() as scope:
         after_this_step(scope.cancel)
@@ -220,7 +220,7 @@ async def test_filtered_get_consumes_nothing_that_it_rejects() -> None:
 async def test_value_that_the_filter_accepts_is_returned_though_an_older_one_was_rejected(
     nursery: trio.Nursery,
 ) -> None:
-    """V6: each newest value is tried, when the task runs, until one satisfies the filter."""
+    """V6: the filter is asked about each newest value when the task runs, until one satisfies."""
     value = MemoryValue(2)
     get = Call(nursery, partial(value.watch().get, predicate=lambda number: number == 100))
     await wait_all_tasks_blocked()
@@ -230,7 +230,7 @@ async def test_value_that_the_filter_accepts_is_returned_though_an_older_one_was
 
 
 async def test_backlog_is_supported_and_has_an_error_of_its_own() -> None:
-    """V10: upstream's storage in memory answers it with an error of no type."""
+    """V10: Monogon's storage in memory returns an error of no type."""
     watcher = MemoryValue(1).watch()
     assert await watcher.get(backlog_only=True) == 1
     with pytest.raises(BacklogDone):
@@ -238,7 +238,7 @@ async def test_backlog_is_supported_and_has_an_error_of_its_own() -> None:
 
 
 async def test_value_says_when_no_more_will_come(nursery: trio.Nursery) -> None:
-    """V9: upstream's has no end, and its watchers wait for ever."""
+    """V9: Monogon's has no end, and its watchers wait for ever."""
     value = MemoryValue(1)
     watcher = value.watch()
     assert await watcher.get() == 1
@@ -252,7 +252,7 @@ async def test_value_says_when_no_more_will_come(nursery: trio.Nursery) -> None:
 async def test_two_sets_before_the_receiver_runs_give_it_the_second(
     nursery: trio.Nursery,
 ) -> None:
-    """V4: upstream hands a watcher that waits the stale first, against its own promise."""
+    """V4: Monogon's gives a waiting watcher the first, against its own contract."""
     value: MemoryValue[str] = MemoryValue()
     watcher = value.watch()
     get = Call(nursery, watcher.get)
@@ -265,7 +265,7 @@ async def test_two_sets_before_the_receiver_runs_give_it_the_second(
 
 
 async def test_equal_values_are_updates_only_if_they_are_to_be() -> None:
-    """V1: upstream has no choice."""
+    """V1: Monogon's gives no choice."""
     every, changes = MemoryValue(1), MemoryValue(1, eq=lambda old, new: old == new)
     watchers = (every.watch(), changes.watch())
     for watcher in watchers:
@@ -278,7 +278,7 @@ async def test_equal_values_are_updates_only_if_they_are_to_be() -> None:
 
 
 async def test_pipe_does_not_hold_on_to_an_old_value() -> None:
-    """V13: upstream's blocks on the send of the value that was new when it began."""
+    """V13: Monogon's blocks on the send of the value that was new when it began."""
     value = MemoryValue("old")
     send, receive = trio.open_memory_channel[str](0)
     async with running({"pipe": pipe(value, send)}):
@@ -288,7 +288,7 @@ async def test_pipe_does_not_hold_on_to_an_old_value() -> None:
 
 
 async def test_filter_of_a_pipe_consumes_nothing() -> None:
-    """V6, V13: what one pipe's filter rejects, another pipe of the value sends."""
+    """V6, V13: a value that one pipe's filter rejects is sent by another pipe."""
     value = MemoryValue(1)
     big_send, big = trio.open_memory_channel[int](0)
     all_send, everything = trio.open_memory_channel[int](0)
@@ -305,7 +305,7 @@ async def test_filter_of_a_pipe_consumes_nothing() -> None:
 
 
 async def test_consumer_of_several_values_needs_no_pipe() -> None:
-    """V14: where upstream needs a pipe for each of them, the consumer selects."""
+    """V14: Monogon needs a pipe for each value; here the consumer selects."""
     lease: MemoryValue[str] = MemoryValue()
     cluster: MemoryValue[str] = MemoryValue()
     seen: set[tuple[str, str]] = set()

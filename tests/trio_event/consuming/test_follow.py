@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @final
 class Recorder:
-    """A function to be called, which goes on only when it is told to."""
+    """A function that records its calls, each of which waits for finish()."""
 
     def __init__(self) -> None:
         self.begun: list[int] = []
@@ -48,7 +48,7 @@ class Recorder:
 
 
 async def test_follow_calls_with_the_value_that_is_there(nursery: trio.Nursery) -> None:
-    """V22: the first call is with the value at the start; without data it waits for them."""
+    """V22: the first call gets the value at the start; without data, follow waits for it."""
     late = Recorder()
     unset: MemoryValue[int] = MemoryValue()
     nursery.start_soon(follow, unset, late)
@@ -64,7 +64,7 @@ async def test_follow_calls_with_the_value_that_is_there(nursery: trio.Nursery) 
 async def test_follow_makes_one_call_at_a_time_with_the_newest_value(
     nursery: trio.Nursery,
 ) -> None:
-    """V22: values that are replaced during a call are skipped, but for the newest."""
+    """V22: values that are replaced during a call are skipped; the newest is not."""
     value, record = MemoryValue(1), Recorder()
     nursery.start_soon(follow, value, record)
     await wait_all_tasks_blocked()
@@ -81,7 +81,7 @@ async def test_follow_makes_one_call_at_a_time_with_the_newest_value(
 
 
 async def test_follow_returns_when_the_value_is_closed(nursery: trio.Nursery) -> None:
-    """V9, V22: the last value is worked on to its end first."""
+    """V9, V22: the call with the last value ends before follow returns."""
     value, record = MemoryValue(1), Recorder()
     following = Call(nursery, partial(follow, value, record))
     await wait_all_tasks_blocked()
@@ -95,7 +95,7 @@ async def test_follow_returns_when_the_value_is_closed(nursery: trio.Nursery) ->
 
 
 async def test_follow_raises_what_the_value_failed_of(nursery: trio.Nursery) -> None:
-    """V9, V22: a failed value is BrokenResourceError, after its last value."""
+    """V9, V22: a failed value raises BrokenResourceError after the call with its last value."""
     value, record = MemoryValue(1), Recorder()
     error = OSError("gone")
     following = Call(nursery, partial(follow, value, record))
@@ -109,7 +109,7 @@ async def test_follow_raises_what_the_value_failed_of(nursery: trio.Nursery) -> 
 
 
 async def test_follow_leaves_out_what_the_predicate_rejects(nursery: trio.Nursery) -> None:
-    """V6, V22: the function is called with what satisfies the predicate."""
+    """V6, V22: the function is called only with values that satisfy the predicate."""
     value, record = MemoryValue(1), Recorder()
     record.go_on.set()
     nursery.start_soon(partial(follow, value, record, predicate=is_even))
@@ -125,7 +125,7 @@ async def test_exception_of_the_function_leaves_follow(
     nursery: trio.Nursery,
     latest: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V22: what the function raises ends it, and nothing is left in the value's line."""
+    """V22: an exception of the function ends follow, and no wait is left."""
     value = MemoryValue(1)
 
     async def fail(number: int) -> None:
@@ -143,7 +143,7 @@ async def test_exception_of_the_function_leaves_follow(
 async def test_follow_is_a_checkpoint(
     latest: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V22: also where the function is none and the value has ended."""
+    """V22: this holds also if the function does not wait and the value has ended."""
 
     async def note(number: int) -> None:
         assert number == 1
@@ -163,7 +163,7 @@ async def test_cancelled_follow_leaves_nothing_behind(
     nursery: trio.Nursery,
     latest: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V5, V8, V22: cancelled while it waits or in a call, it has left the value's line."""
+    """V5, V8, V22: a follow that is cancelled while it waits or in a call leaves no wait."""
     value: MemoryValue[int] = MemoryValue()
     record = Recorder()
     for begun in ([], [1]):
@@ -178,7 +178,7 @@ async def test_cancelled_follow_leaves_nothing_behind(
 
 
 async def test_newer_value_cancels_the_call_under_way(nursery: trio.Nursery) -> None:
-    """V22: with latest the next call begins when the cancelled one has ended."""
+    """V22: with latest, the next call begins when the cancelled one has ended."""
     value, record = MemoryValue(1), Recorder()
     nursery.start_soon(partial(follow, value, record, latest=True))
     await wait_all_tasks_blocked()
@@ -193,7 +193,7 @@ async def test_newer_value_cancels_the_call_under_way(nursery: trio.Nursery) -> 
 
 
 async def test_clean_up_of_a_cancelled_call_holds_up_the_next(nursery: trio.Nursery) -> None:
-    """V22: values that are set during a shielded clean-up are skipped, but for the newest."""
+    """V22: values that are set during a shielded clean-up are skipped; the newest is not."""
     value = MemoryValue(1)
     log: list[str] = []
     clean = trio.Event()
@@ -221,7 +221,7 @@ async def test_clean_up_of_a_cancelled_call_holds_up_the_next(nursery: trio.Nurs
 async def test_call_that_finishes_though_it_was_cancelled_is_followed_by_the_next(
     nursery: trio.Nursery,
 ) -> None:
-    """V22: a function that takes no notice of the cancellation loses no value."""
+    """V22: a function that ignores the cancellation loses no value."""
     value = MemoryValue(1)
     seen: list[int] = []
     go_on = trio.Event()
@@ -241,7 +241,7 @@ async def test_call_that_finishes_though_it_was_cancelled_is_followed_by_the_nex
 
 
 async def test_close_does_not_cancel_the_call_under_way(nursery: trio.Nursery) -> None:
-    """V9, V22: the end is no newer value: the last one is worked on to its end."""
+    """V9, V22: the end is no newer value; the call with the last value runs to its end."""
     value, record = MemoryValue(1), Recorder()
     following = Call(nursery, partial(follow, value, record, latest=True))
     await wait_all_tasks_blocked()
@@ -254,7 +254,7 @@ async def test_close_does_not_cancel_the_call_under_way(nursery: trio.Nursery) -
 
 
 async def test_rejected_value_does_not_cancel_the_call_under_way(nursery: trio.Nursery) -> None:
-    """V6, V22: only a newer value that satisfies the predicate does."""
+    """V6, V22: only a newer value that satisfies the predicate cancels it."""
     value, record = MemoryValue(2), Recorder()
     nursery.start_soon(partial(follow, value, record, predicate=is_even, latest=True))
     await wait_all_tasks_blocked()
@@ -271,7 +271,7 @@ async def test_exception_in_the_predicate_leaves_follow_and_not_set(
     nursery: trio.Nursery,
     latest: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V6, V22: though the predicate is asked in the middle of set, set never raises it."""
+    """V6, V22: set never raises it, although set asks the predicate."""
     value, record = MemoryValue(1), Recorder()
     following = Call(nursery, partial(follow, value, record, predicate=is_not_two, latest=latest))
     other = value.watch()
@@ -287,7 +287,7 @@ async def test_exception_in_the_predicate_leaves_follow_and_not_set(
 
 
 async def test_set_after_a_predicate_has_failed_asks_it_no_more(nursery: trio.Nursery) -> None:
-    """V6, V22: its first exception is the one that is raised."""
+    """V6, V22: follow raises the first exception of the predicate."""
     value, record = MemoryValue(1), Recorder()
     asked: list[int] = []
 
@@ -305,7 +305,7 @@ async def test_set_after_a_predicate_has_failed_asks_it_no_more(nursery: trio.Nu
 
 
 async def test_function_that_sets_the_value_is_cancelled_by_itself(nursery: trio.Nursery) -> None:
-    """V22: with latest its own set is a newer value like any other."""
+    """V22: with latest, a set by the function itself is a newer value too."""
     value = MemoryValue(1)
     log: list[str] = []
 
@@ -338,7 +338,7 @@ async def test_latest_predicate_that_sets_the_value_cancels_the_call(
     autojump_clock: trio.testing.MockClock,  # noqa: ARG001
     timed: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V19, V22: its set in the get, when nobody is told yet, is a newer value."""
+    """V19, V22: a set by the predicate in the get is a newer value, although no task waits then."""
     value, record = MemoryValue(1), Recorder()
 
     def replace(number: int) -> bool:
@@ -364,7 +364,7 @@ async def test_latest_loses_no_error(
     timed: bool,  # noqa: FBT001  parameters of the test's
     function_fails: bool,  # noqa: FBT001
 ) -> None:
-    """V22: the predicate's is raised in no group, or is the cause of what the function raises."""
+    """V22: follow raises the predicate's error in no group, or as the cause of the function's."""
     value = MemoryValue(1)
 
     def fail(number: int) -> bool:
@@ -396,7 +396,7 @@ async def test_call_is_cancelled_when_the_newer_value_is_due(
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V17, V22: not when it is set, and not for what the predicate rejects."""
+    """V17, V22: neither the set nor a value that the predicate rejects cancels the call."""
     value = MemoryValue(0)
     log: list[tuple[float, str]] = []
 
@@ -428,7 +428,7 @@ async def test_what_a_call_raises_is_in_no_group(
     nursery: trio.Nursery,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V22: although a task waits beside it."""
+    """V22: the exception is in no group, although a task waits beside the call."""
     value = MemoryValue(1)
 
     async def fail(number: int) -> None:
@@ -446,7 +446,7 @@ async def test_predicate_that_fails_beside_a_call_ends_it(
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V6, V22: when the value is due that it fails on."""
+    """V6, V22: the call ends when the value is due on which the predicate fails."""
     value = MemoryValue(1)
 
     async def work(_: int) -> None:
@@ -468,7 +468,7 @@ async def test_cancelled_follow_of_a_timed_value_leaves_nothing_behind(
     nursery: trio.Nursery,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V5, V22: cancelled in a call, it leaves no task and nothing in the line."""
+    """V5, V22: a follow that is cancelled in a call leaves no task and no wait."""
     value = MemoryValue(1)
 
     async def work(_: int) -> None:
@@ -486,7 +486,7 @@ async def take_long(_: object) -> None:
 
 
 async def test_follow_of_a_map_loses_no_batch(nursery: trio.Nursery) -> None:
-    """V20, V22: with latest it would, so that is refused; the whole can be followed so."""
+    """V20, V22: latest would lose batches and is refused; the whole map can be followed with it."""
     peers = ValueMap({"a": 1})
     with pytest.raises(ValueError, match=r"would lose .* <ValueMap .* compose\(\) of it"):
         await follow(peers.throttle(1), take_long, latest=True)

@@ -31,7 +31,7 @@ def double(number: int) -> int:
 
 
 async def test_pipe_is_healthy_before_there_is_a_value() -> None:
-    """V13: it signals HEALTHY at once, and sends nothing of an unset value."""
+    """V13: the pipe signals HEALTHY at once, and sends nothing while the value is unset."""
     value: MemoryValue[int] = MemoryValue()
     send, receive = trio.open_memory_channel[int](1)
     async with running({"pipe": pipe(value, send)}) as tree:
@@ -53,7 +53,7 @@ async def test_pipe_sends_the_initial_state_and_each_later_one() -> None:
 
 
 async def test_pipe_hands_over_the_newest_value() -> None:
-    """V13: while it waits for the consumer it holds the newest value, not the one it tried."""
+    """V13: a pipe that waits for the consumer holds the newest value, not the first."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(value, send)}):
@@ -69,7 +69,7 @@ async def test_pipe_hands_over_the_newest_value() -> None:
 
 
 async def test_consumer_that_comes_right_after_a_set_gets_the_new_value() -> None:
-    """V13: the old value is withdrawn in the set itself, before the pipe's next step."""
+    """V13: the set itself withdraws the old value, before the pipe's next step."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(value, send)}):
@@ -80,7 +80,7 @@ async def test_consumer_that_comes_right_after_a_set_gets_the_new_value() -> Non
 
 
 async def test_consumer_that_came_right_before_a_set_gets_both() -> None:
-    """V13: what has been handed over is not withdrawn, and what is newer follows."""
+    """V13: a value that was received is not withdrawn, and the newer one follows."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(value, send)}):
@@ -90,7 +90,7 @@ async def test_consumer_that_came_right_before_a_set_gets_both() -> None:
 
 
 async def test_buffer_keeps_what_was_put_in_it() -> None:
-    """V13: with a buffer the consumer gets older values too; the pipe holds the newest behind."""
+    """V13: a buffer has older values too; behind it the pipe holds the newest."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](2)
     async with running({"pipe": pipe(value, send)}):
@@ -101,7 +101,7 @@ async def test_buffer_keeps_what_was_put_in_it() -> None:
 
 
 async def test_rejected_value_is_not_sent() -> None:
-    """V6, V13: with a predicate only what satisfies it is sent."""
+    """V6, V13: with a predicate, only values that satisfy it are sent."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](10)
     async with running({"pipe": pipe(value, send, predicate=is_even)}):
@@ -115,7 +115,7 @@ async def test_rejected_value_is_not_sent() -> None:
 
 
 async def test_rejected_value_does_not_replace_the_one_that_waits_for_the_consumer() -> None:
-    """V6, V13: what is held is the newest of those that satisfy the predicate."""
+    """V6, V13: the pipe holds the newest value that satisfies the predicate."""
     value = MemoryValue(2)
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(value, send, predicate=is_even)}):
@@ -129,7 +129,7 @@ async def test_rejected_value_does_not_replace_the_one_that_waits_for_the_consum
 
 
 async def test_transform_makes_what_is_sent() -> None:
-    """V13: each value that is sent is what the transform made of it, the held one too."""
+    """V13: each value that is sent comes from the transform, the held one too."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[str](0)
     async with running({"pipe": pipe(value, send, transform=str)}):
@@ -141,7 +141,7 @@ async def test_transform_makes_what_is_sent() -> None:
 
 
 async def test_transform_sees_what_the_predicate_accepts() -> None:
-    """V6, V13: the predicate is about the value, before the transform."""
+    """V6, V13: the predicate gets the value before the transform."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[str](0)
     runnable = pipe(value, send, predicate=is_even, transform=lambda number: f"<{number}>")
@@ -151,7 +151,7 @@ async def test_transform_sees_what_the_predicate_accepts() -> None:
 
 
 async def test_read_side_made_by_a_user_is_piped() -> None:
-    """V13: it takes any ValueWatch, not only what can be set."""
+    """V13: the pipe takes any ValueWatch, not only values that can be set."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(OwnValue(value, double), send)}) as tree:
@@ -165,14 +165,14 @@ async def test_read_side_made_by_a_user_is_piped() -> None:
 
 
 async def test_pipe_outside_of_a_tree_is_an_error() -> None:
-    """S1, V13: it is a runnable, and needs someone to signal to."""
+    """S1, V13: a pipe is a runnable, and runs only in a tree."""
     send, _ = trio.open_memory_channel[int](0)
     with pytest.raises(supervisor.NotSupervisedError):
         await pipe(MemoryValue(1), send)()
 
 
 async def test_set_by_transform_is_sent() -> None:
-    """V13, V19: its set before the pipe waits for the consumer is the newest value then."""
+    """V13, V19: the pipe sends what the transform sets before it waits for the consumer."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
 
@@ -191,7 +191,7 @@ async def test_exception_in_an_option_is_the_pipes_death(
     option: str,
     held: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V6, V13: it is raised in the pipe and not in set; the next incarnation begins anew."""
+    """V6, V13: the pipe raises it, not set; the next incarnation begins anew."""
     value: MemoryValue[int] = MemoryValue()
     send, receive = trio.open_memory_channel[int](0)
 
@@ -225,7 +225,7 @@ async def test_exception_in_an_option_is_the_pipes_death(
 
 
 async def test_closed_value_makes_the_pipe_done() -> None:
-    """V9, V13: what is left is sent first, and the channel stays open."""
+    """V9, V13: the pipe sends the last value first, and leaves the channel open."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(value, send)}) as tree:
@@ -252,7 +252,7 @@ async def test_close_of_the_value_while_the_last_is_held_loses_nothing() -> None
 
 
 async def test_failed_value_kills_the_pipe() -> None:
-    """V9, V13: it dies of the value's failure, after it has sent what was left."""
+    """V9, V13: the pipe sends the last value, and then dies of the value's failure."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(value, send)}) as tree:
@@ -268,7 +268,7 @@ async def test_failed_value_kills_the_pipe() -> None:
 
 
 async def test_closed_channel_kills_the_pipe() -> None:
-    """V13: it dies of a channel that cannot be sent to, while it waits to send or later."""
+    """V13: the pipe dies if the channel is closed while it waits to send, or later."""
     value = MemoryValue(1)
     channels = [trio.open_memory_channel[int](0) for _ in range(3)]
     sends = iter([send for send, _ in channels])
@@ -289,7 +289,7 @@ async def test_closed_channel_kills_the_pipe() -> None:
 
 
 async def test_pipe_and_consumer_restart_together_with_a_fresh_channel() -> None:
-    """S7, S8, V13: when the consumer dies, both begin anew, and nothing stale is received."""
+    """S7, S8, V13: when the consumer dies, both begin anew, and it receives no old value."""
     value = MemoryValue(1)
     seen: list[int] = []
     die = trio.Event()
@@ -319,7 +319,7 @@ async def test_pipe_and_consumer_restart_together_with_a_fresh_channel() -> None
 
 
 async def test_consumer_that_closes_its_end_restarts_the_group() -> None:
-    """V13: the pipe dies of it and takes the group with it: a closed end is no end in order."""
+    """V13: the pipe dies of a closed channel, and its group restarts."""
     value = MemoryValue(1)
     seen: list[int] = []
 
@@ -344,7 +344,7 @@ async def test_consumer_that_closes_its_end_restarts_the_group() -> None:
 
 
 async def test_pipe_that_is_stopped_leaves_nothing_behind() -> None:
-    """V5, V8, V13: cancelled while it waits for the value or for the consumer, it has left."""
+    """V5, V8, V13: a pipe that is cancelled while it waits for value or consumer leaves no wait."""
     value: MemoryValue[int] = MemoryValue()
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(value, send)}):
@@ -374,7 +374,7 @@ async def test_set_and_stop_at_once_is_a_stop() -> None:
 async def test_pipe_replaces_what_it_holds_when_the_newer_is_due(
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V13, V17: until then the consumer gets the older one."""
+    """V13, V17: until the newer value is due, the consumer gets the older one."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
     async with running({"pipe": pipe(value.throttle(4), send)}):
@@ -392,7 +392,7 @@ async def test_pipe_replaces_what_it_holds_when_the_newer_is_due(
 
 
 async def test_pipe_sends_all_batches_of_a_map() -> None:
-    """V13, V20: a batch that the consumer has not taken yet is not replaced by the next."""
+    """V13, V20: the next batch does not replace one that the consumer has not received."""
     peers = ValueMap({"a": 1})
     send, receive = trio.open_memory_channel[list[tuple[str, int | Unset, int | Unset]]](0)
     known: list[tuple[str, int | Unset, int | Unset]] = []
@@ -408,7 +408,7 @@ async def test_pipe_sends_all_batches_of_a_map() -> None:
 
 
 async def test_pipe_of_a_map_that_is_stopped_leaves_nothing_behind() -> None:
-    """V5, V13, V20: cancelled while it waits for the consumer; the next has all that there is."""
+    """V5, V13, V20: a pipe that is cancelled while it sends leaves no wait."""
     peers = ValueMap({"a": 1})
     send, receive = trio.open_memory_channel[tuple[Change[str, int], ...]](0)
     async with running({"pipe": pipe(peers, send)}):

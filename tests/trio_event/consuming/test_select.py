@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def seeded() -> Iterator[None]:
-    """Make chance repeatable for a test, and leave it to chance again."""
+    """Make chance repeatable for a test, and random again after it."""
     state = random.getstate()
     random.seed(14)
     yield
@@ -35,14 +35,14 @@ def seeded() -> Iterator[None]:
 
 
 async def test_select_returns_the_index_and_the_value() -> None:
-    """V14: watchers by position are told apart by their index."""
+    """V14: select tells watchers by position apart by their index."""
     values, watchers = make(3)
     values[1].set(7)
     assert await select(*watchers) == (1, 7)
 
 
 async def test_select_returns_the_name_and_the_value() -> None:
-    """V14: watchers by name are told apart by their name."""
+    """V14: select tells watchers by name apart by their name."""
     values, (lease, hosts) = make(2)
     values[0].set(7)
     assert await select(hosts=hosts, lease=lease) == ("lease", 7)
@@ -62,7 +62,7 @@ async def test_select_of_one_is_get(nursery: trio.Nursery) -> None:
 
 
 async def test_select_waits_for_the_first_update(nursery: trio.Nursery) -> None:
-    """V14: where nothing is unseen, whichever value is set next ends the wait."""
+    """V14: if nothing is unseen, the next set of any of the values ends the wait."""
     values, watchers = make(3)
     for index in (2, 0, 1):
         call = Call(nursery, partial(select, *watchers))
@@ -73,7 +73,7 @@ async def test_select_waits_for_the_first_update(nursery: trio.Nursery) -> None:
 
 
 async def test_select_takes_exactly_one_of_those_that_are_ready() -> None:
-    """V14: all others stay unseen, and the next calls take them one by one."""
+    """V14: the others stay unseen, and the next calls take them one by one."""
     values, watchers = make(5)
     for number, value in enumerate(values):
         value.set(number)
@@ -85,7 +85,7 @@ async def test_select_takes_exactly_one_of_those_that_are_ready() -> None:
 async def test_select_takes_exactly_one_of_those_that_are_set_before_its_step(
     nursery: trio.Nursery,
 ) -> None:
-    """V14: also when several sets come between the wake-up and the step."""
+    """V14: this holds also if several sets come between the wake-up and the step."""
     values, watchers = make(4)
     call = Call(nursery, partial(select, *watchers))
     await wait_all_tasks_blocked()
@@ -97,7 +97,7 @@ async def test_select_takes_exactly_one_of_those_that_are_set_before_its_step(
 
 
 async def test_select_returns_the_newest_value_when_it_runs(nursery: trio.Nursery) -> None:
-    """V4, V14: two sets before its step give it the second; so does one during its checkpoint."""
+    """V4, V14: of two sets before its step, or one at its checkpoint, it returns the last."""
     (value, _), watchers = make(2)
     call = Call(nursery, partial(select, *watchers))
     await wait_all_tasks_blocked()
@@ -111,7 +111,7 @@ async def test_select_returns_the_newest_value_when_it_runs(nursery: trio.Nurser
 
 
 async def test_two_watchers_of_one_value_are_two() -> None:
-    """V14: each of them gets the update, in a call of its own."""
+    """V14: each of the two gets the update, in a call of its own."""
     (value,), (watcher,) = make(1)
     other = value.watch()
     value.set(1)
@@ -119,8 +119,8 @@ async def test_two_watchers_of_one_value_are_two() -> None:
     assert sorted(taken) == [(0, 1), (1, 1)]
 
 
-async def test_two_watchers_of_one_value_wait_in_its_line_once(nursery: trio.Nursery) -> None:
-    """V14: a set of a value that is watched twice wakes the task once, which leaves its line."""
+async def test_two_watchers_of_one_value_are_one_wait(nursery: trio.Nursery) -> None:
+    """V14: a set of a value that is watched twice wakes the task once, and no wait is left."""
     (value,), (watcher,) = make(1)
     call = Call(nursery, partial(select, watcher, value.watch()))
     await wait_all_tasks_blocked()
@@ -131,7 +131,7 @@ async def test_two_watchers_of_one_value_wait_in_its_line_once(nursery: trio.Nur
 
 
 async def test_select_is_always_a_checkpoint() -> None:
-    """V14: also where an update, or an end, is ready."""
+    """V14: this holds also if an update or an end is ready."""
     (value, other), watchers = make(2)
     value.set(1)
     with assert_checkpoints():
@@ -156,7 +156,7 @@ async def test_select_in_a_cancelled_scope_takes_nothing() -> None:
 
 
 async def test_select_cancelled_at_its_checkpoint_takes_nothing() -> None:
-    """V5, V14: nothing is taken before the checkpoint is over."""
+    """V5, V14: select takes nothing before its checkpoint is over."""
     values, watchers = make(3)
     values[2].set(1)
     with trio.CancelScope() as scope:
@@ -167,7 +167,7 @@ async def test_select_cancelled_at_its_checkpoint_takes_nothing() -> None:
 
 
 async def test_select_cancelled_while_it_waits_takes_nothing(nursery: trio.Nursery) -> None:
-    """V5, V14: what is set after the cancellation, and before its step, is not lost."""
+    """V5, V14: a value that is set after the cancellation and before the step is not lost."""
     values, watchers = make(3)
     call = Call(nursery, partial(select, *watchers))
     await wait_all_tasks_blocked()
@@ -183,7 +183,7 @@ async def test_select_cancelled_while_it_waits_takes_nothing(nursery: trio.Nurse
 async def test_set_then_cancel_before_the_woken_select_runs_loses_nothing(
     nursery: trio.Nursery,
 ) -> None:
-    """V5, V14: a call that a set has woken returns it, and leaves nothing in any line."""
+    """V5, V14: a select that a set has woken returns the value, and leaves no wait."""
     values, watchers = make(3)
     call = Call(nursery, partial(select, *watchers))
     await wait_all_tasks_blocked()
@@ -193,8 +193,8 @@ async def test_set_then_cancel_before_the_woken_select_runs_loses_nothing(
     assert waiting(values) == 0
 
 
-async def test_select_leaves_nothing_in_any_line(nursery: trio.Nursery) -> None:
-    """V8, V14: after each call, of whatever end, no value knows of it."""
+async def test_select_leaves_no_wait(nursery: trio.Nursery) -> None:
+    """V8, V14: after each call, however it ends, no value has a wait of it."""
     values, watchers = make(10)
     for number, value in enumerate(values):
         call = Call(nursery, partial(select, *watchers))
@@ -216,7 +216,7 @@ async def test_steps_of_select_do_not_grow_with_the_watchers(
     nursery: trio.Nursery,
     ready: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V14: a call is one step after the one it begins in, and starts no task, for any number."""
+    """V14: for any number of watchers, select takes one step more and starts no task."""
     for count in (2, 1000):
         values, watchers = make(count)
         if ready:
@@ -241,7 +241,7 @@ async def test_steps_of_select_do_not_grow_with_the_watchers(
 
 @pytest.mark.usefixtures("seeded")
 async def test_select_starves_nobody() -> None:
-    """V14: of watchers that always have an update, none gets less than half of its share."""
+    """V14: of watchers that always have an update, each gets at least half of its share."""
     values, watchers = make(4)
     taken: Counter[int] = Counter()
     for number in range(400):
@@ -254,7 +254,7 @@ async def test_select_starves_nobody() -> None:
 
 @pytest.mark.usefixtures("seeded")
 async def test_select_comes_to_a_quiet_value_beside_a_busy_one() -> None:
-    """V14: a value that is set once is taken soon, though another is set before every call."""
+    """V14: select soon takes a value that is set once beside one that is set before every call."""
     (busy, quiet), watchers = make(2)
     for number in range(100):
         quiet.set(number)
@@ -270,7 +270,7 @@ async def test_select_waits_for_the_time_of_each(
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V14, V17: watchers of both kinds and of a plain value, each update at its time."""
+    """V14, V17: select takes debounced, throttled and plain updates, each when it is due."""
     first, second, third = MemoryValue(1), MemoryValue(2), MemoryValue[int]()
     watchers = {
         "debounced": first.debounce(2).watch(),
@@ -297,7 +297,7 @@ async def test_select_waits_for_the_time_of_each(
 async def test_cancelled_select_of_timed_values_has_taken_nothing(
     autojump_clock: MockClock,
 ) -> None:
-    """V5, V14, V17: not even the time of a throttle."""
+    """V5, V14, V17: a cancelled select does not use the time of a throttle."""
     watchers = [MemoryValue(1).debounce(2).watch(), MemoryValue[int]().throttle(1).watch()]
     with trio.move_on_after(1) as scope:
         await select(*watchers)
@@ -307,13 +307,13 @@ async def test_cancelled_select_of_timed_values_has_taken_nothing(
 
 
 async def test_select_needs_watchers() -> None:
-    """V14: none at all is a TypeError, not a wait without end."""
+    """V14: select without watchers raises TypeError."""
     with pytest.raises(TypeError, match="one or more watchers"):
         await select()
 
 
 async def test_select_takes_positions_or_names_but_not_both() -> None:
-    """V14: a mixture is a TypeError, and uses none of the watchers."""
+    """V14: a mixture raises TypeError, and uses no watcher."""
     (value, _), (first, second) = make(2)
     value.set(1)
     with pytest.raises(TypeError, match="all by position or all by name"):
@@ -322,7 +322,7 @@ async def test_select_takes_positions_or_names_but_not_both() -> None:
 
 
 async def test_select_with_a_busy_watcher_leaves_the_others_free(nursery: trio.Nursery) -> None:
-    """V7, V14: it is BusyResourceError, and no other watcher stays in use."""
+    """V7, V14: select raises BusyResourceError, and no other watcher stays in use."""
     values, watchers = make(3)
     get = Call(nursery, watchers[1].get)
     await wait_all_tasks_blocked()
@@ -336,7 +336,7 @@ async def test_select_with_a_busy_watcher_leaves_the_others_free(nursery: trio.N
 
 
 async def test_watchers_of_a_select_that_waits_are_busy(nursery: trio.Nursery) -> None:
-    """V7, V14: no get and no other select may use them meanwhile."""
+    """V7, V14: meanwhile no get and no other select may use them."""
     values, watchers = make(2)
     call = Call(nursery, partial(select, *watchers))
     await wait_all_tasks_blocked()
@@ -352,7 +352,7 @@ async def test_watchers_of_a_select_that_waits_are_busy(nursery: trio.Nursery) -
 
 
 async def test_same_watcher_twice_is_busy() -> None:
-    """V7, V14: a watcher can't wait with itself, and is free again after the error."""
+    """V7, V14: the watcher is free again after the error."""
     (value,), (watcher,) = make(1)
     value.set(1)
     with pytest.raises(trio.BusyResourceError):
@@ -361,7 +361,7 @@ async def test_same_watcher_twice_is_busy() -> None:
 
 
 async def test_select_with_a_closed_watcher_leaves_the_others_free() -> None:
-    """V7, V14: it is ClosedResourceError, though another watcher has an update."""
+    """V7, V14: select raises ClosedResourceError, although another watcher has an update."""
     values, watchers = make(3)
     values[0].set(1)
     watchers[1].close()
@@ -392,7 +392,7 @@ async def test_close_wakes_a_pending_select(nursery: trio.Nursery) -> None:
 
 
 async def test_close_during_the_checkpoint_of_a_ready_select_loses_nothing() -> None:
-    """V7, V14: it either takes the other's update or leaves it unseen."""
+    """V7, V14: select takes the update of the other watcher or leaves it unseen."""
     for _ in range(20):
         (value, _), (first, second) = make(2)
         value.set(1)
@@ -406,7 +406,7 @@ async def test_close_during_the_checkpoint_of_a_ready_select_loses_nothing() -> 
 
 
 async def test_update_goes_before_the_end_of_another_value() -> None:
-    """V9, V14: an ended value counts only when no watcher has an update."""
+    """V9, V14: select raises an end only if no watcher has an update."""
     for _ in range(20):
         (ended, value), watchers = make(2)
         ended.close()
@@ -417,7 +417,7 @@ async def test_update_goes_before_the_end_of_another_value() -> None:
 
 
 async def test_last_value_goes_before_the_end(nursery: trio.Nursery) -> None:
-    """V9, V14: what was set before the close is taken first."""
+    """V9, V14: select takes a value that was set before the close first."""
     (value, _), watchers = make(2)
     call = Call(nursery, partial(select, *watchers))
     await wait_all_tasks_blocked()
@@ -448,7 +448,7 @@ async def test_end_tells_whose_it_is(nursery: trio.Nursery) -> None:
 
 
 async def test_select_ends_a_backlog() -> None:
-    """V10, V14: it is a plain get for the watcher: the next backlog begins anew."""
+    """V10, V14: a select is a plain get of the watcher; the next backlog begins anew."""
     (value,), (watcher,) = make(1)
     value.set(1)
     assert await watcher.get(backlog_only=True) == 1
@@ -462,7 +462,7 @@ COUNT = 1000
 
 
 def watch_in_turn(values: list[MemoryValue[int]]) -> list[Watcher[int]]:
-    """Watch each value in one of five ways, of which the last is also that of a neighbour."""
+    """Watch each value in one of five ways; the last one watches a neighbour too."""
     ways = (
         lambda index: values[index],
         lambda index: values[index].map(abs),
@@ -475,7 +475,7 @@ def watch_in_turn(values: list[MemoryValue[int]]) -> list[Watcher[int]]:
 
 @pytest.mark.usefixtures("seeded")
 async def test_each_update_of_a_thousand_is_taken_once(nursery: trio.Nursery) -> None:
-    """V5, V14: whatever is set, in whatever order, and whichever calls are cancelled."""
+    """V5, V14: this holds whatever is set, in any order, and whichever calls are cancelled."""
     values = [MemoryValue(0) for _ in range(COUNT)]
     watchers = watch_in_turn(values)
     known = [watcher.get_nowait() for watcher in watchers]
@@ -516,7 +516,7 @@ async def test_each_update_of_a_thousand_is_taken_once(nursery: trio.Nursery) ->
 @pytest.mark.usefixtures("seeded")
 @pytest.mark.parametrize("ready", [2, 10, COUNT])
 async def test_none_of_a_thousand_starves(ready: int) -> None:
-    """V14: of those side by side that always have an update, each gets its share."""
+    """V14: of neighbours that always have an update, each gets its share."""
     value = MemoryValue(0)
     watchers = [value.watch() for _ in range(COUNT)]
     for watcher in watchers[ready:]:
@@ -537,7 +537,7 @@ async def test_none_of_a_thousand_starves(ready: int) -> None:
 
 
 async def test_call_that_waits_for_a_thousand_takes_one_step_more(nursery: trio.Nursery) -> None:
-    """V14: of any kinds; those that are set after the first wake nobody, and no task is started."""
+    """V14: for watchers of all kinds, later sets wake no task, and no task is started."""
     values = [MemoryValue(0) for _ in range(COUNT)]
     watchers = watch_in_turn(values)
     for watcher in watchers:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def test_match_that_lasts_for_one_set_is_not_missed(nursery: trio.Nursery) -> None:
-    """V16: it is returned, though it is no longer there when the task runs."""
+    """V16: wait_for returns it, although the value is another when the task runs."""
     value = MemoryValue(1)
     waiting = Call(nursery, partial(value.wait_for, is_big))
     await wait_all_tasks_blocked()
@@ -31,7 +31,7 @@ async def test_match_that_lasts_for_one_set_is_not_missed(nursery: trio.Nursery)
 
 
 async def test_predicate_is_asked_once_at_each_set(nursery: trio.Nursery) -> None:
-    """V16: about each value in order, not again when the value ends, and not after a match."""
+    """V16: it is asked about each value in order, and not after a match or at the end."""
     value = MemoryValue(1)
     asked: list[int] = []
     waiting = Call(nursery, partial(value.wait_for, noting(asked, is_big)))
@@ -44,7 +44,7 @@ async def test_predicate_is_asked_once_at_each_set(nursery: trio.Nursery) -> Non
 
 
 async def test_set_during_the_first_checkpoint_is_not_missed() -> None:
-    """V16: it listens before it waits."""
+    """V16: wait_for listens before it waits."""
     value = MemoryValue(1)
 
     def flicker() -> None:
@@ -55,8 +55,8 @@ async def test_set_during_the_first_checkpoint_is_not_missed() -> None:
     assert await value.wait_for(is_big) == 11
 
 
-async def test_set_that_does_not_match_wakes_nobody(nursery: trio.Nursery) -> None:
-    """V16: the predicate is asked by the set; the task has nothing to do."""
+async def test_set_that_does_not_match_wakes_no_task(nursery: trio.Nursery) -> None:
+    """V16: the set asks the predicate; the task has nothing to do."""
     value = MemoryValue(1)
     Call(nursery, partial(value.wait_for, is_big))
     Call(nursery, partial(value.wait_for, is_big, held_for=1))
@@ -68,7 +68,7 @@ async def test_set_that_does_not_match_wakes_nobody(nursery: trio.Nursery) -> No
 
 
 async def test_any_answer_that_is_true_is_true(nursery: trio.Nursery) -> None:
-    """V16: as everywhere in Python."""
+    """V16: the truth of the answer counts, as everywhere in Python."""
     value = MemoryValue("")
     waiting = Call(nursery, partial(value.wait_for, str.strip))  # type: ignore[arg-type]
     await wait_all_tasks_blocked()
@@ -77,8 +77,8 @@ async def test_any_answer_that_is_true_is_true(nursery: trio.Nursery) -> None:
     assert await waiting.result() == "a"
 
 
-async def test_failing_predicate_keeps_nobody_from_being_told(nursery: trio.Nursery) -> None:
-    """V16: those before it and behind it in the line get their match, and set returns."""
+async def test_failing_predicate_does_not_affect_the_others(nursery: trio.Nursery) -> None:
+    """V16: the tasks before and behind it get their match, and set returns."""
     value = MemoryValue(1)
 
     def refuse(number: int) -> bool:
@@ -100,8 +100,8 @@ async def test_failing_predicate_keeps_nobody_from_being_told(nursery: trio.Nurs
             await call.result()
 
 
-async def test_what_is_no_exception_but_worse_is_carried_over_too(nursery: trio.Nursery) -> None:
-    """V16: a SystemExit out of a predicate leaves its task, and set knows nothing of it."""
+async def test_base_exception_of_a_predicate_is_raised_in_its_task(nursery: trio.Nursery) -> None:
+    """V16: a SystemExit of a predicate leaves its task, and not set."""
     value = MemoryValue(1)
 
     def leave(number: int) -> bool:
@@ -123,7 +123,7 @@ async def test_what_is_no_exception_but_worse_is_carried_over_too(nursery: trio.
 
 
 async def test_predicate_is_asked_no_more_after_it_has_failed(nursery: trio.Nursery) -> None:
-    """V16: its first exception is the one that is raised."""
+    """V16: wait_for raises its first exception."""
     value = MemoryValue(1)
     asked: list[int] = []
 
@@ -143,7 +143,7 @@ async def test_predicate_is_asked_no_more_after_it_has_failed(nursery: trio.Nurs
 
 @pytest.mark.parametrize("held_for", [-1, math.inf, math.nan])
 async def test_held_for_is_a_finite_number(held_for: float) -> None:
-    """V16: any other number is refused."""
+    """V16: any other number raises ValueError."""
     with pytest.raises(ValueError, match=r"held_for=.* is not a finite number of seconds"):
         await MemoryValue(1).wait_for(is_even, held_for=held_for)
 
@@ -151,7 +151,7 @@ async def test_held_for_is_a_finite_number(held_for: float) -> None:
 async def test_hold_returns_the_newest_value_at_its_end(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """V16: not the one with which it began; sets that satisfy don't prolong it."""
+    """V16: the hold does not return its first value, and sets that satisfy do not prolong it."""
     value = MemoryValue(1)
     waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
     await play(value, (1, 2), (5, 4), (9, 6))
@@ -160,7 +160,7 @@ async def test_hold_returns_the_newest_value_at_its_end(
 
 
 async def test_hold_begins_with_the_value_that_is_there(autojump_clock: MockClock) -> None:
-    """V16: what was before the call does not count."""
+    """V16: the time before the call does not count."""
     value = MemoryValue(2)
     await trio.sleep(100)
     assert await value.wait_for(is_even, held_for=10) == 2
@@ -170,7 +170,7 @@ async def test_hold_begins_with_the_value_that_is_there(autojump_clock: MockCloc
 async def test_break_of_a_hold_is_not_missed(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """V16: though the next set, in the same step, restores it: the time begins anew."""
+    """V16: the time begins anew, although the next set, in the same step, satisfies."""
     value = MemoryValue(2)
     waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
     await play(value, (4, 3), (4, 4), (12, 5), (20, 6))
@@ -181,7 +181,7 @@ async def test_break_of_a_hold_is_not_missed(
 async def test_hold_that_is_broken_after_its_time_counts(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """V16: what was true for so long is returned, though the task has yet to run."""
+    """V16: a value that was held for long enough is returned, although the task has not run yet."""
     value = MemoryValue(2)
     waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
     await wait_all_tasks_blocked()
@@ -195,7 +195,7 @@ async def test_hold_that_is_broken_after_its_time_counts(
 async def test_hold_outlasts_the_end_of_the_value(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """V9, V16: a state that satisfies at the end will do so for ever; then a failure is none."""
+    """V9, V16: a last value that satisfies never changes, so a failure does not break its hold."""
     closed, failed = MemoryValue(2), MemoryValue(2)
     calls = [Call(nursery, partial(v.wait_for, is_even, held_for=10)) for v in (closed, failed)]
     await trio.sleep(1)
@@ -209,7 +209,7 @@ async def test_cancelled_hold_leaves_nothing_behind(
     nursery: trio.Nursery,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V5, V16: cancelled in the middle of its time."""
+    """V5, V16: no wait is left of a hold that is cancelled in the middle."""
     value = MemoryValue(2)
     waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
     await trio.sleep(5)
@@ -232,7 +232,7 @@ async def test_set_and_cancel_before_the_step_of_a_match(nursery: trio.Nursery) 
 
 
 async def test_derived_value_is_asked_about_as_it_is_at_each_set(nursery: trio.Nursery) -> None:
-    """V16, V17: its functions run in the set, and what they raise is the waiter's."""
+    """V16, V17: its functions run in the set, and the task that waits raises their exceptions."""
     value = MemoryValue(1)
 
     def halve(number: int) -> int:
@@ -259,7 +259,7 @@ async def test_derived_value_is_asked_about_as_it_is_at_each_set(nursery: trio.N
 async def test_hold_of_a_filtered_value_is_broken_where_it_has_no_data(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """V16, V17: a rejected state satisfies nothing."""
+    """V16, V17: a rejected state satisfies no predicate."""
     value = MemoryValue(2)
     waiting = Call(nursery, partial(value.filter(is_even).wait_for, bool, held_for=10))
     await play(value, (4, 3), (5, 4))
@@ -270,7 +270,7 @@ async def test_hold_of_a_filtered_value_is_broken_where_it_has_no_data(
 async def test_composed_values_are_asked_about_between_two_sets_but_for_atomic(
     nursery: trio.Nursery,
 ) -> None:
-    """V16, V18: each set is a state of the whole; those of an atomic block are one."""
+    """V16, V18: each set is a state of the whole; the sets of an atomic block are one."""
     first, second = MemoryValue(1), MemoryValue(1)
     both = compose(first, second)
     states: list[tuple[int, int]] = []
@@ -292,7 +292,7 @@ async def test_composed_values_are_asked_about_between_two_sets_but_for_atomic(
 
 
 async def test_map_is_asked_about_as_a_whole(nursery: trio.Nursery) -> None:
-    """V16, V20: the predicate gets all keys that there are, also if that is none."""
+    """V16, V20: the predicate gets all keys that there are, also if there are none."""
     peers: ValueMap[str, int] = ValueMap()
     two = Call(nursery, partial(peers.wait_for, lambda batch: len(batch) == 2))
     await wait_all_tasks_blocked()
@@ -310,7 +310,7 @@ async def test_wait_for_asks_about_what_a_timed_value_gives(
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V16, V17: what did not last long enough to be given is not asked about."""
+    """V16, V17: a value that was replaced before it was due is not asked about."""
     value: MemoryValue[int] = MemoryValue()
     waiting = Call(nursery, partial(value.debounce(1).wait_for, is_even))
     await play(value, (0, 2), (0.5, 3), (3, 4))
@@ -336,7 +336,7 @@ async def test_hold_of_a_timed_value_outlasts_its_end(
     failed: bool,  # noqa: FBT001  a parameter of the test's
     autojump_clock: MockClock,
 ) -> None:
-    """V9, V16: a state that satisfies at the end does so for ever; one that does not never will."""
+    """V9, V16: a last value that satisfies always will; one that does not never will."""
     value = MemoryValue(2)
     waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
     hopeless = Call(nursery, partial(value.throttle(1).wait_for, refuse_even, held_for=3))
@@ -355,7 +355,7 @@ def refuse_even(number: int) -> bool:
 async def test_set_after_the_hold_of_a_timed_value_comes_too_late(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """V16: what has held for long enough is returned, though it has just been replaced."""
+    """V16: a value that was held for long enough is returned, although it was just replaced."""
     value = MemoryValue(2)
     waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
     await wait_all_tasks_blocked()
@@ -368,7 +368,7 @@ async def test_cancelled_hold_of_a_timed_value_leaves_nothing_behind(
     nursery: trio.Nursery,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V5, V16: also where the value has ended, and only time passes."""
+    """V5, V16: no wait is left, also if the value has ended and only time passes."""
     value = MemoryValue(2)
     for end in (False, True):
         if end:

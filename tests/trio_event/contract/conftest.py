@@ -1,4 +1,4 @@
-"""The values that the contract is put to."""
+"""The values that the contract is tested with."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from ..helpers.calls import Call, counting
 
 
 async def test_atomic_sets_are_one_step_for_those_that_are_asked(nursery: trio.Nursery) -> None:
-    """V18: a block in a block is part of it, and each value is told of once, at its newest."""
+    """V18: an inner block is part of the outer one, and each value notifies once, at its newest."""
     first, second = MemoryValue(1), MemoryValue(1)
     asked: list[int] = []
 
@@ -45,7 +45,7 @@ async def test_atomic_sets_are_one_step_for_those_that_are_asked(nursery: trio.N
 
 
 async def test_atomic_block_that_raises_has_set_what_it_has_set(nursery: trio.Nursery) -> None:
-    """V18: those who wait are told of it; nobody is left waiting."""
+    """V18: the tasks that wait are woken for what was set."""
     value: MemoryValue[int] = MemoryValue()
     get = Call(nursery, value.watch().get)
     await wait_all_tasks_blocked()
@@ -62,7 +62,7 @@ async def test_atomic_block_that_raises_has_set_what_it_has_set(nursery: trio.Nu
 
 
 async def test_end_in_an_atomic_block_is_told_at_its_end(nursery: trio.Nursery) -> None:
-    """V9, V18: with the last value before it."""
+    """V9, V18: the tasks that wait get the last value first."""
     value: MemoryValue[int] = MemoryValue()
     watcher = value.watch()
     get = Call(nursery, watcher.get)
@@ -76,7 +76,7 @@ async def test_end_in_an_atomic_block_is_told_at_its_end(nursery: trio.Nursery) 
 
 
 async def test_atomic_is_of_one_thread(nursery: trio.Nursery) -> None:
-    """V11, V18: a set in another run, in another thread, is told of at once."""
+    """V11, V18: a set in another run, in another thread, notifies at once."""
     value = MemoryValue(1)
     waiting = Call(nursery, partial(value.wait_for, lambda number: number == 2))
     await wait_all_tasks_blocked()

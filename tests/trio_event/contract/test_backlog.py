@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def test_backlog_of_an_unset_value_is_empty(subject: Subject) -> None:
-    """V10: where there is nothing, there is nothing to wait for."""
+    """V10: a backlog of an unset value ends without a wait."""
     watcher = subject.watch()
     with pytest.raises(BacklogDone):
         await watcher.get(backlog_only=True)
@@ -28,7 +28,7 @@ async def test_backlog_of_an_unset_value_is_empty(subject: Subject) -> None:
 
 
 async def test_backlog_is_what_is_unseen_and_then_done(subject: Subject) -> None:
-    """V10: it returns what was known at the first call, and then says that it is over."""
+    """V10: the get returns what was known at the first call, and then raises BacklogDone."""
     subject.set(1, 2)
     watcher = subject.watch()
     assert await watcher.get(backlog_only=True) == 2
@@ -37,7 +37,7 @@ async def test_backlog_is_what_is_unseen_and_then_done(subject: Subject) -> None
 
 
 async def test_backlog_is_defined_at_any_time(subject: Subject) -> None:
-    """V10: a watcher that has long been in use may ask for what there is, and again."""
+    """V10: a watcher in use may ask for its backlog at any time, and again."""
     watcher = subject.watch()
     for value in range(3):
         subject.set(value)
@@ -51,7 +51,7 @@ async def test_backlog_is_defined_at_any_time(subject: Subject) -> None:
 
 
 async def test_backlog_ends_although_the_value_is_set_on_and_on(subject: Subject) -> None:
-    """V10: a set after the first call makes the backlog no longer; the next one begins anew."""
+    """V10: a set after the first call is not part of the backlog, but of the next one."""
     subject.set(1)
     watcher = subject.watch()
     assert await watcher.get(backlog_only=True) == 1
@@ -62,7 +62,7 @@ async def test_backlog_ends_although_the_value_is_set_on_and_on(subject: Subject
 
 
 async def test_backlog_returns_the_newest_value_when_the_task_runs(subject: Subject) -> None:
-    """V4, V10: a backlog's value that is replaced during the checkpoint is not returned."""
+    """V4, V10: a value that is replaced during the checkpoint is not returned."""
     subject.set(1)
     watcher = subject.watch()
     after_this_step(partial(subject.set, 2))
@@ -74,7 +74,7 @@ async def test_backlog_returns_the_newest_value_when_the_task_runs(subject: Subj
 async def test_empty_backlog_is_done_though_a_value_is_set_during_the_checkpoint(
     subject: Subject,
 ) -> None:
-    """V10: what was not known at the first call is not part of the backlog, and not lost."""
+    """V10: a value that was not known at the first call is no part of it, and not lost."""
     watcher = subject.watch()
     after_this_step(partial(subject.set, 1))
     with pytest.raises(BacklogDone):
@@ -83,7 +83,7 @@ async def test_empty_backlog_is_done_though_a_value_is_set_during_the_checkpoint
 
 
 async def test_backlog_with_a_predicate_skips_what_it_rejects(subject: Subject) -> None:
-    """V6, V10: a backlog that is rejected is done, and not seen."""
+    """V6, V10: a backlog that the predicate rejects is done, and not seen."""
     subject.set(1)
     watcher = subject.watch()
     with pytest.raises(BacklogDone):
@@ -96,7 +96,7 @@ async def test_backlog_with_a_predicate_skips_what_it_rejects(subject: Subject) 
 
 
 async def test_backlog_goes_on_after_an_exception_in_its_predicate(subject: Subject) -> None:
-    """V6, V10: only the answer that it is done, or a get without it, ends a backlog."""
+    """V6, V10: only BacklogDone or a plain get ends a backlog."""
     subject.set(1)
     watcher = subject.watch()
     with pytest.raises(ValueError, match="I don't like 1"):
@@ -108,7 +108,7 @@ async def test_backlog_goes_on_after_an_exception_in_its_predicate(subject: Subj
 
 
 async def test_backlog_goes_on_after_a_cancelled_get(subject: Subject) -> None:
-    """V5, V10: what was known at the first call, which was cancelled, is there at the second."""
+    """V5, V10: a cancelled first call decides what belongs to the backlog."""
     subject.set(1)
     watcher = subject.watch()
     with trio.CancelScope() as scope:
@@ -121,7 +121,7 @@ async def test_backlog_goes_on_after_a_cancelled_get(subject: Subject) -> None:
         await watcher.get(backlog_only=True)
 
 
-async def test_get_without_it_ends_the_backlog(subject: Subject) -> None:
+async def test_plain_get_ends_the_backlog(subject: Subject) -> None:
     """V10: after a plain get, the next call for a backlog begins a new one."""
     subject.set(1)
     watcher = subject.watch()
@@ -137,7 +137,7 @@ async def test_get_without_it_ends_the_backlog(subject: Subject) -> None:
 
 
 async def test_backlog_of_an_ended_value_is_done_when_it_is_seen(subject: Subject) -> None:
-    """V9, V10: the end is no part of a backlog; a get without it tells."""
+    """V9, V10: a backlog does not include the end; a plain get raises it."""
     subject.set(1)
     watcher = subject.watch()
     subject.close()
@@ -151,7 +151,7 @@ async def test_backlog_of_an_ended_value_is_done_when_it_is_seen(subject: Subjec
 async def test_backlog_of_a_busy_or_closed_watcher_is_refused(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V7, V10: one at a time, and none after close, whatever is asked for."""
+    """V7, V10: a get for the backlog raises as any get of such a watcher."""
     watcher = subject.watch()
     get = Call(nursery, watcher.get)
     await wait_all_tasks_blocked()

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_event import BacklogDone
+from trio_event import UNSET, BacklogDone, Watcher
 
 from ..helpers.calls import Call, after_this_step
 from ..helpers.functions import is_big
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .subjects import Subject
 
 
 async def test_get_is_always_a_checkpoint(subject: Subject) -> None:
-    """V5: also where a value, the backlog's end or the value's end is ready."""
+    """V5: this holds also if a value, the backlog's end or the value's end is ready."""
     watcher = subject.watch()
     with assert_checkpoints(), pytest.raises(BacklogDone):
         await watcher.get(backlog_only=True)
@@ -33,56 +35,59 @@ async def test_get_is_always_a_checkpoint(subject: Subject) -> None:
         await watcher.get()
 
 
-async def test_get_cancelled_with_a_value_ready_has_seen_nothing(subject: Subject) -> None:
-    """V5: the cancellation wins over the value, which is there for the next get."""
-    subject.set(1)
-    watcher = subject.watch()
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await watcher.get()
-    assert scope.cancelled_caught
-    assert await watcher.get() == 1
+# The calls that take an update.
+GETS: Final[dict[str, Callable[[Watcher[int | None]], Awaitable[object]]]] = {
+    "get": lambda watcher: watcher.get(),
+    "get_with_a_predicate": lambda watcher: watcher.get(predicate=is_big),
+    "get_of_the_backlog": lambda watcher: watcher.get(backlog_only=True),
+    "get_update": lambda watcher: watcher.get_update(),
+    "receive": lambda watcher: watcher.receive(),
+    "anext": anext,
+}
 
 
-async def test_get_of_any_kind_in_a_cancelled_scope_takes_nothing(subject: Subject) -> None:
-    """V5: neither a predicate nor a backlog changes what a cancelled get leaves behind."""
+async def test_get_in_a_cancelled_scope_has_seen_nothing(subject: Subject) -> None:
+    """V5: the cancellation goes before the value, and the next get returns it."""
     subject.set(11)
-    watcher = subject.watch()
-    for get in (
-        partial(watcher.get, predicate=is_big),
-        partial(watcher.get, backlog_only=True),
-        watcher.receive,
-        watcher.__anext__,
-    ):
+    for get in GETS.values():
+        watcher = subject.watch()
         with trio.CancelScope() as scope:
             scope.cancel()
-            await get()
+            await get(watcher)
         assert scope.cancelled_caught
-    assert watcher.get_nowait() == 11
+        update = await watcher.get_update()
+        assert (update.value, update.previous) == (11, UNSET)
 
 
 async def test_get_cancelled_at_its_checkpoint_has_seen_nothing(subject: Subject) -> None:
-    """V5: nothing is taken before the checkpoint is over."""
-    subject.set(1)
-    watcher = subject.watch()
-    with trio.CancelScope() as scope:
-        after_this_step(scope.cancel)
-        await watcher.get()
-    assert scope.cancelled_caught
-    assert watcher.get_nowait() == 1
+    """V5: a get takes nothing before its checkpoint is over."""
+    subject.set(11)
+    for get in GETS.values():
+        watcher = subject.watch()
+        with trio.CancelScope() as scope:
+            after_this_step(scope.cancel)
+            await get(watcher)
+        assert scope.cancelled_caught
+        update = await watcher.get_update()
+        assert (update.value, update.previous) == (11, UNSET)
 
 
 async def test_get_cancelled_while_it_waits_has_seen_nothing(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
     """V5: the watcher works on after a get that was cancelled while it waited."""
-    watcher = subject.watch()
-    get = Call(nursery, watcher.get)
-    await wait_all_tasks_blocked()
-    await get.cancel()
-    assert get.cancelled
-    subject.set(1)
-    assert await watcher.get() == 1
+    for name in GETS.keys() - {"get_of_the_backlog"}:  # which does not wait
+        subject.set(1)
+        watcher = subject.watch()
+        assert await watcher.get() == 1
+        call = Call(nursery, partial(GETS[name], watcher))
+        await wait_all_tasks_blocked()
+        await call.cancel()
+        assert call.cancelled
+        assert subject.tasks_waiting == 0
+        subject.set(11)
+        update = await watcher.get_update()
+        assert (update.value, update.previous) == (11, 1)
 
 
 async def test_set_then_cancel_before_the_woken_task_runs_loses_nothing(
@@ -110,7 +115,7 @@ async def test_set_then_cancel_before_the_woken_task_runs_loses_nothing(
 async def test_cancel_then_set_before_the_cancelled_task_runs_loses_nothing(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V5: a get that was cancelled takes nothing of what is set before its step."""
+    """V5: a cancelled get takes nothing of what is set before its step."""
     watcher = subject.watch()
     get = Call(nursery, watcher.get)
     await wait_all_tasks_blocked()
@@ -119,22 +124,3 @@ async def test_cancel_then_set_before_the_cancelled_task_runs_loses_nothing(
     await wait_all_tasks_blocked()
     assert get.cancelled
     assert watcher.get_nowait() == 1
-
-
-async def test_cancelled_get_update_has_seen_nothing(
-    subject: Subject, nursery: trio.Nursery
-) -> None:
-    """V5, V15: cancelled at its checkpoint or while it waits, it leaves the watcher as it was."""
-    subject.set(1)
-    watcher = subject.watch()
-    with trio.CancelScope() as scope:
-        after_this_step(scope.cancel)
-        await watcher.get_update()
-    assert scope.cancelled_caught
-    assert (await watcher.get_update()).value == 1
-    waiting = Call(nursery, watcher.get_update)
-    await wait_all_tasks_blocked()
-    await waiting.cancel()
-    subject.set(2)
-    update = await watcher.get_update()
-    assert (update.value, update.previous) == (2, 1)

@@ -1,27 +1,29 @@
-"""``wait_for`` and ``follow``, for every value (V16, V22)."""
+"""``wait_for``, ``wait_version`` and ``follow``, for every value (V5, V15, V16, V22)."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
-from trio_event import follow
+from trio_event import ValueWatch, follow
 
 from ..helpers.calls import Call
 from ..helpers.functions import is_big, refuse
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from .subjects import Subject
 
 
 async def test_wait_for_returns_what_satisfies_now_or_later(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V16: a state that is there already ends the wait too, after a checkpoint."""
+    """V16: a value that satisfies already ends the wait too, after a checkpoint."""
     waiting = Call(nursery, partial(subject.value.wait_for, is_big))
     for number in (1, 2):
         await wait_all_tasks_blocked()
@@ -37,7 +39,7 @@ async def test_wait_for_returns_what_satisfies_now_or_later(
 async def test_wait_for_raises_what_its_predicate_raises(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V16: neither set nor anybody else knows of it."""
+    """V16: neither set nor any other task raises it."""
     failing = Call(nursery, partial(subject.value.wait_for, refuse))
     others = [
         Call(nursery, partial(subject.value.wait_for, is_big)),
@@ -53,7 +55,7 @@ async def test_wait_for_raises_what_its_predicate_raises(
 
 
 async def test_wait_for_ends_with_the_value(subject: Subject, nursery: trio.Nursery) -> None:
-    """V9, V16: when no later state can satisfy it; one that does is returned before."""
+    """V9, V16: it ends if no later state can satisfy, and returns a last state that does."""
     subject.set(1)
     waiting = Call(nursery, partial(subject.value.wait_for, is_big))
     await wait_all_tasks_blocked()
@@ -68,7 +70,7 @@ async def test_wait_for_ends_with_the_value(subject: Subject, nursery: trio.Nurs
 async def test_wait_for_raises_what_the_value_failed_of(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V9, V16: BrokenResourceError, from the value's error."""
+    """V9, V16: it raises BrokenResourceError from the value's error."""
     waiting = Call(nursery, partial(subject.value.wait_for, is_big))
     await wait_all_tasks_blocked()
     error = OSError("gone")
@@ -78,27 +80,34 @@ async def test_wait_for_raises_what_the_value_failed_of(
     assert broken.value.__cause__ is error
 
 
-async def test_cancelled_wait_for_leaves_nothing_behind(
-    subject: Subject, nursery: trio.Nursery
-) -> None:
-    """V5, V16: in a cancelled scope, and while it waits; nobody listens afterwards."""
-    subject.set(11)
-    for held_for in (0, 1):
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await subject.value.wait_for(is_big, held_for=held_for)
-        assert scope.cancelled_caught
-        waiting = Call(nursery, partial(subject.value.wait_for, refuse_small, held_for=held_for))
-        subject.set(1)
-        await wait_all_tasks_blocked()
-        assert subject.tasks_waiting == 1
-        await waiting.cancel()
-        assert waiting.cancelled
-        assert subject.tasks_waiting == 0
-
-
-def refuse_small(number: int | None) -> bool:
+def is_huge(number: int | None) -> bool:
     return number is not None and number > 1000
+
+
+# The waits for a value, none of which ends at the first set.
+WAITS: Final[dict[str, Callable[[ValueWatch[int | None]], Awaitable[object]]]] = {
+    "wait_version": lambda value: value.wait_version(value.version + 1),
+    "wait_for": lambda value: value.wait_for(is_huge),
+    "wait_for_with_a_hold": lambda value: value.wait_for(is_big, held_for=1),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+async def test_cancelled_wait_leaves_nothing_behind(
+    subject: Subject, nursery: trio.Nursery, wait: str
+) -> None:
+    """V5, V15, V16: no wait is left of one that is cancelled at its start or while it waits."""
+    subject.set(1)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await WAITS[wait](subject.value)
+    assert scope.cancelled_caught
+    waiting = Call(nursery, partial(WAITS[wait], subject.value))
+    await wait_all_tasks_blocked()
+    assert subject.tasks_waiting == 1
+    await waiting.cancel()
+    assert waiting.cancelled
+    assert subject.tasks_waiting == 0
 
 
 @pytest.mark.parametrize("latest", [False, True], ids=["each", "latest"])
@@ -107,7 +116,7 @@ async def test_follow_calls_with_each_value_until_the_end(
     nursery: trio.Nursery,
     latest: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V22: with latest, a newer value cancels the call; of a map that is refused."""
+    """V22: with latest, a newer value cancels the call; for a map that is refused."""
     log: list[str] = []
 
     async def work(number: int | None) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def test_close_ends_the_get_that_waits(subject: Subject, nursery: trio.Nursery) -> None:
-    """V9: a watcher that has seen all is woken by the end."""
+    """V9: the end wakes a watcher that has seen all."""
     subject.set(1)
     watcher = subject.watch()
     assert await watcher.get() == 1
@@ -29,7 +29,7 @@ async def test_close_ends_the_get_that_waits(subject: Subject, nursery: trio.Nur
 
 
 async def test_close_comes_after_the_last_value(subject: Subject) -> None:
-    """V9: who has not seen the last value gets it first, then the end, again and again."""
+    """V9: a watcher returns an unseen last value first, and then raises the end every time."""
     subject.set(1)
     watchers = [subject.watch(), subject.watch()]
     subject.close()
@@ -43,7 +43,7 @@ async def test_close_comes_after_the_last_value(subject: Subject) -> None:
 
 
 async def test_last_value_is_there_for_get_nowait(subject: Subject) -> None:
-    """V9: get_nowait gives the last value before the end as well."""
+    """V9: get_nowait returns the last value before the end too."""
     subject.set(1)
     subject.close()
     watcher = subject.watch()
@@ -55,7 +55,7 @@ async def test_last_value_is_there_for_get_nowait(subject: Subject) -> None:
 async def test_value_set_and_closed_before_the_woken_task_runs_is_not_lost(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V4, V9: a get that waits gets the last value, though the end came before its step."""
+    """V4, V9: a get that waits returns the last value, although the end came before its step."""
     watcher = subject.watch()
     get = Call(nursery, watcher.get)
     await wait_all_tasks_blocked()
@@ -82,7 +82,7 @@ async def test_unset_value_that_is_closed_only_ends(
 async def test_fail_raises_from_the_error_after_the_last_value(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V9: a failed value is BrokenResourceError in each watcher, and says what it failed of."""
+    """V9: each watcher of a failed value raises BrokenResourceError from the value's error."""
     error = OSError("the disk is gone")
     subject.set(1)
     watcher = subject.watch()
@@ -99,7 +99,7 @@ async def test_fail_raises_from_the_error_after_the_last_value(
 
 
 async def test_end_is_a_new_exception_each_time(subject: Subject) -> None:
-    """V9: what is raised in one task carries no traceback of another."""
+    """V9: an exception that is raised in one task has no traceback of another."""
     subject.fail(OSError("the disk is gone"))
     caught = []
     for _ in range(2):
@@ -112,7 +112,7 @@ async def test_end_is_a_new_exception_each_time(subject: Subject) -> None:
 async def test_rejected_last_value_does_not_hold_up_the_end(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V6, V9: where no later value can satisfy the predicate, the get ends."""
+    """V6, V9: if no later value can satisfy the predicate, the get ends."""
     subject.set(1)
     watcher = subject.watch()
     get = Call(nursery, partial(watcher.get, predicate=is_big))
@@ -126,7 +126,7 @@ async def test_rejected_last_value_does_not_hold_up_the_end(
 
 
 async def test_closed_watcher_of_a_closed_value_is_closed(subject: Subject) -> None:
-    """V7, V9: one's own close goes before the value's."""
+    """V7, V9: the watcher's own close goes before the value's."""
     subject.set(1)
     watcher = subject.watch()
     subject.close()

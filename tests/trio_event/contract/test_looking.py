@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .subjects import Subject
 
 
-async def test_peek_returns_the_newest_value_and_nobody_has_seen_it(subject: Subject) -> None:
-    """V15: peek looks, without waiting, as often as one likes."""
+async def test_peek_returns_the_newest_value_and_marks_nothing_seen(subject: Subject) -> None:
+    """V15: peek looks without waiting, any number of times."""
     watcher = subject.watch()
     subject.set(1, 2)
     with assert_no_checkpoints():
@@ -29,7 +29,7 @@ async def test_peek_returns_the_newest_value_and_nobody_has_seen_it(subject: Sub
 
 
 async def test_peek_without_data_raises_or_gives_the_default(subject: Subject) -> None:
-    """V2, V15: None is a default as good as any, and data as good as any."""
+    """V2, V15: None is a valid default, and valid data."""
     with pytest.raises(UnsetError, match=r"has no data yet: wait for it .* or pass a default"):
         subject.value.peek()
     assert subject.value.peek(None) is None
@@ -40,7 +40,7 @@ async def test_peek_without_data_raises_or_gives_the_default(subject: Subject) -
 
 
 async def test_version_is_0_without_data_and_grows_with_each_set(subject: Subject) -> None:
-    """V1, V15: who compares versions knows whether the value was set meanwhile."""
+    """V1, V15: two different versions show that the value was set between."""
     versions = [subject.value.version]
     for number in range(3):
         subject.set(number)
@@ -50,7 +50,7 @@ async def test_version_is_0_without_data_and_grows_with_each_set(subject: Subjec
 
 
 async def test_changed_tells_whether_there_is_something_to_get(subject: Subject) -> None:
-    """V15: asking marks nothing seen."""
+    """V15: changed marks nothing seen."""
     watcher = subject.watch()
     answers = [watcher.changed]
     for number in (1, 1):
@@ -67,7 +67,7 @@ async def test_changed_tells_whether_there_is_something_to_get(subject: Subject)
 
 
 async def test_lag_is_0_when_all_is_seen(subject: Subject) -> None:
-    """V15: it grows with each set, and a get makes up for all of it."""
+    """V15: lag grows with each set, and one get brings it back to 0."""
     watcher = subject.watch()
     assert watcher.lag == 0
     lags = []
@@ -81,7 +81,7 @@ async def test_lag_is_0_when_all_is_seen(subject: Subject) -> None:
 
 
 async def test_update_has_the_value_and_the_one_before(subject: Subject) -> None:
-    """V15: get_update tells what this watcher returned before, by whatever method."""
+    """V15: get_update tells what this watcher returned before, by any method."""
     watcher = subject.watch()
     subject.set(1)
     update = await watcher.get_update()
@@ -99,7 +99,7 @@ async def test_update_has_the_value_and_the_one_before(subject: Subject) -> None
 
 
 async def test_wait_version_waits_for_the_version(subject: Subject, nursery: trio.Nursery) -> None:
-    """V15: who has set a value reads at least that; it is a checkpoint in any case."""
+    """V15: wait_version returns a value at least as new, and is always a checkpoint."""
     subject.set(1)
     version = subject.value.version
     with assert_checkpoints():
@@ -113,7 +113,7 @@ async def test_wait_version_waits_for_the_version(subject: Subject, nursery: tri
 
 
 async def test_wait_version_of_an_ended_value_ends(subject: Subject, nursery: trio.Nursery) -> None:
-    """V9, V15: where the version can't come any more, the wait is over."""
+    """V9, V15: the wait ends if the version can't come any more."""
     subject.set(1)
     version = subject.value.version
     waiting = Call(nursery, partial(subject.value.wait_version, version + 1))
@@ -122,20 +122,3 @@ async def test_wait_version_of_an_ended_value_ends(subject: Subject, nursery: tr
     with pytest.raises(trio.EndOfChannel):
         await waiting.result()
     assert await subject.value.wait_version(version) == 1
-
-
-async def test_cancelled_wait_version_leaves_nothing_behind(
-    subject: Subject, nursery: trio.Nursery
-) -> None:
-    """V5, V15: in a cancelled scope, and while it waits."""
-    subject.set(1)
-    version = subject.value.version
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await subject.value.wait_version(version)
-    assert scope.cancelled_caught
-    waiting = Call(nursery, partial(subject.value.wait_version, version + 1))
-    await wait_all_tasks_blocked()
-    await waiting.cancel()
-    assert waiting.cancelled
-    assert subject.tasks_waiting == 0

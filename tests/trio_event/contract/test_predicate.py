@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def test_predicate_waits_for_what_satisfies_it(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V6: values for which the predicate is false don't end the wait."""
+    """V6: a value that the predicate rejects does not end the wait."""
     subject.set(1)
     get = Call(nursery, partial(subject.watch().get, predicate=is_big))
     for rejected in (2, None, 3):
@@ -34,7 +34,7 @@ async def test_predicate_waits_for_what_satisfies_it(
 
 
 async def test_rejected_value_is_not_seen(subject: Subject, nursery: trio.Nursery) -> None:
-    """V6: a get without the predicate returns what one with it has rejected."""
+    """V6: a plain get returns what the predicate of another has rejected."""
     subject.set(1)
     watcher = subject.watch()
     get = Call(nursery, partial(watcher.get, predicate=is_big))
@@ -46,7 +46,7 @@ async def test_rejected_value_is_not_seen(subject: Subject, nursery: trio.Nurser
 async def test_predicate_is_asked_about_the_newest_value(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V4, V6: a value that is replaced before the task runs is not tried."""
+    """V4, V6: the predicate is not asked about a value that is replaced before the task runs."""
     tried: list[int | None] = []
 
     def remember(value: int | None) -> bool:
@@ -66,7 +66,7 @@ async def test_predicate_is_asked_about_the_newest_value(
 async def test_exception_in_a_predicate_is_raised_in_the_waiting_task(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V6: the set that the predicate fails on, and the other watchers, know nothing of it."""
+    """V6: neither the set nor another watcher raises it."""
     watcher = subject.watch()
     failing = Call(nursery, partial(watcher.get, predicate=refuse))
     others = [Call(nursery, subject.watch().get) for _ in range(3)]
@@ -81,7 +81,7 @@ async def test_exception_in_a_predicate_is_raised_in_the_waiting_task(
 async def test_exception_in_a_predicate_with_a_value_ready_marks_nothing_seen(
     subject: Subject,
 ) -> None:
-    """V6: a predicate that fails at once leaves the watcher to work on."""
+    """V6: the watcher works on after a predicate that fails at once."""
     subject.set(1)
     watcher = subject.watch()
     with pytest.raises(ValueError, match="I don't like 1"):
@@ -92,7 +92,7 @@ async def test_exception_in_a_predicate_with_a_value_ready_marks_nothing_seen(
 async def test_value_set_by_a_predicate_is_newer_than_the_one_it_is_asked_about(
     subject: Subject,
 ) -> None:
-    """V3, V6: the get returns what the predicate has seen, the next one what it has set."""
+    """V3, V6: the get returns the value that the predicate got; the next returns the one it set."""
 
     def raise_by_one(value: int | None) -> bool:
         assert value is not None

@@ -55,7 +55,7 @@ async def test_set_by_what_rejects_is_looked_at(
     get: Get,
     ends: bool,  # noqa: FBT001  a parameter of the test's
 ) -> None:
-    """V9, V19: it is the next version, though nobody was waiting; also if it is the last."""
+    """V9, V19: a value that a rejecting predicate sets is the next version, or the last."""
     value = MemoryValue(1)
 
     def replace(number: int) -> bool:
@@ -70,7 +70,7 @@ async def test_set_by_what_rejects_is_looked_at(
 
 
 async def test_set_of_another_value_of_a_select_is_looked_at() -> None:
-    """V14, V19: a function of one watcher may set the value of one that had nothing."""
+    """V14, V19: a function of one watcher may set the value of another."""
     value, other = MemoryValue(1), MemoryValue[int]()
 
     def set_other(_: int) -> bool:
@@ -90,7 +90,7 @@ async def test_watcher_closed_by_what_rejects_raises(
     derived: bool,  # noqa: FBT001
     ended: bool,  # noqa: FBT001
 ) -> None:
-    """V7: the get under way is one that was pending when the watcher was closed."""
+    """V7: a watcher that its own predicate closes ends the get under way."""
     value = MemoryValue(1)
     watcher = (value.map(int) if derived else value).watch()
     if ended:
@@ -107,7 +107,7 @@ async def test_watcher_closed_by_what_rejects_raises(
 
 
 async def test_watcher_closed_by_a_function_ends_a_select() -> None:
-    """V7, V14: whichever of the watchers it is."""
+    """V7, V14: this holds for each of the watchers."""
     watcher = MemoryValue[int]().watch()
 
     def close(_: int) -> bool:
@@ -119,7 +119,7 @@ async def test_watcher_closed_by_a_function_ends_a_select() -> None:
 
 
 async def test_set_by_what_rejects_is_no_backlog() -> None:
-    """V10: it came after the first call, and the next get has it."""
+    """V10: the value was set after the first call, and the next get returns it."""
     value = MemoryValue(1)
     watcher = value.watch()
 
@@ -135,7 +135,7 @@ async def test_set_by_what_rejects_is_no_backlog() -> None:
 async def test_set_in_a_predicate_of_wait_for_comes_after_the_set_under_way(
     nursery: trio.Nursery,
 ) -> None:
-    """V19: all are told of the first set before anybody is told of the second."""
+    """V19: all predicates are asked about the first set before any is asked about the second."""
     value = MemoryValue(0)
     told: list[tuple[str, int]] = []
 
@@ -159,7 +159,7 @@ async def test_set_in_a_predicate_of_wait_for_comes_after_the_set_under_way(
 
 
 async def test_change_in_a_predicate_builds_on_what_is_to_be_set(nursery: trio.Nursery) -> None:
-    """V19: update and compare_and_set know of the sets that wait for the end of the first."""
+    """V19: update and compare_and_set take deferred sets into account."""
     value = MemoryValue(0, eq=operator.eq)
     results: list[object] = []
 
@@ -183,7 +183,7 @@ async def test_change_in_a_predicate_builds_on_what_is_to_be_set(nursery: trio.N
 async def test_set_in_a_predicate_at_the_end_of_an_atomic_block_is_not_lost(
     nursery: trio.Nursery,
 ) -> None:
-    """V18, V19: it is set when all have been told of the block, and before any later set."""
+    """V18, V19: it is set when all were asked about the block, and before any later set."""
     value, other = MemoryValue(0), MemoryValue(0)
     told: list[int] = []
 
@@ -216,7 +216,7 @@ async def test_set_in_a_predicate_at_the_end_of_an_atomic_block_is_not_lost(
 async def test_sets_in_predicates_of_an_atomic_block_keep_their_order(
     nursery: trio.Nursery,
 ) -> None:
-    """V18, V19: a later one does not overtake one that waits for the end of the block."""
+    """V18, V19: a later set does not overtake one that is deferred to the end of the block."""
     first, value, last = (MemoryValue(0) for _ in range(3))
     told: list[int] = []
     versions: list[int] = []
@@ -247,7 +247,7 @@ async def test_sets_in_predicates_of_an_atomic_block_keep_their_order(
 
 
 async def test_value_that_a_predicate_closes_ends_for_all(nursery: trio.Nursery) -> None:
-    """V9, V19: those who are told of the set first get what they match."""
+    """V9, V19: the other predicates are asked about the set before the end."""
     value = MemoryValue(0)
 
     def close(number: int) -> bool:
@@ -265,7 +265,7 @@ async def test_value_that_a_predicate_closes_ends_for_all(nursery: trio.Nursery)
 
 
 async def test_set_of_another_source_in_a_predicate_is_asked_about(nursery: trio.Nursery) -> None:
-    """V18, V19: a predicate on composed values that sets one of them sees that too."""
+    """V18, V19: a predicate on composed values that sets one of them is asked about that too."""
     first, second = MemoryValue(0), MemoryValue(0)
     asked: list[tuple[int, int]] = []
 
@@ -283,7 +283,7 @@ async def test_set_of_another_source_in_a_predicate_is_asked_about(nursery: trio
 
 
 async def test_set_in_a_transform_is_an_update_of_its_own() -> None:
-    """V19: the get returns what was made of the value before, the next one of the value after."""
+    """V19: the get returns the result for the older value, and the next get that for the newer."""
     value = MemoryValue(1)
 
     def count(number: int) -> int:
@@ -298,7 +298,7 @@ async def test_set_in_a_transform_is_an_update_of_its_own() -> None:
 
 
 async def test_set_in_a_key_is_an_update_of_its_own() -> None:
-    """V19: likewise in what distinct compares."""
+    """V19: the same holds for the key of distinct."""
     value = MemoryValue(1)
 
     def key(number: int) -> int:

@@ -16,7 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_event import MemoryValue
 
 from ..helpers.calls import Call, counting
-from ..helpers.internals import Line, Waiter
+from ..helpers.internals import Waiter, WaitQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from trio_event import Watcher
 
 
-# Trio takes the tasks of one batch in either order. Where the order matters, both must do.
+# Trio runs the tasks of one batch in random order. Where the order matters, all have to work.
 ROUNDS = 10
 
 
-async def wait_in(*lines: Line, waiter: Waiter | None = None) -> None:
-    """Wait until one of the lines is called, as a watcher does."""
+async def wait_in(*queues: WaitQueue, waiter: Waiter | None = None) -> None:
+    """Wait until one of the queues is called, as a watcher does."""
     waiter = waiter or Waiter()
-    for line in lines:
-        line.join(waiter)
+    for queue in queues:
+        queue.join(waiter)
     try:
         await waiter.park()
     finally:
-        for line in lines:
-            line.leave(waiter)
+        for queue in queues:
+            queue.leave(waiter)
 
 
-async def parked(nursery: trio.Nursery, line: Line, count: int) -> list[Call[None]]:
-    """Start tasks that wait in a line, and return when they do."""
-    calls = [Call(nursery, partial(wait_in, line)) for _ in range(count)]
+async def parked(nursery: trio.Nursery, queue: WaitQueue, count: int) -> list[Call[None]]:
+    """Start tasks that wait in a queue, and return when they do."""
+    calls = [Call(nursery, partial(wait_in, queue)) for _ in range(count)]
     await wait_all_tasks_blocked()
-    assert len(line) == count
+    assert len(queue) == count
     return calls
 
 
@@ -64,28 +64,28 @@ def called_functions(action: Callable[[], object]) -> int:
     return count
 
 
-async def test_call_of_an_empty_line_does_nothing() -> None:
-    """V1: where nobody waits, nobody is woken, then or later."""
-    line = Line()
+async def test_call_of_an_empty_queue_does_nothing() -> None:
+    """V1: if no task waits, none is woken, then or later."""
+    queue = WaitQueue()
     with counting() as counts:
-        line.call()
+        queue.call()
     assert not counts.scheduled
-    assert len(line) == 0
+    assert len(queue) == 0
 
 
 async def test_call_wakes_one_task_itself(nursery: trio.Nursery) -> None:
     """V1: a set with a thousand tasks waiting schedules exactly one of them."""
-    line = Line()
-    calls = await parked(nursery, line, 1000)
+    queue = WaitQueue()
+    calls = await parked(nursery, queue, 1000)
     with counting() as counts:
-        line.call()
+        queue.call()
     assert counts.scheduled.total() == 1
     await wait_all_tasks_blocked()
     assert all(call.ended for call in calls)
 
 
 async def test_set_does_the_same_work_for_two_and_for_a_thousand(nursery: trio.Nursery) -> None:
-    """V1: the number of functions that a set calls does not depend on how many wait."""
+    """V1: how many functions a set calls does not depend on how many tasks wait."""
     work = []
     for waiting in (2, 1000):
         value: MemoryValue[int] = MemoryValue()
@@ -97,7 +97,7 @@ async def test_set_does_the_same_work_for_two_and_for_a_thousand(nursery: trio.N
 
 
 async def test_each_watcher_takes_one_step_per_set(nursery: trio.Nursery) -> None:
-    """V1: a watcher that waits again at once is run once for each set, the leader included."""
+    """V1: a watcher that waits again at once takes one step for each set, the leader included."""
     value: MemoryValue[int] = MemoryValue()
     seen: Counter[int] = Counter()
 
@@ -129,86 +129,86 @@ async def test_many_sets_before_the_leader_runs_are_one_step(nursery: trio.Nurse
     assert {counts.steps[get.task] for get in gets if get.task} == {1}
 
 
-async def test_those_who_join_after_a_call_wait_for_the_next(nursery: trio.Nursery) -> None:
-    """V3: a leader wakes those who were called with it, not those who came before its step."""
-    line = Line()
+async def test_waiter_that_joins_after_a_call_waits_for_the_next(nursery: trio.Nursery) -> None:
+    """V3: a leader wakes those that were called with it, not those that joined before its step."""
+    queue = WaitQueue()
     for _ in range(ROUNDS):
-        calls = await parked(nursery, line, 3)
-        line.call()
-        late = Call(nursery, partial(wait_in, line))
+        calls = await parked(nursery, queue, 3)
+        queue.call()
+        late = Call(nursery, partial(wait_in, queue))
         await wait_all_tasks_blocked()
         assert all(call.ended for call in calls)
         assert not late.ended
-        line.call()
+        queue.call()
         await late.result()
 
 
 async def test_leader_that_waits_again_at_once_is_not_woken_by_itself(
     nursery: trio.Nursery,
 ) -> None:
-    """V1: each round of a line that everybody rejoins takes one step of each task."""
-    line = Line()
+    """V1: each round of a queue that all tasks rejoin takes one step of each."""
+    queue = WaitQueue()
     rounds: Counter[int] = Counter()
 
     async def rejoin(number: int) -> None:
         while True:
-            await wait_in(line)
+            await wait_in(queue)
             rounds[number] += 1
 
     for number in range(3):
         nursery.start_soon(rejoin, number)
     await wait_all_tasks_blocked()
     for turn in (1, 2):
-        line.call()
+        queue.call()
         await wait_all_tasks_blocked()
         assert rounds == {0: turn, 1: turn, 2: turn}
-    assert len(line) == 3
+    assert len(queue) == 3
 
 
-async def test_call_between_a_call_and_the_leaders_step_is_for_those_who_joined_meanwhile(
+async def test_call_before_the_leaders_step_is_for_those_that_joined_meanwhile(
     nursery: trio.Nursery,
 ) -> None:
-    """V1: a second call before the leader runs adds its tasks to those the leader wakes."""
-    line = Line()
-    calls = await parked(nursery, line, 3)
-    # A task that joins between the two calls: by hand, for in this step no other can run.
+    """V1: a second call before the leader runs adds its tasks to those that the leader wakes."""
+    queue = WaitQueue()
+    calls = await parked(nursery, queue, 3)
+    # Join between the two calls without a task, because no task can run in this step.
     waiter = Waiter()
     with counting() as counts:
-        line.call()
-        line.join(waiter)
-        line.call()
+        queue.call()
+        queue.join(waiter)
+        queue.call()
         assert counts.scheduled.total() == 1
-    assert len(line) == 3
+    assert len(queue) == 3
     await wait_all_tasks_blocked()
     assert all(call.ended for call in calls)
-    assert len(line) == 0
+    assert len(queue) == 0
 
 
-async def test_called_waiter_that_is_cancelled_before_the_leader_runs_holds_up_nobody(
+async def test_called_waiter_that_is_cancelled_before_the_leader_runs_holds_up_no_other(
     nursery: trio.Nursery,
 ) -> None:
-    """V5: whoever is cancelled between the call and its wake-up, all others are woken."""
-    line = Line()
+    """V5: all others are woken, whichever is cancelled between the call and its wake-up."""
+    queue = WaitQueue()
     for _ in range(ROUNDS):
-        calls = await parked(nursery, line, 4)
+        calls = await parked(nursery, queue, 4)
         with counting() as counts:
-            line.call()
+            queue.call()
         called = next(call for call in calls if call.task not in counts.scheduled)
         called.scope.cancel()
         await wait_all_tasks_blocked()
         assert all(call.ended for call in calls)
         assert [call for call in calls if call.cancelled] == [called]
-        assert len(line) == 0
+        assert len(queue) == 0
 
 
 async def test_leader_that_is_cancelled_after_the_call_still_wakes_the_others(
     nursery: trio.Nursery,
 ) -> None:
-    """V5: a task that is woken can't be cancelled, nor can a call be lost with it."""
-    line = Line()
-    calls = await parked(nursery, line, 4)
+    """V5: a task that is woken can't be cancelled, so it does not lose the call."""
+    queue = WaitQueue()
+    calls = await parked(nursery, queue, 4)
     with counting() as counts:
-        line.call()
+        queue.call()
     for call in calls:
         if call.task in counts.scheduled:
             call.scope.cancel()
@@ -217,49 +217,49 @@ async def test_leader_that_is_cancelled_after_the_call_still_wakes_the_others(
 
 
 async def test_all_called_waiters_but_the_leader_may_be_cancelled(nursery: trio.Nursery) -> None:
-    """V5: then nobody is left to wake, and the line is empty."""
-    line = Line()
-    calls = await parked(nursery, line, 4)
-    line.call()
+    """V5: the leader has no task to wake then, and the queue is empty."""
+    queue = WaitQueue()
+    calls = await parked(nursery, queue, 4)
+    queue.call()
     for call in calls:
         call.scope.cancel()
     await wait_all_tasks_blocked()
     assert [call.cancelled for call in calls].count(True) == 3
-    assert len(line) == 0
-    (again,) = await parked(nursery, line, 1)
-    line.call()
+    assert len(queue) == 0
+    (again,) = await parked(nursery, queue, 1)
+    queue.call()
     await again.result()
 
 
 async def test_waiter_cancelled_before_the_call_is_no_leader(nursery: trio.Nursery) -> None:
-    """V5: a call passes over those whose cancellation came first."""
-    line = Line()
-    calls = await parked(nursery, line, 4)
+    """V5: a call skips waiters that were cancelled before it."""
+    queue = WaitQueue()
+    calls = await parked(nursery, queue, 4)
     for call in calls[2:]:
         call.scope.cancel()
-    line.call()
+    queue.call()
     await wait_all_tasks_blocked()
     assert [call.cancelled for call in calls] == [False, False, True, True]
     assert all(call.ended for call in calls)
 
 
 async def test_call_with_all_waiters_cancelled_needs_no_leader(nursery: trio.Nursery) -> None:
-    """V5: the line is as good as empty then, and the next call finds a leader again."""
-    line = Line()
-    calls = await parked(nursery, line, 2)
+    """V5: the call does nothing, and the next call finds a leader again."""
+    queue = WaitQueue()
+    calls = await parked(nursery, queue, 2)
     for call in calls:
         call.scope.cancel()
-    line.call()
+    queue.call()
     await wait_all_tasks_blocked()
     assert all(call.cancelled for call in calls)
-    calls = await parked(nursery, line, 2)
-    line.call()
+    calls = await parked(nursery, queue, 2)
+    queue.call()
     await wait_all_tasks_blocked()
     assert all(call.ended for call in calls)
 
 
 @pytest.mark.parametrize("closed", range(4))
-async def test_watcher_closed_while_called_holds_up_nobody(
+async def test_watcher_closed_while_called_holds_up_no_other(
     nursery: trio.Nursery, closed: int
 ) -> None:
     """V7: a close between the set and the wake-up ends that get, and no other."""
@@ -279,12 +279,12 @@ async def test_watcher_closed_while_called_holds_up_nobody(
 
 
 async def test_waiter_is_woken_once(nursery: trio.Nursery) -> None:
-    """V4: of two lines that both call a task, one wakes it, and it leaves both."""
-    first, second = Line(), Line()
+    """V4: if two queues both call a task, one wakes it, and it leaves both."""
+    first, second = WaitQueue(), WaitQueue()
     waiter = Waiter()
     both = Call(nursery, partial(wait_in, first, second, waiter=waiter))
     await wait_all_tasks_blocked()
-    others = [Call(nursery, partial(wait_in, line)) for line in (first, second)]
+    others = [Call(nursery, partial(wait_in, queue)) for queue in (first, second)]
     await wait_all_tasks_blocked()
     with counting() as counts:
         first.call()
@@ -299,7 +299,7 @@ async def test_waiter_is_woken_once(nursery: trio.Nursery) -> None:
 
 
 async def test_waiter_that_does_not_wait_is_not_woken() -> None:
-    """V4: before its wait, and after its end, there is no task to wake."""
+    """V4: before its wait and after its end, a waiter has no task to wake."""
     assert not Waiter().wake()
 
 
@@ -311,41 +311,41 @@ async def test_one_outcome_wakes_all_tasks(nursery: trio.Nursery) -> None:
     """
     assert outcome.Outcome.__abstractmethods__ == {"unwrap", "send", "asend"}
     assert not getattr(outcome.Outcome, "__final__", False)
-    line = Line()
+    queue = WaitQueue()
     for _ in range(2):
-        calls = await parked(nursery, line, 3)
-        line.call()
+        calls = await parked(nursery, queue, 3)
+        queue.call()
         await wait_all_tasks_blocked()
         assert all(call.ended for call in calls)
 
 
-async def test_wait_in_a_cancelled_scope_joins_in_vain() -> None:
-    """V5: a wait that is cancelled before it begins leaves the line as it was."""
-    line = Line()
+async def test_wait_in_a_cancelled_scope_leaves_the_queue() -> None:
+    """V5: a wait that is cancelled before it begins leaves the queue as it was."""
+    queue = WaitQueue()
     with trio.CancelScope() as scope:
         scope.cancel()
-        await wait_in(line)
+        await wait_in(queue)
     assert scope.cancelled_caught
-    assert len(line) == 0
-    line.call()
+    assert len(queue) == 0
+    queue.call()
 
 
 async def test_listener_is_told_of_each_call_in_the_call() -> None:
-    """V13: a listener knows of every call at once, and of none after the block."""
-    line = Line()
+    """V13: a listener is called by every call at once, and by none after the block."""
+    queue = WaitQueue()
     told: list[str] = []
-    with line.listening(lambda: told.append("outer")):
-        line.call()
-        with line.listening(lambda: told.append("inner")):
-            line.call()
-        line.call()
-    line.call()
+    with queue.listening(lambda: told.append("outer")):
+        queue.call()
+        with queue.listening(lambda: told.append("inner")):
+            queue.call()
+        queue.call()
+    queue.call()
     assert told == ["outer", "outer", "inner", "outer"]
 
 
 async def test_listener_may_leave_while_it_is_told() -> None:
-    """V13: who stops listening in a call does not keep the others from being told of it."""
-    line = Line()
+    """V13: a listener that leaves in a call does not keep the others from being called."""
+    queue = WaitQueue()
     told: list[str] = []
 
     def listen_once() -> None:
@@ -353,31 +353,31 @@ async def test_listener_may_leave_while_it_is_told() -> None:
         leave.close()
 
     with contextlib.ExitStack() as leave:
-        leave.enter_context(line.listening(listen_once))
-        with line.listening(lambda: told.append("always")):
-            line.call()
-            line.call()
+        leave.enter_context(queue.listening(listen_once))
+        with queue.listening(lambda: told.append("always")):
+            queue.call()
+            queue.call()
     assert told == ["once", "always", "always"]
 
 
 async def test_listener_leaves_also_after_an_exception() -> None:
-    """V13: what ends the block does not matter."""
-    line = Line()
+    """V13: this holds however the block ends."""
+    queue = WaitQueue()
     told: list[int] = []
     msg = "from the block"
-    with pytest.raises(ValueError, match=msg), line.listening(lambda: told.append(1)):
+    with pytest.raises(ValueError, match=msg), queue.listening(lambda: told.append(1)):
         raise ValueError(msg)
-    line.call()
+    queue.call()
     assert told == []
 
 
-async def test_listeners_are_told_before_anybody_is_woken(nursery: trio.Nursery) -> None:
-    """V13: who must act in the step of the set does so before the tasks that wait."""
-    line = Line()
-    (call,) = await parked(nursery, line, 1)
+async def test_listeners_are_called_before_any_task_is_woken(nursery: trio.Nursery) -> None:
+    """V13: what has to happen in the step of the set happens before the tasks that wait run."""
+    queue = WaitQueue()
+    (call,) = await parked(nursery, queue, 1)
     with counting() as counts:
         scheduled: list[int] = []
-        with line.listening(lambda: scheduled.append(counts.scheduled.total())):
-            line.call()
+        with queue.listening(lambda: scheduled.append(counts.scheduled.total())):
+            queue.call()
         await call.result()
     assert scheduled == [0]

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="module")
 def frozen() -> Iterator[None]:
-    """Have the garbage collector look at nothing but what these tests make."""
+    """Let the garbage collector look at the objects of these tests only."""
     gc.collect()
     gc.freeze()
     yield
@@ -33,18 +33,18 @@ def frozen() -> Iterator[None]:
 
 
 async def take(channel: trio.abc.ReceiveChannel[T], count: int) -> list[T]:
-    """Consume some channel, of which it knows nothing else."""
+    """Consume any channel."""
     async with channel:
         return [await channel.receive() for _ in range(count)]
 
 
 async def collect(channel: trio.abc.ReceiveChannel[T]) -> list[T]:
-    """Consume some channel to its end, of which it knows nothing else."""
+    """Consume any channel to its end."""
     return [item async for item in channel]
 
 
 async def test_watcher_in_use_is_busy(subject: Subject, nursery: trio.Nursery) -> None:
-    """V7: a second task's get fails, and the first one's waits on."""
+    """V7: the get of a second task fails, and that of the first waits on."""
     watcher = subject.watch()
     first = Call(nursery, watcher.get)
     await wait_all_tasks_blocked()
@@ -61,7 +61,7 @@ async def test_watcher_in_use_is_busy(subject: Subject, nursery: trio.Nursery) -
 async def test_watcher_is_busy_also_while_a_get_is_at_its_checkpoint(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V7: of two gets that find a value ready, one gets it and one is told that it is busy."""
+    """V7: of two gets that find a value ready, one returns it and one raises BusyResourceError."""
     subject.set(1)
     watcher = subject.watch()
     gets = [Call(nursery, watcher.get) for _ in range(2)]
@@ -76,7 +76,7 @@ async def test_watcher_is_busy_also_while_a_get_is_at_its_checkpoint(
 
 
 async def test_closed_watcher_refuses(subject: Subject) -> None:
-    """V7: after close every use of the watcher is ClosedResourceError, with a value or without."""
+    """V7: after close every use raises ClosedResourceError, with a value or without."""
     watcher = subject.watch()
     watcher.close()
     for _ in range(2):
@@ -99,7 +99,7 @@ async def test_close_twice_is_close_once(subject: Subject) -> None:
 
 
 async def test_close_wakes_the_pending_get(subject: Subject, nursery: trio.Nursery) -> None:
-    """V7: a get that waits is ClosedResourceError as soon as the watcher is closed."""
+    """V7: a get that waits raises ClosedResourceError as soon as the watcher is closed."""
     watcher = subject.watch()
     get = Call(nursery, watcher.get)
     await wait_all_tasks_blocked()
@@ -113,7 +113,7 @@ async def test_close_wakes_the_pending_get(subject: Subject, nursery: trio.Nurse
 async def test_close_before_the_woken_task_runs_ends_its_get(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V7: a get is pending until its task has run, also where a set has woken it."""
+    """V7: a get is pending until its task has run, also if a set has woken it."""
     watcher, other = subject.watch(), subject.watch()
     get, others_get = Call(nursery, watcher.get), Call(nursery, other.get)
     await wait_all_tasks_blocked()
@@ -125,7 +125,7 @@ async def test_close_before_the_woken_task_runs_ends_its_get(
 
 
 async def test_close_during_the_checkpoint_of_a_ready_get_ends_it(subject: Subject) -> None:
-    """V7: a get with a value ready is pending too, until its checkpoint is over."""
+    """V7: a get with a value ready is pending until its checkpoint is over."""
     subject.set(1)
     watcher = subject.watch()
     after_this_step(watcher.close)
@@ -134,7 +134,7 @@ async def test_close_during_the_checkpoint_of_a_ready_get_ends_it(subject: Subje
 
 
 async def test_with_closes_the_watcher(subject: Subject) -> None:
-    """V7: the end of the with block closes, also when an exception leaves it."""
+    """V7: the end of the with block closes, also after an exception."""
     with subject.watch() as watcher:
         subject.set(1)
         assert await watcher.get() == 1
@@ -149,7 +149,7 @@ async def test_with_closes_the_watcher(subject: Subject) -> None:
 
 @pytest.mark.usefixtures("frozen")
 async def test_dropped_watcher_is_collected(subject: Subject) -> None:
-    """V8: a watcher that nobody holds is gone, unclosed, though it was used."""
+    """V8: a used watcher that nothing refers to is collected, although it was not closed."""
     before = watchers_alive()
     for kept in range(100):
         subject.set(kept)
@@ -161,7 +161,7 @@ async def test_dropped_watcher_is_collected(subject: Subject) -> None:
 async def test_watcher_of_a_cancelled_get_is_collected(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V8: a watcher that has waited in vain leaves nothing behind with the value."""
+    """V8: the value does not refer to a watcher whose get was cancelled."""
     before = watchers_alive()
     gets = [Call(nursery, subject.watch().get) for _ in range(100)]
     await wait_all_tasks_blocked()
@@ -174,7 +174,7 @@ async def test_watcher_of_a_cancelled_get_is_collected(
 
 
 async def test_watcher_is_a_receive_channel(subject: Subject) -> None:
-    """V12: what consumes a channel consumes a watcher, and closes it."""
+    """V12: a consumer of channels can consume a watcher, and close it."""
     subject.set(1)
     watcher = subject.watch()
     assert isinstance(watcher, trio.abc.ReceiveChannel)
@@ -184,7 +184,7 @@ async def test_watcher_is_a_receive_channel(subject: Subject) -> None:
 
 
 async def test_receive_is_get(subject: Subject, nursery: trio.Nursery) -> None:
-    """V12: receive gives the newest unseen value, and waits for it."""
+    """V12: receive returns the newest unseen value, and waits for it."""
     received = Call(nursery, partial(take, subject.watch(), 2))
     await wait_all_tasks_blocked()
     subject.set(1, 2)
@@ -194,7 +194,7 @@ async def test_receive_is_get(subject: Subject, nursery: trio.Nursery) -> None:
 
 
 async def test_aclose_is_a_checkpoint_and_closes_also_when_cancelled(subject: Subject) -> None:
-    """V12: the asynchronous close closes first, so that a cancellation can't prevent it."""
+    """V12: aclose closes before its checkpoint."""
     watcher = subject.watch()
     with assert_checkpoints():
         await watcher.aclose()
@@ -211,7 +211,7 @@ async def test_aclose_is_a_checkpoint_and_closes_also_when_cancelled(subject: Su
 async def test_repr_tells_what_the_watcher_is_doing(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """The state of a watcher can be read off it: what it has seen, whether it is in use."""
+    """V15: repr shows how far behind a watcher is, and whether it is in use or closed."""
     subject.set(1, 2)
     watcher = subject.watch()
     assert watcher.lag > 0
@@ -239,7 +239,7 @@ async def test_iteration_gives_each_newest_value_and_ends_at_close(
 async def test_iteration_raises_what_the_value_failed_of(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
-    """V9, V12: async for does not take a failure for an end."""
+    """V9, V12: async for raises the failure."""
     seen = Call(nursery, partial(collect, subject.watch()))
     subject.set(1)
     await wait_all_tasks_blocked()

@@ -29,7 +29,7 @@ def add(parts: tuple[int, int]) -> int:
 
 
 async def test_positions_make_a_tuple_and_names_a_composition() -> None:
-    """V18: the names are keys and attributes, in the order in which they were given."""
+    """V18: names are keys and attributes, in the order in which they were given."""
     first, second = MemoryValue(1), MemoryValue("b")
     assert await compose(first, second).watch().get() == (1, "b")
     named = await compose(number=first, text=second).watch().get()
@@ -39,7 +39,7 @@ async def test_positions_make_a_tuple_and_names_a_composition() -> None:
 
 @pytest.mark.parametrize("named", [{}, {"second": MemoryValue(2)}], ids=["none", "both"])
 def test_compose_takes_positions_or_names(named: dict[str, MemoryValue[int]]) -> None:
-    """V18: nothing at all, and a mixture, are TypeErrors."""
+    """V18: no values at all, and a mixture, raise TypeError."""
     values = (MemoryValue(1),) if named else ()
     with pytest.raises(TypeError, match="either all by position or all by name"):
         compose(*values, **named)
@@ -63,7 +63,7 @@ def test_composition_is_immutable() -> None:
 
 
 async def test_composed_value_waits_for_data_of_all(nursery: trio.Nursery) -> None:
-    """V2, V18: as long as one has none, there is nothing, and it is at version 0."""
+    """V2, V18: while one source has no data, the whole has none, and is at version 0."""
     first, second = MemoryValue(1), MemoryValue[int]()
     both = compose(first, second)
     watcher = both.watch()
@@ -79,7 +79,7 @@ async def test_composed_value_waits_for_data_of_all(nursery: trio.Nursery) -> No
 
 
 async def test_composed_value_has_no_data_while_a_part_is_rejected(nursery: trio.Nursery) -> None:
-    """V17, V18: next to a new state of the others, an old one would be a mixture."""
+    """V17, V18: an older state of that part would make a mixture."""
     first, second = MemoryValue(2), MemoryValue(1)
     watcher = compose(first.filter(is_even), second).watch()
     assert await watcher.get() == (2, 1)
@@ -93,7 +93,7 @@ async def test_composed_value_has_no_data_while_a_part_is_rejected(nursery: trio
 
 
 async def test_diamond_never_shows_a_mixture(nursery: trio.Nursery) -> None:
-    """V18: what is derived of a value, by whatever way, goes with that value."""
+    """V18: all parts that are derived of one value are of the same version of it."""
     value = MemoryValue(1)
     tens = value.map(lambda number: number * 10)
     diamond = compose(value, tens, compose(tens, value).map(add))
@@ -131,7 +131,7 @@ async def test_set_in_a_transform_makes_no_mixture() -> None:
 
 
 async def test_sets_without_a_checkpoint_between_are_seen_together(nursery: trio.Nursery) -> None:
-    """V4, V18: a task that was woken by the first sees them all, in one update."""
+    """V4, V18: a task that the first set has woken gets them all, in one update."""
     first, second = MemoryValue(1), MemoryValue(1)
     watcher = compose(first, second).watch()
     assert await watcher.get() == (1, 1)
@@ -143,8 +143,8 @@ async def test_sets_without_a_checkpoint_between_are_seen_together(nursery: trio
     assert not watcher.changed
 
 
-async def test_distinct_changes_nothing_for_a_source_but_behind() -> None:
-    """V17, V18: a snapshot has what is newest, and each set is an update of it."""
+async def test_distinct_has_an_effect_behind_compose_only() -> None:
+    """V17, V18: each set of a source is an update of the snapshot."""
     first, second = MemoryValue(1), MemoryValue(1)
     watcher = compose(first.distinct(), second).watch()
     behind = compose(first, second).distinct().watch()
@@ -154,7 +154,7 @@ async def test_distinct_changes_nothing_for_a_source_but_behind() -> None:
 
 
 async def test_rejected_snapshot_is_not_seen() -> None:
-    """V6, V18: a get without the predicate returns what one with it has rejected."""
+    """V6, V18: a plain get returns what the predicate of another has rejected."""
     watcher = compose(MemoryValue(1), MemoryValue(2)).watch()
     with pytest.raises(BacklogDone):
         await watcher.get(predicate=lambda parts: parts[0] > 1, backlog_only=True)
@@ -162,7 +162,7 @@ async def test_rejected_snapshot_is_not_seen() -> None:
 
 
 async def test_composed_value_goes_on_until_all_have_ended() -> None:
-    """V9, V18: the last state of one that was closed is a part of the later ones."""
+    """V9, V18: the last state of a closed source is a part of later snapshots."""
     first, second = MemoryValue(1), MemoryValue(1)
     watcher = compose(first, second).watch()
     first.close()
@@ -175,7 +175,7 @@ async def test_composed_value_goes_on_until_all_have_ended() -> None:
 
 
 async def test_composed_value_fails_with_one_of_its_sources() -> None:
-    """V9, V18: after what is unseen, and from the source's error."""
+    """V9, V18: the get raises from the source's error, after what is unseen."""
     first, second = MemoryValue(1), MemoryValue(1)
     watcher = compose(first, second).watch()
     error = OSError("gone")
@@ -187,7 +187,7 @@ async def test_composed_value_fails_with_one_of_its_sources() -> None:
 
 
 async def test_composed_value_ends_if_a_part_can_never_have_data() -> None:
-    """V9, V18: one that was closed without any, or with what its filter rejects."""
+    """V9, V18: a source that was closed without data, or with a rejected state, ends the whole."""
     empty, odd = MemoryValue[int](), MemoryValue(1)
     empty.close()
     odd.close()
@@ -197,7 +197,7 @@ async def test_composed_value_ends_if_a_part_can_never_have_data() -> None:
 
 
 async def test_function_that_fails_is_no_lack_of_data() -> None:
-    """V9, V17, V18: its exception is raised, not the end of the source that it fails on."""
+    """V9, V17, V18: the get raises its exception, not the end of its source."""
     value = MemoryValue(0)
     value.close()
     watcher = compose(value.map(lambda number: 1 // number), MemoryValue(1)).watch()
@@ -207,7 +207,7 @@ async def test_function_that_fails_is_no_lack_of_data() -> None:
 
 
 async def test_source_of_many_parts_wakes_the_task_once(nursery: trio.Nursery) -> None:
-    """V18: a value that occurs several times is waited for in its line once."""
+    """V18: the task waits once for a source that occurs several times."""
     value = MemoryValue(1)
     watcher = compose(value, value.map(abs), compose(value, value)).watch()
     await watcher.get()
@@ -222,7 +222,7 @@ async def test_source_of_many_parts_wakes_the_task_once(nursery: trio.Nursery) -
 
 
 async def test_map_is_composed_as_a_whole() -> None:
-    """V18, V20: its part is all that there is, as a batch, at each change."""
+    """V18, V20: at each change its part is a batch of all keys."""
     peers, limit = ValueMap({"a": 1}), MemoryValue(7)
     both = compose(peers, limit).map(lambda parts: ([at.key for at in parts[0]], parts[1]))
     watcher = both.watch()
@@ -233,8 +233,10 @@ async def test_map_is_composed_as_a_whole() -> None:
     assert await watcher.get() == (["a", "b"], 8)
 
 
-async def test_select_and_compose_are_cancelled_like_others(nursery: trio.Nursery) -> None:
-    """V5, V14, V18: nothing is seen, and nothing is left in any line."""
+async def test_cancelled_get_and_select_of_composed_values_take_nothing(
+    nursery: trio.Nursery,
+) -> None:
+    """V5, V14, V18: nothing is seen, and no wait is left."""
     first, second = MemoryValue(1), MemoryValue(1)
     watcher = compose(first, second).watch()
     with trio.CancelScope() as scope:
@@ -250,14 +252,14 @@ async def test_select_and_compose_are_cancelled_like_others(nursery: trio.Nurser
 
 
 async def test_repr_tells_the_sources() -> None:
-    """What it is made of can be read off a composed value."""
+    """V18: repr shows the sources of a composed value."""
     assert repr(compose(MemoryValue(1), MemoryValue(2))) == (
         "<composed of <MemoryValue 1 version 1>, <MemoryValue 2 version 1>>"
     )
 
 
 async def test_what_was_there_before_a_watcher_is_not_missed() -> None:
-    """V15, V18: also if one of the values had no data when the watcher was made."""
+    """V15, V18: this holds also if one of the values had no data when the watcher was made."""
     value, late = MemoryValue(0), MemoryValue[int]()
     for number in range(10):
         value.set(number)

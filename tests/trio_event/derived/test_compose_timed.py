@@ -24,7 +24,7 @@ async def test_composed_values_take_what_a_timed_source_gave_last(
     nursery: trio.Nursery,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V17, V18: the others are at their newest, and an update of either is one of the whole."""
+    """V17, V18: the other parts are the newest, and an update of any part is one of the whole."""
     fast, slow = MemoryValue(0), MemoryValue(0)
     both = compose(fast=fast, slow=slow.throttle(4)).map(lambda at: (at.fast, at.slow))
     seen: list[tuple[float, tuple[int, int]]] = []
@@ -40,7 +40,7 @@ async def test_composed_values_without_what_is_due_have_no_data(
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V2, V18: they wait for each part; peek takes what is newest, whatever the time."""
+    """V2, V18: the get waits for each part; peek takes the newest at any time."""
     value = MemoryValue(1)
     both = compose(value, value.debounce(2))
     watcher = both.watch()
@@ -69,7 +69,7 @@ async def test_composed_values_read_what_was_written_when_it_is_due(
 async def test_function_that_fails_in_a_timed_source_fails_the_whole(
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V18: it is raised in the get, after its checkpoint, and again until the source changes."""
+    """V18: the get raises it after its checkpoint, and again until the source changes."""
     value = MemoryValue(2)
     watcher = compose(value, value.map(refuse_two).throttle(1)).watch()
     for _ in range(2):
@@ -83,7 +83,7 @@ async def test_function_that_fails_in_a_timed_source_fails_the_whole(
 async def test_function_that_fails_in_a_source_that_has_ended_is_no_lack_of_data(
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V9, V18: its exception is raised, also where the whole has to become quiet."""
+    """V9, V18: the get raises its exception, also if the whole is debounced."""
     value = MemoryValue(2)
     value.close()
     watcher = compose(value.map(refuse_two), MemoryValue(1)).debounce(1).watch()
@@ -96,7 +96,7 @@ async def test_part_that_a_timed_source_rejects_keeps_what_it_gave_before(
     nursery: trio.Nursery,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V17, V18: what was rejected or repeated is no update of the whole."""
+    """V17, V18: a rejected or repeated state is no update of the whole."""
     value, other = MemoryValue(2), MemoryValue(0)
     both = compose(value.throttle(1).filter(is_even).distinct(), other)
     seen: list[tuple[float, tuple[int, int]]] = []
@@ -114,7 +114,7 @@ async def test_composed_values_end_after_the_last_of_a_timed_source(
     failed: bool,  # noqa: FBT001  a parameter of the test's
     autojump_clock: MockClock,
 ) -> None:
-    """V9, V18: what was waiting comes at once, and then the end."""
+    """V9, V18: the value that was waiting for its time comes at once, and then the end."""
     value = MemoryValue(1)
     watcher = compose(value.debounce(10)).watch()
     get = Call(nursery, watcher.get)
@@ -129,7 +129,7 @@ async def test_composed_values_end_after_the_last_of_a_timed_source(
 async def test_composed_values_end_if_a_timed_source_never_has_data(
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V9, V18: one part that can have none is enough."""
+    """V9, V18: one part that can have no data is enough."""
     empty: MemoryValue[int] = MemoryValue()
     empty.close()
     with pytest.raises(trio.EndOfChannel):
@@ -139,7 +139,7 @@ async def test_composed_values_end_if_a_timed_source_never_has_data(
 async def test_map_that_lets_time_pass_is_asked_about_and_composed_as_a_whole(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """V16, V18, V20: as one that does not."""
+    """V16, V18, V20: wait_for and compose get all keys, as of a map that does not."""
     peers = ValueMap({"a": 1})
     throttled = peers.throttle(2)
     two = Call(nursery, partial(throttled.wait_for, lambda batch: len(batch) == 2))

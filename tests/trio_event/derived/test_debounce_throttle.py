@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 import pytest
 import trio
@@ -16,6 +16,8 @@ from ..helpers.functions import is_even, refuse_two
 from ..helpers.timeline import play, record
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trio.testing import MockClock
 
     from trio_event import ValueWatch
@@ -31,26 +33,89 @@ def derive(source: ValueWatch[int], operator: str, seconds: float) -> ValueWatch
 @pytest.mark.parametrize("seconds", [-1, math.inf, math.nan])
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_seconds_are_a_finite_number(operator: str, seconds: float) -> None:
-    """V17: any other number is refused when the value is derived."""
+    """V17: any other number raises ValueError when the value is derived."""
     with pytest.raises(ValueError, match=r"seconds=.* is not a finite number of at least 0"):
         derive(MemoryValue(1), operator, seconds)
 
 
-async def test_debounce_waits_until_the_value_was_quiet(
+# Chains; what is set, and when; what a watcher returns, and when.
+CHAINS: Final = (
+    pytest.param(
+        lambda source: source.debounce(1),
+        ((0, 1), (0.5, 2), (1, 3), (3, 4), (3.75, 5), (10, 6)),
+        [(2, 3), (4.75, 5), (11, 6)],
+        id="debounce waits until the value was quiet",
+    ),
+    pytest.param(
+        lambda source: source.throttle(2),
+        ((1, 1), (1.5, 2), (2, 3), (3.5, 4), (9, 5), (9.5, 6)),
+        [(1, 1), (3, 3), (5, 4), (9, 5), (11, 6)],
+        id="throttle returns the first at once and then the newest",
+    ),
+    pytest.param(
+        lambda source: source.debounce(1).throttle(5),
+        ((0, 1), (0.5, 2), (2, 3), (6, 4), (10, 5), (10.5, 6), (11, 7)),
+        [(1.5, 2), (7, 4), (12, 7)],
+        id="two stages are two conditions",
+    ),
+    pytest.param(
+        lambda source: source.throttle(5).debounce(1),
+        ((0, 1), (0.5, 2), (2, 3), (6, 4), (10, 5), (10.5, 6), (11, 7)),
+        [(1.5, 2), (7, 4), (12, 7)],
+        id="the order of two stages makes no difference",
+    ),
+    pytest.param(
+        lambda source: source.debounce(3).map(abs).debounce(1),
+        ((0, 1), (2, 2), (8, 3)),
+        [(5, 2), (11, 3)],
+        id="two debounces are the longer one",
+    ),
+    pytest.param(
+        lambda source: source.distinct().debounce(1),
+        tuple((at / 2, 1 + at // 8) for at in range(16)),
+        [(1, 1), (5, 2)],
+        id="a repetition does not hold up a debounce behind distinct",
+    ),
+    pytest.param(
+        lambda source: source.distinct().debounce(1),
+        ((0, 1), (2, 2), (2.5, 1), (5, 3)),
+        [(1, 1), (6, 3)],
+        id="a state that was left and comes again is no news to distinct",
+    ),
+    pytest.param(
+        lambda source: source.filter(is_even).distinct().debounce(1),
+        ((0, 2), (0.5, 3), (3, 4), (3.5, 5), (3.75, 4)),
+        [(4.75, 4)],
+        id="a rejected state takes the place of the one that was waiting",
+    ),
+    pytest.param(
+        lambda source: source.distinct().throttle(2),
+        ((0, 1), (3, 1), (3.5, 2)),
+        [(0, 1), (3.5, 2)],
+        id="a repetition does not use the time of a throttle behind distinct",
+    ),
+)
+
+
+@pytest.mark.parametrize(("chain", "sets", "expected"), CHAINS)
+async def test_chain_returns_each_state_when_it_is_due(
     nursery: trio.Nursery,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+    chain: Callable[[ValueWatch[int]], ValueWatch[int]],
+    sets: tuple[tuple[float, int], ...],
+    expected: list[tuple[float, int]],
 ) -> None:
-    """V17: each set begins the time anew, and what comes is the newest."""
+    """V17: a state that is new comes when every stage of the chain lets it pass."""
     value: MemoryValue[int] = MemoryValue()
     seen: list[tuple[float, int]] = []
-    nursery.start_soon(record, value.debounce(1).watch(), seen)
-    await play(value, (0, 1), (0.5, 2), (1, 3), (3, 4), (3.75, 5), (10, 6))
-    await trio.sleep(5)
-    assert seen == [(2, 3), (4.75, 5), (11, 6)]
+    nursery.start_soon(record, chain(value).watch(), seen)
+    await play(value, *sets)
+    await trio.sleep(10)
+    assert seen == expected
 
 
 async def test_debounce_counts_from_when_a_get_notices(autojump_clock: MockClock) -> None:
-    """V17: a watcher that comes late waits as long, for nobody has kept the time."""
+    """V17: a watcher that comes late waits as long, because no task keeps the time."""
     value = MemoryValue(1)
     watcher = value.debounce(2).watch()
     await trio.sleep(3600)
@@ -63,7 +128,7 @@ async def test_debounce_counts_from_when_a_get_notices(autojump_clock: MockClock
 
 
 async def test_debounce_goes_on_counting_after_a_cancelled_get(autojump_clock: MockClock) -> None:
-    """V5, V17: what one get has noticed the next one knows."""
+    """V5, V17: the time that one get has begun goes on for the next."""
     watcher = MemoryValue(1).debounce(2).watch()
     with trio.move_on_after(1.5) as scope:
         await watcher.get()
@@ -72,23 +137,10 @@ async def test_debounce_goes_on_counting_after_a_cancelled_get(autojump_clock: M
     assert autojump_clock.current_time() == 2
 
 
-async def test_throttle_gives_the_first_at_once_and_then_the_newest(
-    nursery: trio.Nursery,
-    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
-) -> None:
-    """V17: at most one update in so many seconds, and none of them is old."""
-    value: MemoryValue[int] = MemoryValue()
-    seen: list[tuple[float, int]] = []
-    nursery.start_soon(record, value.throttle(2).watch(), seen)
-    await play(value, (1, 1), (1.5, 2), (2, 3), (3.5, 4), (9, 5), (9.5, 6))
-    await trio.sleep(5)
-    assert seen == [(1, 1), (3, 3), (5, 4), (9, 5), (11, 6)]
-
-
 async def test_rejected_value_does_not_use_the_time_of_a_throttle(
     autojump_clock: MockClock,
 ) -> None:
-    """V6, V17: what was not taken is no update, and what is accepted comes at once."""
+    """V6, V17: a rejected value is no update, so an accepted one comes at once."""
     value = MemoryValue(1)
     watcher = value.throttle(10).watch()
     with pytest.raises(BacklogDone):
@@ -116,7 +168,7 @@ async def test_get_cancelled_while_time_passes_has_seen_nothing(
     operator: str,
     autojump_clock: MockClock,
 ) -> None:
-    """V5, V17: the value is there for the next get, when its time has come."""
+    """V5, V17: the next get returns the value when it is due."""
     value = MemoryValue(0)
     watcher = derive(value, operator, 2).watch()
     assert await watcher.get() == 0
@@ -132,11 +184,11 @@ async def test_get_cancelled_while_time_passes_has_seen_nothing(
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-async def test_what_may_not_be_taken_yet_is_not_there(
+async def test_value_that_is_not_due_is_not_there(
     operator: str,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V15, V17: get_nowait and changed say no until the time has come."""
+    """V15, V17: get_nowait raises and changed is false until the value is due."""
     value = MemoryValue(0)
     watcher = derive(value, operator, 1).watch()
     assert await watcher.get() == 0
@@ -160,7 +212,7 @@ async def test_last_value_comes_as_soon_as_the_source_ends(
     failed: bool,  # noqa: FBT001  a parameter of the test's
     autojump_clock: MockClock,
 ) -> None:
-    """V9, V17: nothing is worth waiting for any more; the end follows."""
+    """V9, V17: a value does not wait for its time after the end, and the end follows."""
     value = MemoryValue(0)
     watcher = derive(value, operator, 10).watch()
     assert await watcher.get() == 0
@@ -180,7 +232,7 @@ async def test_backlog_waits_for_time_but_for_no_update(
     operator: str,
     autojump_clock: MockClock,
 ) -> None:
-    """V10, V17: what was there at the first call is returned when its time has come."""
+    """V10, V17: a value that was there at the first call is returned when it is due."""
     value = MemoryValue(0)
     watcher = derive(value, operator, 1).watch()
     assert await watcher.get(backlog_only=True) == 0
@@ -200,7 +252,7 @@ async def test_peek_and_version_ignore_the_time(
     operator: str,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V15, V17: they say what the newest source gives, in a run or out of it."""
+    """V15, V17: they tell what the newest source gives, in a run or out of it."""
     value = MemoryValue(0)
     derived = derive(value, operator, 10)
     watcher = derived.watch()
@@ -211,11 +263,11 @@ async def test_peek_and_version_ignore_the_time(
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-async def test_nothing_happens_while_nobody_waits(
+async def test_nothing_happens_while_no_task_waits(
     operator: str,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """V17: neither a set nor the passing of time wakes anybody; there is no task."""
+    """V17: neither a set nor the passing of time wakes a task, and there is no task of our own."""
     value = MemoryValue(0)
     watchers = [derive(value, operator, 1).watch() for _ in range(10)]
     for watcher in watchers:
@@ -226,64 +278,11 @@ async def test_nothing_happens_while_nobody_waits(
     assert set(counts.steps) == {trio.lowlevel.current_task()}
 
 
-async def test_two_stages_are_two_conditions(
-    nursery: trio.Nursery,
-    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
-) -> None:
-    """V17: what both let pass is taken, and their order makes no difference."""
-    value: MemoryValue[int] = MemoryValue()
-    seen: list[list[tuple[float, int]]] = [[], []]
-    nursery.start_soon(record, value.debounce(1).throttle(5).watch(), seen[0])
-    nursery.start_soon(record, value.throttle(5).debounce(1).watch(), seen[1])
-    await play(value, (0, 1), (0.5, 2), (2, 3), (6, 4), (10, 5), (10.5, 6), (11, 7))
-    await trio.sleep(10)
-    assert seen == [[(1.5, 2), (7, 4), (12, 7)]] * 2
-
-
-async def test_two_debounces_are_the_longer_one(
-    nursery: trio.Nursery,
-    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
-) -> None:
-    """V17: two stages of one kind are no sum of their times, and neither hangs."""
-    value: MemoryValue[int] = MemoryValue()
-    seen: list[tuple[float, int]] = []
-    nursery.start_soon(record, value.debounce(3).map(abs).debounce(1).watch(), seen)
-    await play(value, (0, 1), (2, 2), (8, 3))
-    await trio.sleep(5)
-    assert seen == [(5, 2), (11, 3)]
-
-
-async def test_repetition_does_not_hold_up_a_debounce(
-    nursery: trio.Nursery,
-    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
-) -> None:
-    """V17: behind distinct, quiet is what does not change, however often it is set."""
-    value: MemoryValue[int] = MemoryValue()
-    seen: list[tuple[float, int]] = []
-    nursery.start_soon(record, value.distinct().debounce(1).watch(), seen)
-    await play(value, *((at / 2, 1 + at // 8) for at in range(16)))
-    await trio.sleep(5)
-    assert seen == [(1, 1), (5, 2)]
-
-
-async def test_state_that_was_left_and_come_back_to_is_no_news(
-    nursery: trio.Nursery,
-    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
-) -> None:
-    """V17: after a flicker, distinct before debounce sees the state that it returned last."""
-    value: MemoryValue[int] = MemoryValue()
-    seen: list[tuple[float, int]] = []
-    nursery.start_soon(record, value.distinct().debounce(1).watch(), seen)
-    await play(value, (0, 1), (2, 2), (2.5, 1), (5, 3))
-    await trio.sleep(5)
-    assert seen == [(1, 1), (6, 3)]
-
-
-async def test_key_that_can_not_be_compared_is_news(
+async def test_key_that_fails_is_news(
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V17: what its comparison raises comes when the value does, and in the get."""
+    """V17: the get raises its exception when the value is due."""
     value = MemoryValue(1)
     watcher = value.distinct(refuse_two).debounce(1).watch()
     assert await watcher.get() == 1
@@ -300,38 +299,11 @@ async def test_key_that_can_not_be_compared_is_news(
     assert await watcher.get() == 3
 
 
-async def test_rejected_value_takes_the_place_of_what_was_waiting(
-    nursery: trio.Nursery,
-    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
-) -> None:
-    """V17: a filtered value has no data then, so none come; its return begins the time anew."""
-    value: MemoryValue[int] = MemoryValue()
-    seen: list[tuple[float, int]] = []
-    chain = value.filter(is_even).distinct().debounce(1)
-    nursery.start_soon(record, chain.watch(), seen)
-    await play(value, (0, 2), (0.5, 3), (3, 4), (3.5, 5), (3.75, 4))
-    await trio.sleep(5)
-    assert seen == [(4.75, 4)]
-
-
-async def test_throttle_behind_distinct_loses_no_time_to_repetitions(
-    nursery: trio.Nursery,
-    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
-) -> None:
-    """V17: a repetition is no update, so what follows it comes at once."""
-    value: MemoryValue[int] = MemoryValue()
-    seen: list[tuple[float, int]] = []
-    nursery.start_soon(record, value.distinct().throttle(2).watch(), seen)
-    await play(value, (0, 1), (3, 1), (3.5, 2))
-    await trio.sleep(5)
-    assert seen == [(0, 1), (3.5, 2)]
-
-
 async def test_debounced_map_gives_all_changes_in_one_batch(
     nursery: trio.Nursery,
     autojump_clock: MockClock,
 ) -> None:
-    """V17, V20: what has changed until it is quiet is in the batch."""
+    """V17, V20: the batch has all changes until the map is quiet."""
     peers: ValueMap[str, int] = ValueMap()
     get = Call(nursery, peers.debounce(1).watch().get)
     for number, key in enumerate("abc"):
@@ -345,7 +317,7 @@ async def test_debounced_map_gives_all_changes_in_one_batch(
 
 @final
 class Ticking(trio.abc.Clock):
-    """Time goes on by a microsecond whenever somebody looks, and to what is next when all wait."""
+    """Goes on by a microsecond at each look, and to the next deadline when all tasks wait."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -364,7 +336,7 @@ class Ticking(trio.abc.Clock):
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_time_that_comes_in_the_middle_of_a_look_is_not_missed(operator: str) -> None:
-    """V17: what becomes due between two looks at the clock is taken, at whichever look that is."""
+    """V17: a value that becomes due between two looks at the clock is taken."""
 
     async def get(looks: int) -> None:
         value = MemoryValue(0)

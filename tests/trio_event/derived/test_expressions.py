@@ -1,4 +1,4 @@
-"""Whatever is derived and composed, and whatever is set, is as the model says (V4, V15 to V18)."""
+"""Derived and composed values are as their model, whatever is set (V4, V15 to V18)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def parity(number: int) -> int:
 
 
 async def test_map_computes_what_is_taken_and_nothing_else() -> None:
-    """V17: the function is called for what a watcher takes, not for what is replaced before."""
+    """V17: the function is called with what a watcher takes, not with what is replaced before."""
     value: MemoryValue[int] = MemoryValue()
     computed: list[int] = []
 
@@ -36,7 +36,7 @@ async def test_map_computes_what_is_taken_and_nothing_else() -> None:
 
 
 async def test_exception_of_a_function_is_raised_in_the_get_and_marks_nothing_seen() -> None:
-    """V17: as with a predicate: it is raised again until there is a newer value."""
+    """V17: it is raised again until there is a newer value, as with a predicate."""
     value = MemoryValue(2)
     for derived in (
         value.map(refuse_two),
@@ -76,7 +76,7 @@ async def test_filtered_value_has_no_data_while_the_newest_is_rejected() -> None
 
 
 async def test_filter_and_predicate_have_both_to_be_satisfied(nursery: trio.Nursery) -> None:
-    """V6, V17: what the one or the other rejects is seen by none."""
+    """V6, V17: a value that one of them rejects is not seen."""
     value = MemoryValue(1)
     watcher = value.filter(is_even).watch()
     get = Call(nursery, partial(watcher.get, predicate=lambda number: number > 10))
@@ -89,7 +89,7 @@ async def test_filter_and_predicate_have_both_to_be_satisfied(nursery: trio.Nurs
 
 
 async def test_rejected_last_value_of_a_filter_does_not_hold_up_the_end() -> None:
-    """V9, V17: no later one can satisfy."""
+    """V9, V17: no later value can satisfy the filter."""
     value = MemoryValue(1)
     value.close()
     with pytest.raises(trio.EndOfChannel):
@@ -97,7 +97,7 @@ async def test_rejected_last_value_of_a_filter_does_not_hold_up_the_end() -> Non
 
 
 async def test_distinct_skips_what_equals_the_value_returned_last(nursery: trio.Nursery) -> None:
-    """V17: also if it was something else meanwhile; each watcher compares with its own."""
+    """V17: this holds also if another state was between; each watcher compares with its own."""
     value = MemoryValue(1)
     watcher = value.distinct().watch()
     assert await watcher.get() == 1
@@ -117,7 +117,7 @@ async def test_distinct_skips_what_equals_the_value_returned_last(nursery: trio.
 
 
 async def test_distinct_compares_keys() -> None:
-    """V17: with a key, values are as different as their keys are."""
+    """V17: with a key, values are equal if their keys are."""
     value = MemoryValue(1)
     watcher = value.distinct(parity).watch()
     assert await watcher.get() == 1
@@ -139,7 +139,7 @@ async def test_distinct_does_not_take_none_for_nothing() -> None:
 
 
 async def test_repetition_is_seen_and_no_backlog() -> None:
-    """V10, V15, V17: there is nothing new in it, so nothing is left to see."""
+    """V10, V15, V17: a repetition leaves nothing unseen."""
     value = MemoryValue(1)
     watcher = value.distinct().watch()
     assert await watcher.get() == 1
@@ -150,7 +150,7 @@ async def test_repetition_is_seen_and_no_backlog() -> None:
 
 
 async def test_rejected_value_is_not_what_distinct_compares_with() -> None:
-    """V6, V17: a value that the predicate of the get rejects was not returned."""
+    """V6, V17: a value that the predicate rejects was not returned."""
     value = MemoryValue(1)
     watcher = value.distinct().watch()
     assert await watcher.get() == 1
@@ -161,7 +161,7 @@ async def test_rejected_value_is_not_what_distinct_compares_with() -> None:
 
 
 async def test_missed_counts_versions_whatever_became_of_them() -> None:
-    """V15, V17: those replaced, rejected and repeated, since the version returned last."""
+    """V15, V17: replaced, rejected and repeated versions count."""
     value = MemoryValue(2)
     watchers = [value.filter(is_even).watch(), value.distinct().watch()]
     for watcher in watchers:
@@ -178,7 +178,7 @@ async def test_missed_counts_versions_whatever_became_of_them() -> None:
 
 
 async def test_watcher_that_is_new_has_missed_nothing() -> None:
-    """V15: what was there before watch() was not there for it; what was set since, was."""
+    """V15: versions before watch() do not count, later ones do."""
     value = MemoryValue(1)
     for number in (2, 3):
         value.set(number)
@@ -193,7 +193,7 @@ async def test_watcher_that_is_new_has_missed_nothing() -> None:
 
 
 async def test_wait_version_of_a_filtered_value_waits_for_data(nursery: trio.Nursery) -> None:
-    """V15, V17: there is nothing to return while the newest is rejected."""
+    """V15, V17: it waits while the newest state is rejected."""
     value = MemoryValue(1)
     waiting = Call(nursery, partial(value.filter(is_even).wait_version, 1))
     await wait_all_tasks_blocked()
@@ -201,8 +201,8 @@ async def test_wait_version_of_a_filtered_value_waits_for_data(nursery: trio.Nur
     assert await waiting.result() == 4
 
 
-async def test_derived_value_is_known_to_nobody() -> None:
-    """V8, V17: while nobody waits, a set computes nothing and wakes nobody."""
+async def test_derived_value_costs_a_set_nothing() -> None:
+    """V8, V17: while no task waits, a set computes nothing and wakes no task."""
     value = MemoryValue(0)
     derived = value.map(refuse_two).filter(is_even).distinct()
     watchers = [derived.watch() for _ in range(10)]
@@ -215,7 +215,7 @@ async def test_derived_value_is_known_to_nobody() -> None:
 
 
 async def test_derived_values_are_selected_like_others(nursery: trio.Nursery) -> None:
-    """V14, V17: of each kind; what is rejected or repeated does not end the wait."""
+    """V14, V17: this holds for each kind; a rejected or repeated state does not end the wait."""
     value, other = MemoryValue(2), MemoryValue(1)
     watchers = (value.filter(is_even).watch(), other.distinct().watch(), other.map(str).watch())
     taken = [await select(*watchers) for _ in range(3)]
@@ -231,6 +231,6 @@ async def test_derived_values_are_selected_like_others(nursery: trio.Nursery) ->
 
 
 async def test_repr_tells_what_a_value_is_made_of() -> None:
-    """The sources can be read off a derived value."""
+    """V17: repr shows the sources of a derived value."""
     derived = MemoryValue(1).map(abs).debounce(1)
     assert repr(derived) == "<Debounced of <Mapped of <MemoryValue 1 version 1>>>"

@@ -1,4 +1,4 @@
-"""Chains of stages that let time pass, whatever they are and whenever a value is set (V17)."""
+"""Chains of stages that let time pass are as their model, whenever a value is set (V17)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def observe(stages: Stages, events: Events) -> Events:
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(stages=stages, gaps=st.lists(st.integers(1, 4), min_size=1, max_size=10))
 def test_each_value_comes_when_all_conditions_are_met(stages: Stages, gaps: list[int]) -> None:
-    """V17: it has been quiet for the longest debounce, and long enough for each throttle."""
+    """V17: a value comes after the longest debounce and the longest throttle."""
     events = [(float(sum(gaps[: index + 1])), index) for index in range(len(gaps))]
     run = partial(trio.run, observe, stages, events, clock=MockClock(autojump_threshold=0.0))
     assert run() == expect(stages, events)

@@ -1,4 +1,4 @@
-"""Calls that are under way in tasks of their own, and what they cost."""
+"""Calls in tasks of their own, and what they cost."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Call(Generic[T]):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the call was cancelled before it came to anything."""
+        """Whether the call was cancelled before it returned or raised."""
         return self.scope.cancelled_caught
 
     async def result(self) -> T:
@@ -80,7 +80,7 @@ class Counts(trio.abc.Instrument):
 
 @contextlib.contextmanager
 def counting() -> Iterator[Counts]:
-    """Count what Trio does meanwhile."""
+    """Count what Trio does in the block."""
     counts = Counts()
     trio.lowlevel.add_instrument(counts)
     try:
@@ -102,6 +102,6 @@ class _AfterStep(trio.abc.Instrument):
 
 
 def after_this_step(action: Callable[[], object]) -> None:
-    """Do something as soon as the calling task waits, before any other task runs."""
+    """Run ``action`` when the calling task waits next, before any other task runs."""
     task = trio.lowlevel.current_task()
     trio.lowlevel.add_instrument(_AfterStep(task, action))

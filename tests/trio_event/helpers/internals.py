@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, TypeVar
 from trio.lowlevel import current_trio_token
 
 from trio_event._keyed import DELETES_KEPT
-from trio_event._waiting import Line, Waiter
+from trio_event._waiting import Line as WaitQueue, Waiter
 
 if TYPE_CHECKING:
     from trio_event import MemoryValue, ValueMap
 
 __all__ = (
     "DELETES_KEPT",
-    "Line",
+    "WaitQueue",
     "Waiter",
     "check_journal",
     "deliver_again",
@@ -36,7 +36,7 @@ def tasks_waiting(peers: ValueMap[K, T]) -> int:
 
 
 def check_journal(peers: ValueMap[K, T]) -> None:
-    """Check that the journal of a map has counted its deletes, and keeps no more than it may."""
+    """Check that the journal of a map counts its deletes, and keeps no more than it may."""
     assert peers._deletes == len(peers._journal) - len(peers)
     assert peers._deletes <= max(DELETES_KEPT, 2 * len(peers))
 

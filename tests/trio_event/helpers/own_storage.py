@@ -12,7 +12,7 @@ from trio_event import ValueWatch, Watcher
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .internals import Line
+    from .internals import WaitQueue
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -48,5 +48,5 @@ class OwnWatcher(Watcher[T]):
     def _end(self) -> Exception | None:
         return self._source._end()
 
-    def _lines(self) -> Sequence[Line]:
+    def _lines(self) -> Sequence[WaitQueue]:
         return self._source._lines()

@@ -1,4 +1,4 @@
-"""Groups of runnables that pipe, in trees of their own."""
+"""Running pipes in trees."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AT_ONCE = Backoff(initial=0.0)
 
 @asynccontextmanager
 async def running(runnables: Runnables | Callable[[], Runnables]) -> AsyncIterator[Supervisor]:
-    """Run a group in a tree, whose restarts take no time."""
+    """Run a group in a tree; restarts take no time."""
 
     async def root() -> None:
         supervisor.run_group(runnables, backoff=AT_ONCE)
@@ -35,11 +35,11 @@ async def running(runnables: Runnables | Callable[[], Runnables]) -> AsyncIterat
 
 
 def node(tree: Supervisor, name: str = "pipe") -> NodeSnapshot:
-    """Look at one of the runnables."""
+    """Return the snapshot of one of the runnables."""
     return tree.snapshot().nodes[f"root.{name}"]
 
 
 async def received(channel: trio.MemoryReceiveChannel[int]) -> int:
-    """Receive as a consumer that comes along when everybody else waits."""
+    """Receive once all tasks wait."""
     await wait_all_tasks_blocked()
     return await channel.receive()

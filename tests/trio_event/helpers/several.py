@@ -21,7 +21,7 @@ def make(count: int) -> tuple[list[MemoryValue[int]], list[Watcher[int]]]:
 
 
 def unseen(watchers: list[Watcher[int]]) -> list[int]:
-    """Take what each watcher has not seen, and number those that had something."""
+    """Take what each watcher has not seen; return the indexes of those that had a value."""
     found = []
     for index, watcher in enumerate(watchers):
         try:

@@ -1,4 +1,4 @@
-"""Batches of a map, whatever is done with it (V5, V6, V18, V20)."""
+"""A map and the batches of its watchers are as their model (V5, V6, V18, V20)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_set_returns_the_version() -> None:
 
 
 def test_initial_value_is_the_first_version() -> None:
-    """V1, V2: a value that is made with data has a version already, also if they are None."""
+    """V1, V2: a value that is made with data has version 1, also if the data are None."""
     assert MemoryValue(7).set(8) == 2
     assert MemoryValue[int | None](None).set(8) == 2
     assert MemoryValue[int](UNSET).set(8) == 1
@@ -43,7 +43,7 @@ async def test_set_is_synchronous() -> None:
 
 
 async def test_watchers_get_the_very_object_that_was_set() -> None:
-    """V1: values are handed out by reference, never copied."""
+    """V1: values are handed out by reference."""
     address = ["203.0.113.24"]
     value: MemoryValue[list[str]] = MemoryValue()
     value.set(address)
@@ -51,7 +51,7 @@ async def test_watchers_get_the_very_object_that_was_set() -> None:
 
 
 async def test_set_wakes_no_idle_watcher() -> None:
-    """V1: a set with a thousand watchers of which none waits schedules nobody."""
+    """V1: a set with a thousand watchers of which none waits schedules no task."""
     value = MemoryValue(0)
     watchers = [value.watch() for _ in range(1000)]
     for watcher in watchers:
@@ -62,7 +62,7 @@ async def test_set_wakes_no_idle_watcher() -> None:
 
 
 async def test_set_of_an_equal_value_is_no_update(nursery: trio.Nursery) -> None:
-    """V1: with eq= an equal value keeps the version and wakes nobody."""
+    """V1: with eq= an equal value keeps the version and wakes no task."""
     value = MemoryValue("a", eq=lambda old, new: old.lower() == new.lower())
     watcher = value.watch()
     assert await watcher.get() == "a"
@@ -77,7 +77,7 @@ async def test_set_of_an_equal_value_is_no_update(nursery: trio.Nursery) -> None
 
 
 def test_eq_is_not_asked_about_an_unset_value() -> None:
-    """V1, V2: the first set is an update, whatever eq would say; no data are equal to nothing."""
+    """V1, V2: the first set is an update; eq is not asked."""
     asked: list[tuple[int, int]] = []
 
     def remember(old: int, new: int) -> bool:
@@ -92,7 +92,7 @@ def test_eq_is_not_asked_about_an_unset_value() -> None:
 
 
 async def test_eq_that_raises_changes_nothing(nursery: trio.Nursery) -> None:
-    """V1: its exception leaves the set; data, version and those who wait stay as they were."""
+    """V1: set raises its exception; data, version and waiting tasks stay as they were."""
     value = MemoryValue(1, eq=never_equal)
     watcher = value.watch()
     assert await watcher.get() == 1
@@ -107,7 +107,7 @@ async def test_eq_that_raises_changes_nothing(nursery: trio.Nursery) -> None:
 
 
 def test_ended_value_refuses() -> None:
-    """V9: after the end nothing can be set, and no other end be given; to close is no change."""
+    """V9: after the end, set and fail raise, and close does nothing."""
     closed, failed = MemoryValue(1), MemoryValue(1)
     closed.close()
     failed.fail(OSError("gone"))
@@ -122,7 +122,7 @@ def test_ended_value_refuses() -> None:
 
 
 async def test_close_of_a_failed_value_leaves_it_failed() -> None:
-    """V9: the first end is the one that counts."""
+    """V9: the first end counts."""
     value: MemoryValue[int] = MemoryValue()
     value.fail(OSError("gone"))
     value.close()
@@ -131,7 +131,7 @@ async def test_close_of_a_failed_value_leaves_it_failed() -> None:
 
 
 def test_repr_shows_data_and_version() -> None:
-    """The data, the version and the end can be read off a value."""
+    """V1: repr shows the data, the version and the end."""
     value: MemoryValue[int] = MemoryValue()
     assert repr(value) == "<MemoryValue UNSET version 0>"
     value.set(5)
@@ -141,7 +141,7 @@ def test_repr_shows_data_and_version() -> None:
 
 
 async def test_ten_thousand_watchers_leave_nothing_behind() -> None:
-    """V8: a value knows no idle watcher; those that are dropped are gone, closed or not."""
+    """V8: a value refers to no idle watcher, closed or not."""
     value = MemoryValue(0)
     before = sys.getrefcount(value)
     watchers = [value.watch() for _ in range(10_000)]
@@ -155,7 +155,7 @@ async def test_ten_thousand_watchers_leave_nothing_behind() -> None:
 
 
 async def test_ten_thousand_gets_leave_nothing_behind() -> None:
-    """V8: served, cancelled or ended by the watcher's close, a get leaves the line it waited in."""
+    """V8: no wait is left of a get that returned, was cancelled, or ended with its watcher."""
     value: MemoryValue[int] = MemoryValue()
     watchers = [value.watch() for _ in range(10_000)]
     async with trio.open_nursery() as nursery:
@@ -174,7 +174,7 @@ async def test_ten_thousand_gets_leave_nothing_behind() -> None:
 
 
 async def test_unset_is_no_data() -> None:
-    """V2: nobody can set it, and nothing is changed."""
+    """V2: each way to set UNSET raises TypeError, and changes nothing."""
     value: MemoryValue[object] = MemoryValue(1)
     for change in (value.set, partial(value.compare_and_set, 1), value.set_from_thread):
         with pytest.raises(TypeError, match=r"given UNSET, which is no data"):

@@ -16,7 +16,7 @@ from ..helpers.calls import Call
 
 
 def test_value_is_made_and_set_outside_of_a_run() -> None:
-    """A value may be made, set and closed before and after the run that watches it."""
+    """V11: a value may be made, set and closed before and after the run that watches it."""
     value: MemoryValue[int] = MemoryValue()
     value.set(1)
 
@@ -36,7 +36,7 @@ def test_value_is_made_and_set_outside_of_a_run() -> None:
 
 
 def test_value_and_watcher_are_used_in_one_run_after_the_other() -> None:
-    """What one run has left behind another may take up, with what was seen."""
+    """V11: a later run may use both, with what was seen."""
     value: MemoryValue[int] = MemoryValue()
     watcher = value.watch()
 
@@ -53,7 +53,7 @@ def test_value_and_watcher_are_used_in_one_run_after_the_other() -> None:
 
 
 async def test_value_watched_in_one_run_is_refused_to_another(nursery: trio.Nursery) -> None:
-    """A second run that would wait for the value meanwhile is told so; the first one's goes on."""
+    """V11: a second run that waits for the value gets an error; the first run's wait goes on."""
     value: MemoryValue[int] = MemoryValue()
     get = Call(nursery, value.watch().get)
     await wait_all_tasks_blocked()
@@ -70,7 +70,7 @@ async def test_value_watched_in_one_run_is_refused_to_another(nursery: trio.Nurs
 async def test_value_made_in_another_thread_belongs_to_the_run_that_uses_it(
     nursery: trio.Nursery,
 ) -> None:
-    """V11: the first run that sets, or waits for, a value that no run has used may have it."""
+    """V11: the first run that sets a value, or waits for it, has it."""
     make: partial[MemoryValue[int]] = partial(MemoryValue)
     value = await trio.to_thread.run_sync(make)
     get = Call(nursery, value.watch().get)
@@ -83,7 +83,7 @@ async def test_value_made_in_another_thread_belongs_to_the_run_that_uses_it(
 
 
 async def test_foreign_run_is_a_foreign_thread(nursery: trio.Nursery) -> None:
-    """V11: a run in another thread can't set a value that a run watches, either."""
+    """V11: a run in another thread can't set a value that a run watches."""
     value: MemoryValue[int] = MemoryValue()
     get = Call(nursery, value.watch().get)
     await wait_all_tasks_blocked()
@@ -99,7 +99,7 @@ async def test_foreign_run_is_a_foreign_thread(nursery: trio.Nursery) -> None:
 
 
 def test_run_that_is_over_takes_nothing() -> None:
-    """V11: a thread that outlives the run learns it by Trio's own error."""
+    """V11: set_from_thread raises RunFinishedError after the run."""
     value: MemoryValue[int] = MemoryValue()
 
     async def watch_in_vain() -> trio.lowlevel.TrioToken:
@@ -116,7 +116,7 @@ def test_run_that_is_over_takes_nothing() -> None:
 
 
 async def test_token_of_another_run_than_the_value_s_is_refused(nursery: trio.Nursery) -> None:
-    """V11: neither run is hurt, and nothing is set."""
+    """V11: neither run is affected, and nothing is set."""
     value: MemoryValue[int] = MemoryValue()
     get = Call(nursery, value.watch().get)
     await wait_all_tasks_blocked()
@@ -136,7 +136,7 @@ async def test_token_of_another_run_than_the_value_s_is_refused(nursery: trio.Nu
 async def test_run_that_has_begun_to_use_the_value_meanwhile_takes_over(
     nursery: trio.Nursery,
 ) -> None:
-    """V11: what was on its way to another run is set in the one that watches."""
+    """V11: a value on its way to another run is set in the run that watches."""
     value: MemoryValue[int] = MemoryValue()
     tokens: list[trio.lowlevel.TrioToken] = []
     begun, go_on = threading.Event(), threading.Event()
@@ -159,7 +159,7 @@ async def test_run_that_has_begun_to_use_the_value_meanwhile_takes_over(
 
 
 async def test_token_of_a_new_run_is_taken_after_the_old_one_is_over() -> None:
-    """V11: a value whose run is over is free for the next."""
+    """V11: another run may have the value when its run is over."""
     value: MemoryValue[int] = MemoryValue()
 
     async def watch() -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_statistics_of_a_value_that_was_set() -> None:
-    """V21: each set counts, and those that eq has suppressed."""
+    """V21: each set counts, and so do those that eq has suppressed."""
     value = MemoryValue(1, eq=operator.eq)
     for number in (1, 2, 2, 2, 3):
         value.set(number)
@@ -29,7 +29,7 @@ def test_statistics_of_a_value_that_was_set() -> None:
 
 
 async def test_statistics_count_the_tasks_that_wait(nursery: trio.Nursery) -> None:
-    """V21: each task once, whatever it waits with; idle watchers are not known."""
+    """V21: each task counts once, whatever it waits with; idle watchers do not count."""
     value = MemoryValue(1)
     value.watch()
     watchers = [value.watch() for _ in range(4)]
@@ -52,7 +52,7 @@ async def test_statistics_count_the_tasks_that_wait(nursery: trio.Nursery) -> No
 async def test_statistics_count_those_that_were_called_until_they_run(
     nursery: trio.Nursery,
 ) -> None:
-    """V21: a task that a set has called waits until its step."""
+    """V21: a task that a set has called counts until its step."""
     value: MemoryValue[int] = MemoryValue()
     for _ in range(3):
         Call(nursery, value.watch().get)

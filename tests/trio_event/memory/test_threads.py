@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def block_on_thread(*functions: Callable[[], object]) -> None:
-    """Run each in a thread of its own that Trio knows nothing of, and block the run meanwhile."""
+    """Run each in a thread that Trio has not started, and block the run until they end."""
     threads = [threading.Thread(target=function) for function in functions]
     for thread in threads:
         thread.start()
@@ -62,7 +62,7 @@ async def test_foreign_thread_is_told_of_set_from_thread(
 async def test_sets_from_a_fast_thread_are_one_entry_and_one_update(
     nursery: trio.Nursery,
 ) -> None:
-    """V11: however often a thread sets while the run is busy, its queue holds one delivery."""
+    """V11: while the run is busy its queue holds one delivery, however often a thread sets."""
     value: MemoryValue[int] = MemoryValue()
     get = Call(nursery, value.watch().get)
     await wait_all_tasks_blocked()
@@ -79,7 +79,7 @@ async def test_sets_from_a_fast_thread_are_one_entry_and_one_update(
 
 
 async def test_run_is_responsive_while_a_thread_sets_without_end(nursery: trio.Nursery) -> None:
-    """V11: after 100 000 sets the last is there; meanwhile the queue never held more than one."""
+    """V11: the value is the last of 100 000, and the queue never held two deliveries."""
     value: MemoryValue[int] = MemoryValue()
     waiting = Call(nursery, partial(value.wait_for, lambda number: number == 99_999))
     last = Call(nursery, partial(value.watch().get, predicate=lambda number: number == 99_999))
@@ -92,7 +92,7 @@ async def test_run_is_responsive_while_a_thread_sets_without_end(nursery: trio.N
     thread = Call(nursery, partial(trio.to_thread.run_sync, work))
     longest = steps = 0
     while not thread.ended:
-        # What the thread has set is here after a step, however much it was.
+        # One step takes over what the thread has set, however often it has.
         longest = max(longest, current_statistics().run_sync_soon_queue_size)
         steps += 1
         await trio.lowlevel.checkpoint()
@@ -102,7 +102,7 @@ async def test_run_is_responsive_while_a_thread_sets_without_end(nursery: trio.N
 
 
 async def test_delivery_that_finds_nothing_changes_nothing() -> None:
-    """V11: a set that came while another was being delivered may have gone with it."""
+    """V11: an earlier delivery may have set what a later one was made for."""
     value: MemoryValue[int] = MemoryValue()
     value.set_from_thread(1)
     deliver_again(value)
@@ -111,7 +111,7 @@ async def test_delivery_that_finds_nothing_changes_nothing() -> None:
 
 
 async def test_each_batch_of_sets_from_a_thread_is_delivered(nursery: trio.Nursery) -> None:
-    """V11: after a delivery the next set from a thread makes the next one."""
+    """V11: after a delivery, the next set from a thread makes another one."""
     value: MemoryValue[int] = MemoryValue()
     watcher = value.watch()
     for number in range(3):
@@ -137,14 +137,14 @@ async def test_of_several_threads_one_is_the_last(nursery: trio.Nursery) -> None
 
 
 async def test_thread_that_trio_started_needs_no_token() -> None:
-    """V11: of a value that nobody has watched, the run is that which started the thread."""
+    """V11: an unused value is set in the run that started the thread."""
     value: MemoryValue[int] = MemoryValue()
     await trio.to_thread.run_sync(value.set_from_thread, 1)
     assert await value.watch().get() == 1
 
 
 async def test_own_thread_may_set_as_other_threads_do() -> None:
-    """V11: in the run's own thread it is a set that comes a moment later."""
+    """V11: in the run's own thread the value is set at the next turn of the loop."""
     value: MemoryValue[int] = MemoryValue()
     value.set_from_thread(1)
     with pytest.raises(trio.WouldBlock):
@@ -153,7 +153,7 @@ async def test_own_thread_may_set_as_other_threads_do() -> None:
 
 
 async def test_thread_of_its_own_needs_the_token_of_an_unwatched_value() -> None:
-    """V11: without a hint which run is meant it is an error that names the parameter."""
+    """V11: if the run is not known, the error names trio_token."""
     value: MemoryValue[int] = MemoryValue()
 
     def without() -> None:
@@ -166,7 +166,7 @@ async def test_thread_of_its_own_needs_the_token_of_an_unwatched_value() -> None
 
 
 async def test_ended_value_refuses_a_thread() -> None:
-    """V9, V11: after the end the thread that sets is told at once."""
+    """V9, V11: after the end, set_from_thread raises at once."""
     value: MemoryValue[int] = MemoryValue()
     value.close()
     with pytest.raises(trio.ClosedResourceError, match=r"set_from_thread\(\) .* has ended"):
@@ -174,7 +174,7 @@ async def test_ended_value_refuses_a_thread() -> None:
 
 
 async def test_value_that_ends_before_the_delivery_drops_it() -> None:
-    """V9, V11: what another thread has set is not taken over after the end."""
+    """V9, V11: a value that another thread has set is dropped after the end."""
     value: MemoryValue[int] = MemoryValue()
     value.set_from_thread(1)
     value.close()
@@ -183,7 +183,7 @@ async def test_value_that_ends_before_the_delivery_drops_it() -> None:
 
 
 async def test_eq_is_asked_at_the_delivery() -> None:
-    """V1, V11: a thread's set of an equal value is no update."""
+    """V1, V11: an equal value that a thread sets is no update."""
     value = MemoryValue(1, eq=lambda old, new: old == new)
     watcher = value.watch()
     assert await watcher.get() == 1
@@ -199,7 +199,7 @@ async def test_eq_is_asked_at_the_delivery() -> None:
 async def test_eq_that_fails_at_the_delivery_is_logged_and_the_value_set(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """V11: nobody could catch its exception; an update too many is better than one too few."""
+    """V11: no caller could catch its exception, so the value is set in doubt."""
     value = MemoryValue(1, eq=unequal)
     watcher = value.watch()
     assert await watcher.get() == 1

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 async def test_update_sets_what_the_function_makes() -> None:
-    """V19: it returns the version, as set does, and is no checkpoint."""
+    """V19: update returns the version, as set does, and is no checkpoint."""
     value = MemoryValue(1)
     with assert_no_checkpoints():
         assert value.update(lambda number: number + 1) == 2
@@ -25,7 +25,7 @@ async def test_update_sets_what_the_function_makes() -> None:
 
 
 def test_update_needs_data() -> None:
-    """V2, V19: without any it is an error that says what to do, and nothing is changed."""
+    """V2, V19: without data update raises, says what to do, and changes nothing."""
     value: MemoryValue[int] = MemoryValue()
     with pytest.raises(UnsetError, match=r"update\(\) was called .* has no data: set\(\) it"):
         value.update(abs)
@@ -33,7 +33,7 @@ def test_update_needs_data() -> None:
 
 
 def test_function_of_an_update_that_fails_changes_nothing() -> None:
-    """V19: its exception leaves the update."""
+    """V19: update raises its exception."""
     value = MemoryValue(0)
     with pytest.raises(ZeroDivisionError):
         value.update(lambda number: 1 // number)
@@ -41,13 +41,13 @@ def test_function_of_an_update_that_fails_changes_nothing() -> None:
 
 
 def test_update_to_an_equal_value_is_none_with_eq() -> None:
-    """V1, V19: eq is asked, as in set."""
+    """V1, V19: update asks eq, as set does."""
     value = MemoryValue(1, eq=operator.eq)
     assert value.update(abs) == 1
 
 
 def test_compare_and_set_sets_only_at_the_version() -> None:
-    """V19: of all who have made something of one version, one succeeds."""
+    """V19: of several callers that start from one version, one succeeds."""
     value: MemoryValue[int] = MemoryValue()
     assert value.compare_and_set(0, 1)
     assert not value.compare_and_set(0, 2)
@@ -56,7 +56,7 @@ def test_compare_and_set_sets_only_at_the_version() -> None:
 
 
 def test_compare_and_set_is_true_only_if_it_has_set() -> None:
-    """V19: also where eq finds the values equal, the version goes on."""
+    """V19: it raises the version also if eq finds the values equal."""
     value = MemoryValue(1, eq=operator.eq)
     assert [value.compare_and_set(1, 1) for _ in range(2)] == [True, False]
     assert value.version == 2
@@ -64,7 +64,7 @@ def test_compare_and_set_is_true_only_if_it_has_set() -> None:
 
 @pytest.mark.parametrize("change", ["update", "compare_and_set"])
 async def test_change_is_refused_where_set_is(change: str) -> None:
-    """V9, V11, V19: in another thread, and after the end; the function is not called."""
+    """V9, V11, V19: in another thread and after the end it raises, and calls no function."""
     value = MemoryValue(1)
     called: list[int] = []
     calls: dict[str, Callable[[], object]] = {

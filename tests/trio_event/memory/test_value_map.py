@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 async def test_first_batch_has_all_keys() -> None:
-    """V3, V20: as they are at the get, in the order in which they were changed last."""
+    """V3, V20: it has them as they are at the get, in the order of their last change."""
     peers = ValueMap({"a": 1, "b": 2})
     watcher = peers.watch()
     peers.set("a", 3)
@@ -42,7 +42,7 @@ async def test_first_batch_has_all_keys() -> None:
 
 
 async def test_batch_has_one_change_for_each_key() -> None:
-    """V20: from what the watcher knew to what is now, whatever was between."""
+    """V20: a change goes from what the watcher knew to what is now."""
     peers = ValueMap({"a": 1, "b": 2, "c": 3})
     watcher = peers.watch()
     await watcher.get()
@@ -56,7 +56,7 @@ async def test_batch_has_one_change_for_each_key() -> None:
 
 
 async def test_set_of_an_equal_value_is_a_change() -> None:
-    """V1, V20: as of any value, also of the very same object."""
+    """V1, V20: this holds also for the same object."""
     peers = ValueMap({"a": 1})
     watcher = peers.watch()
     await watcher.get()
@@ -65,7 +65,7 @@ async def test_set_of_an_equal_value_is_a_change() -> None:
 
 
 async def test_key_that_came_and_went_is_no_change(nursery: trio.Nursery) -> None:
-    """V20: there is no batch of nothing, and the wait goes on."""
+    """V20: no batch is empty, and the wait goes on."""
     peers: ValueMap[str, int] = ValueMap()
     watcher = peers.watch()
     get = Call(nursery, watcher.get)
@@ -82,7 +82,7 @@ async def test_key_that_came_and_went_is_no_change(nursery: trio.Nursery) -> Non
 
 
 async def test_key_that_was_deleted_and_set_again_is_one_change() -> None:
-    """V20: the watcher that knew it is told what it is now."""
+    """V20: a watcher that knew the key gets its new value."""
     peers = ValueMap({"a": 1})
     watcher = peers.watch()
     await watcher.get()
@@ -92,7 +92,7 @@ async def test_key_that_was_deleted_and_set_again_is_one_change() -> None:
 
 
 async def test_update_counts_the_versions_that_a_batch_makes_up_for() -> None:
-    """V15, V20: also those after which nothing was left to tell."""
+    """V15, V20: versions that left no change count too."""
     peers = ValueMap({"a": 1})
     watcher = peers.watch()
     assert (await watcher.get_update()).missed == 0
@@ -115,7 +115,7 @@ def test_delete_of_a_missing_key_is_an_error() -> None:
 
 
 async def test_replace_all_sends_only_the_difference() -> None:
-    """V20: deletes first, in the order of the old keys, then the new in theirs, at one version."""
+    """V20: deletes come first, in the old order, then the rest in the new, at one version."""
     peers = ValueMap({"a": 1, "b": 2, "c": 3, "d": 4})
     watcher = peers.watch()
     await watcher.get()
@@ -140,7 +140,7 @@ class Incomparable:
 
 
 def test_comparison_that_fails_in_replace_all_changes_nothing() -> None:
-    """V20: its exception leaves the call; set compares nothing."""
+    """V20: replace_all raises its exception; set compares nothing."""
     peers: ValueMap[str, object] = ValueMap({"a": 1, "b": Incomparable()})
     with pytest.raises(ValueError, match="don't compare me"):
         peers.replace_all({"b": 2})
@@ -150,7 +150,7 @@ def test_comparison_that_fails_in_replace_all_changes_nothing() -> None:
 
 
 def test_key_that_has_no_hash_changes_nothing() -> None:
-    """V20: it is Python's TypeError."""
+    """V20: set raises Python's TypeError."""
     peers: ValueMap[object, int] = ValueMap()
     with pytest.raises(TypeError, match="unhashable"):
         peers.set([], 1)
@@ -168,7 +168,7 @@ async def test_mapping_is_a_copy() -> None:
 
 
 async def test_rejected_batch_is_part_of_the_next() -> None:
-    """V6, V20: what the predicate rejects is not seen, and not forgotten."""
+    """V6, V20: a batch that the predicate rejects is not seen, and not lost."""
     peers = ValueMap({"a": 1})
     watcher = peers.watch()
     for _ in range(2):
@@ -182,7 +182,7 @@ async def test_rejected_batch_is_part_of_the_next() -> None:
 
 
 async def test_cancelled_get_of_a_batch_has_taken_nothing(nursery: trio.Nursery) -> None:
-    """V5, V20: at its checkpoint, and while it waits."""
+    """V5, V20: this holds at its checkpoint and while it waits."""
     peers = ValueMap({"a": 1})
     watcher = peers.watch()
     with trio.CancelScope() as scope:
@@ -197,8 +197,8 @@ async def test_cancelled_get_of_a_batch_has_taken_nothing(nursery: trio.Nursery)
     assert flat(await watcher.get()) == [("a", 1, UNSET)]
 
 
-async def test_watchers_of_a_map_know_what_they_know(nursery: trio.Nursery) -> None:
-    """V14, V20: each has its own old states; they can be selected."""
+async def test_each_watcher_of_a_map_has_its_own_old_states(nursery: trio.Nursery) -> None:
+    """V14, V20: watchers of a map can be selected."""
     peers = ValueMap({"a": 1})
     early = peers.watch()
     await early.get()
@@ -215,7 +215,7 @@ async def test_watchers_of_a_map_know_what_they_know(nursery: trio.Nursery) -> N
 
 
 async def test_atomic_changes_of_a_map_are_one_batch(nursery: trio.Nursery) -> None:
-    """V18, V20: also for those that are told of each change."""
+    """V18, V20: a predicate of wait_for gets one batch too."""
     peers: ValueMap[str, int] = ValueMap()
     sizes: list[int] = []
 
@@ -235,7 +235,7 @@ async def test_atomic_changes_of_a_map_are_one_batch(nursery: trio.Nursery) -> N
 
 
 async def test_change_in_a_predicate_of_wait_for_is_asked_about(nursery: trio.Nursery) -> None:
-    """V19, V20: a map may be changed while those who wait are told of a change."""
+    """V19, V20: a predicate may change the map while it is asked about a change."""
     peers = ValueMap({"a": 1})
 
     def grow(batch: tuple[Change[str, int], ...]) -> bool:
@@ -255,7 +255,7 @@ async def test_change_in_a_predicate_of_wait_for_is_asked_about(nursery: trio.Nu
 
 
 async def test_wait_version_of_a_map_returns_all_there_is(nursery: trio.Nursery) -> None:
-    """V15, V20: also if that is nothing any more; it is a checkpoint in any case."""
+    """V15, V20: the batch may be empty, and the call is always a checkpoint."""
     peers = ValueMap({"a": 1})
     waiting = Call(nursery, partial(peers.wait_version, 3))
     await wait_all_tasks_blocked()
@@ -279,7 +279,7 @@ async def test_wait_version_of_a_map_returns_all_there_is(nursery: trio.Nursery)
 async def test_cancelled_wait_version_of_a_map_leaves_nothing_behind(
     nursery: trio.Nursery,
 ) -> None:
-    """V5, V15, V20: cancelled while it waits for the change."""
+    """V5, V15, V20: no wait is left of one that is cancelled while it waits."""
     peers = ValueMap({"a": 1})
     waiting = Call(nursery, partial(peers.wait_version, 2))
     await wait_all_tasks_blocked()
@@ -290,7 +290,7 @@ async def test_cancelled_wait_version_of_a_map_leaves_nothing_behind(
 
 
 async def test_unset_is_no_value_of_a_key() -> None:
-    """V20: it is refused, with what to call instead, and nothing is changed."""
+    """V20: each way to set UNSET raises TypeError, names delete(), and changes nothing."""
     peers: ValueMap[str, object] = ValueMap({"a": 1})
     for change in (
         partial(peers.set, "a", UNSET),
@@ -304,7 +304,7 @@ async def test_unset_is_no_value_of_a_key() -> None:
 
 
 async def test_mapping_that_is_known_to_be_empty_has_data() -> None:
-    """V20: it begins with what is empty, or is made equal to that; a new one knows nothing."""
+    """V20: a map has data if it was made or replaced with an empty mapping; a new one has none."""
     unknown: ValueMap[str, int] = ValueMap()
     assert (unknown.version, unknown.peek(None)) == (0, None)
     assert [unknown.replace_all({}) for _ in range(2)] == [1, 1]
@@ -317,7 +317,7 @@ async def test_mapping_that_is_known_to_be_empty_has_data() -> None:
 
 
 async def test_map_may_be_changed_in_its_own_thread_only() -> None:
-    """V11, V20: elsewhere it is an error that says so, and changes nothing."""
+    """V11, V20: another thread gets an error that says so, and changes nothing."""
     peers = ValueMap({"a": 1})
     for method in (
         partial(peers.set, "b", 2),
@@ -333,7 +333,7 @@ async def test_map_may_be_changed_in_its_own_thread_only() -> None:
 
 
 async def test_ended_map_refuses() -> None:
-    """V9, V20: after the end nothing changes, also nothing to nothing; to close again is none."""
+    """V9, V20: after the end every change raises, and close does nothing."""
     peers = ValueMap({"a": 1})
     watcher = peers.watch()
     with assert_no_checkpoints():
@@ -353,7 +353,7 @@ async def test_ended_map_refuses() -> None:
 
 
 async def test_watcher_that_missed_dropped_deletes_is_told_of_them() -> None:
-    """V20: the journal keeps no more deletes than it needs, and nobody notices."""
+    """V20: the journal drops deletes, and each watcher finds them all the same."""
     peers = ValueMap({str(number): number for number in range(1000)})
     known: dict[str, int] = {}
     slow, slower = peers.watch(), peers.watch()
@@ -374,7 +374,7 @@ async def test_watcher_that_missed_dropped_deletes_is_told_of_them() -> None:
 
 
 async def test_journal_remembers_no_key_for_ever() -> None:
-    """V20: keys that come and go leave no more behind than the map is large."""
+    """V20: keys that come and go leave no more entries than the map is large."""
     peers: ValueMap[str, int] = ValueMap()
     for number in range(10_000):
         peers.set(str(number), number)

@@ -77,7 +77,7 @@ class MapScenario:
             assert self._consumers[which % 3].known == self._map.mapping()
 
     async def get_and_cancel(self, numbers: Numbers) -> None:
-        """A get that is cancelled, or whose predicate rejects, loses nothing."""
+        """Get with a predicate and cancel, which loses nothing."""
         for which, at_least in numbers.items():
             with trio.move_on_after(1):
                 await self._consumers[which % 3].get(at_least=at_least)

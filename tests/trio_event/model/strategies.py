@@ -1,4 +1,4 @@
-"""Hypothesis strategies: what is set, called and waited for, in which order."""
+"""Hypothesis strategies: histories, expressions and chains of stages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     ]
     Stages = list[tuple[str, float]]
 
-# What matters most comes most often.
+# The more important an operation is, the more often it comes.
 OPERATIONS: Final = (
     *(Scenario.set, Scenario.get, Scenario.rest) * 3,
     *(Scenario.watch, Scenario.select, Scenario.step, Scenario.cancel, Scenario.set_at_once) * 2,
@@ -46,10 +46,10 @@ MAP_OPERATIONS: Final = (
     MapScenario.get_and_cancel,
 )
 
-# Times of stages: exact numbers, of which no few add up to a whole second, at which values are set.
+# Exact numbers, so that no few of them add up to a whole second, at which values are set.
 SECONDS: Final = tuple(seconds + 2**-12 for seconds in (0.25, 1.375, 2.75))
 
-# The order of tasks in Trio and the choices of select are part of a history: the random module's.
+# Trio's order of tasks and the choices of select are random, so they are part of a history.
 histories = st.random_module().flatmap(
     lambda _: st.lists(
         st.tuples(st.sampled_from(OPERATIONS), st.integers(0, 5), st.integers(0, 5)),
