@@ -79,7 +79,7 @@ async def test_get_cancelled_while_it_waits_has_seen_nothing(
     for name in GETS.keys() - {"get_of_the_backlog"}:  # which does not wait
         subject.set(1)
         watcher = subject.watch()
-        assert await watcher.get() == 1
+        assert (await watcher.get_update()).value == 1
         call = Call(nursery, partial(GETS[name], watcher))
         await wait_all_tasks_blocked()
         await call.cancel()
