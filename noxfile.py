@@ -39,15 +39,12 @@ TESTED = CHOSEN if PRESENT in CHOSEN else [*CHOSEN, PRESENT]
 # Async functions of these modules are awaited by the packages alone, and need be no checkpoints.
 MACHINERY = {
     "_alarms",
-    "_condition",
     "_engine",
     "_host",
     "_judging",
-    "_pipe",
     "_process",
     "_ready",
     "_stopping",
-    "_waiting",
 }
 
 nox.needs_version = ">=2025.5.1"

@@ -51,9 +51,9 @@ def make_theirs(folder: Path) -> None:
 def make_ours(folder: Path) -> None:
     """Install our packages in a folder, over what is there: as links, so that they are measured."""
     for package in ("supervisor", "trio_event"):
-        (folder / package).mkdir(exist_ok=True)
-        for source in (OURS / package).glob("*.py"):
-            link = folder / package / source.name
+        for source in (OURS / package).rglob("*.py"):
+            link = folder / source.relative_to(OURS)
+            link.parent.mkdir(parents=True, exist_ok=True)
             link.unlink(missing_ok=True)
             link.symlink_to(source)
 

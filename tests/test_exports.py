@@ -12,12 +12,13 @@ import pytest
 import supervisor
 import supervisor.testing
 import trio_event
+import trio_event.abc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FACADES = (supervisor, trio_event)
-PUBLIC = (*FACADES, supervisor.testing)
+PUBLIC = (*FACADES, supervisor.testing, trio_event.abc)
 # The order in which CONTRIBUTING.md has the sections of a docstring.
 SECTIONS = (
     "Args",

@@ -1,8 +1,8 @@
 """Event Values for Trio: the newest state of something, and any number of watchers.
 
-A *value* holds the newest state of something. *Watchers* follow it without ever blocking the
-producer: each sees the newest state that it has not seen, and may skip what was
-replaced meanwhile. A *pipe* carries a value into a memory channel, as a runnable of the
+A *value* holds the newest state of something. *Watchers* follow it and never block the
+producer: each sees the newest state that it has not seen, and may skip states that were
+replaced before it looked. A *pipe* sends a value to a memory channel, as a runnable of the
 package ``supervisor``. Modelled on ``osbase/event`` of Monogon Metropolis::
 
     import trio
@@ -26,18 +26,16 @@ package ``supervisor``. Modelled on ``osbase/event`` of Monogon Metropolis::
 
 from __future__ import annotations
 
-from ._composed import Composition as Composition, compose as compose
-from ._errors import BacklogDone as BacklogDone, UnsetError as UnsetError
-from ._follow import follow as follow
-from ._keyed import Change as Change, ValueMap as ValueMap
-from ._memory import MemoryValue as MemoryValue
-from ._pipe import pipe as pipe
-from ._select import select as select
-from ._statistics import Statistics as Statistics
-from ._unset import UNSET as UNSET, Unset as Unset
-from ._value import Value as Value, ValueWatch as ValueWatch
+from ._consuming._follow import follow as follow
+from ._consuming._pipe import pipe as pipe
+from ._consuming._select import select as select
+from ._derived._composed import Composition as Composition
+from ._memory._map import Change as Change, ValueMap as ValueMap
+from ._memory._value import MemoryValue as MemoryValue, Statistics as Statistics
+from ._unset import UNSET as UNSET, Unset as Unset, UnsetError as UnsetError
+from ._value import Value as Value, ValueWatch as ValueWatch, compose as compose
 from ._waiting import atomic as atomic
-from ._watcher import Update as Update, Watcher as Watcher
+from ._watcher import BacklogDone as BacklogDone, Update as Update, Watcher as Watcher
 
 __all__ = (
     "UNSET",

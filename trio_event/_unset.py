@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal, NoReturn
+from typing import Final, Literal, NoReturn, final
 
 
 class Unset(enum.Enum):
-    """The type of :data:`UNSET`."""
+    """The type of :data:`UNSET`, which a value without data has in place of data (V2)."""
 
     UNSET = "UNSET"
 
@@ -20,7 +20,12 @@ UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
 """Stands for "no data yet". ``None`` is data."""
 
 
+@final
+class UnsetError(LookupError):
+    """A value that has no data yet was asked for it."""
+
+
 def refuse_unset(method: str, value: object) -> NoReturn:
-    """Raise because somebody would set ``value`` to what is no data."""
+    """Raise because ``method`` of ``value`` was given what is no data."""
     msg = f"{method}() of {value!r} was given UNSET, which is no data: to have none can't be set"
     raise TypeError(msg)

@@ -4,11 +4,11 @@ Why not just memory channels? A channel hands over every item, in order, to one
 receiver. For state this is wrong three times. A consumer has to work through history
 before it knows the present; a producer has to wait for the slowest consumer, or to guess
 a buffer size; and a late consumer never learns what it missed. A value
-has none of this: it holds the newest state, each consumer sees the newest one that it has not
-seen, and the producer never waits.
+holds the newest state, each consumer sees the newest one that it has not seen, and the
+producer never waits.
 
 Why not just ``trio.Event`` or ``trio.Condition``? They tell that something changed, not what,
-and only those who wait at that moment. Who was busy has missed it.
+and only the tasks that wait at that moment. A busy task misses it.
 
 Seen
     A watcher remembers which version of the value it returned last: that one,
@@ -16,48 +16,49 @@ Seen
     waits for the next. It follows that a watcher never returns a version
     twice, never goes back, and may skip versions that were replaced before it looked.
 
-How one watches is in ``_watcher``, once for all storages.
+How a value is watched is in ``_watcher``; what a storage has to write, in ``abc``.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeGuard, TypeVar, overload
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, final, overload
 
-from ._errors import UnsetError
-from ._unset import Unset
+import trio
+
+from ._consuming._condition import wait_for
+from ._derived._composed import ComposedWatcher, Composition, Parts, total
+from ._derived._stages import Distinct, Filtered, Mapped
+from ._derived._timed import Debounced, Throttled
+from ._graph import apply_all
+from ._unset import UNSET, Unset, UnsetError
+from ._watcher import Watchable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from ._graph import Look, Node, Stage
     from ._watcher import Watcher
 
 T = TypeVar("T")
 U = TypeVar("U")
 T_co = TypeVar("T_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
 
 # UNSET is a default like any other.
 NO_DEFAULT: Final = object()
 
 
-class ValueWatch(ABC, Generic[T_co]):
+class ValueWatch(Watchable[T_co]):
     """The read side of a value: what can be watched.
 
-    A storage has to define :meth:`watch`; everything else follows from what its watchers say.
+    A subclass has to define :meth:`watch`; everything else follows from its watchers.
     """
 
     __slots__ = ()
-
-    @abstractmethod
-    def watch(self) -> Watcher[T_co]:
-        """Return a new watcher, which has seen nothing.
-
-        It costs nothing to anyone until it waits, and may be dropped without being
-        closed.
-
-        Checkpoints:
-            Never.
-        """
 
     @property
     def version(self) -> int:
@@ -74,7 +75,7 @@ class ValueWatch(ABC, Generic[T_co]):
     def peek(self, default: U) -> T_co | U: ...
 
     def peek(self, default: Any = NO_DEFAULT) -> Any:
-        """Return the newest value, without waiting, and without anybody having seen it.
+        """Return the newest value, without waiting; no watcher counts it as seen (V15).
 
         Of a derived value it is what the newest source gives, whatever the time.
 
@@ -87,23 +88,23 @@ class ValueWatch(ABC, Generic[T_co]):
         Checkpoints:
             Never.
         """
-        newest = self._newest()
-        if not isinstance(newest, Unset):
-            return newest
+        data = self._evaluate_now()
+        if not isinstance(data, Unset):
+            return data
         if default is NO_DEFAULT:
             msg = f"{self!r} has no data yet: wait for it with a watcher, or pass a default"
             raise UnsetError(msg)
         return default
 
     async def wait_version(self, version: int) -> T_co:
-        """Wait until the value is at least at ``version``: read what you have written.
+        """Wait until the value is at least at ``version``: read what you have written (V15).
 
         A derived value has the versions of its source. Where it has no data at that version, or
         has to let time pass, it is waited for.
 
         Args:
-            version: As :meth:`Value.set` returned it, or as :attr:`version` was; of composed values
-                only the latter.
+            version: As :meth:`Value.set` returned it, or as :attr:`version` was; for composed
+                values, use :attr:`version`.
 
         Returns:
             The newest value.
@@ -126,15 +127,15 @@ class ValueWatch(ABC, Generic[T_co]):
             return await watcher.get(predicate=reached)
 
     async def wait_for(self, predicate: Callable[[T_co], bool], *, held_for: float = 0.0) -> T_co:
-        """Wait until the value satisfies a predicate, now or at any set from now on.
+        """Wait until the value satisfies a predicate, now or at any set from now on (V16).
 
         The predicate is asked at each set, in the middle of it, so that a match which lasts for a
         single set is not missed. It must be quick. What it raises is raised here, and
-        concerns nobody else. What it sets is set when all who wait have been asked about the
+        nowhere else. What it sets is set when all predicates have been asked about the
         set under way. In an :func:`atomic` block it is asked at the end.
 
-        Of a value that lets time pass (``debounce``, ``throttle``) it is asked about what a watcher
-        gets, when it gets it.
+        For a value that lets time pass (``debounce``, ``throttle``) it is asked about what a
+        watcher gets, when it gets it.
 
         Args:
             predicate: What to wait for.
@@ -160,17 +161,16 @@ class ValueWatch(ABC, Generic[T_co]):
 
             await temperature.wait_for(lambda degrees: degrees > 30, held_for=60)
         """
-        from ._condition import wait_for  # noqa: PLC0415  it is built on this module
-
-        return await wait_for(self, predicate, held_for)
+        with self.watch() as watcher:
+            return await wait_for(watcher, predicate, held_for)
 
     def map(self, function: Callable[[T_co], U]) -> ValueWatch[U]:
-        """Derive the value that ``function`` makes of this one.
+        """Derive the value that ``function`` makes of this one (V17).
 
-        It is computed when a watcher takes it, in the watcher's task; an exception is raised
+        It is computed when a watcher takes it, in the watcher's task. Its exception is raised
         there, and nothing is seen then. Only ``wait_for`` and ``follow(latest=True)`` compute in
-        the middle of a set. A derived value has no task, and nobody knows it: it costs nothing
-        while it is not watched.
+        the middle of a set. A derived value has no task, and no other value refers to it: it
+        costs nothing while it is not watched.
 
         Args:
             function: It may be called several times for one value, or never, and should have no
@@ -183,9 +183,7 @@ class ValueWatch(ABC, Generic[T_co]):
 
             names: ValueWatch[str] = lease.map(lambda lease: lease.name)
         """
-        from ._derived import Mapped  # noqa: PLC0415  it is built on this module
-
-        return Mapped(self, function)
+        return Derived(self, Mapped(function))
 
     @overload
     def filter(self, predicate: Callable[[T_co], TypeGuard[U]]) -> ValueWatch[U]: ...
@@ -206,9 +204,7 @@ class ValueWatch(ABC, Generic[T_co]):
         Checkpoints:
             Never.
         """
-        from ._derived import Filtered  # noqa: PLC0415
-
-        return Filtered(self, predicate)
+        return Derived(self, Filtered(predicate))
 
     def distinct(self, key: Callable[[T_co], object] | None = None) -> ValueWatch[T_co]:
         """Derive a value whose watchers skip what equals the value they returned last.
@@ -226,17 +222,15 @@ class ValueWatch(ABC, Generic[T_co]):
         Checkpoints:
             Never.
         """
-        from ._derived import Distinct  # noqa: PLC0415
-
-        return Distinct(self, key)
+        return Derived(self, Distinct(key))
 
     def debounce(self, seconds: float) -> ValueWatch[T_co]:
         """Derive a value whose watchers wait until this one has been quiet for so long.
 
-        The time counts from when the watcher, in a ``get``, notices a new version, for nobody else
-        keeps the time: also one that comes late to a value that has been quiet for an hour waits.
+        The time counts from when the watcher, in a ``get``, notices a new version: only watchers
+        keep the time. So a new watcher waits even if the value has been quiet for an hour.
         What is returned is newest then. A value that is never quiet for so long is never
-        returned; for that take :meth:`throttle`. When this value has ended, its last state
+        returned; use :meth:`throttle` for that. When this value has ended, its last state
         comes at once.
 
         With several stages in a row that let time pass, each is a condition of its own, whatever
@@ -251,9 +245,7 @@ class ValueWatch(ABC, Generic[T_co]):
         Checkpoints:
             Never.
         """
-        from ._timed import Debounced  # noqa: PLC0415
-
-        return Debounced(self, seconds)
+        return Derived(self, Debounced(seconds))
 
     def throttle(self, seconds: float) -> ValueWatch[T_co]:
         """Derive a value whose watchers return at most one update in so many seconds.
@@ -271,29 +263,7 @@ class ValueWatch(ABC, Generic[T_co]):
         Checkpoints:
             Never.
         """
-        from ._timed import Throttled  # noqa: PLC0415
-
-        return Throttled(self, seconds)
-
-    def _newest(self) -> T_co | Unset:
-        """Return the newest value, if there is one."""
-        return self.watch()._take(None)
-
-    def _given(self, newest: Callable[[ValueWatch[Any]], Any]) -> T_co | Unset:
-        """Return what the value is when those that are set are as ``newest`` tells."""
-        return newest(self)  # type: ignore[no-any-return]
-
-    def _bases(self) -> frozenset[ValueWatch[object]]:
-        """Return the values that are set, of which this one is made."""
-        return frozenset((self,))
-
-    def _incremental(self) -> bool:
-        """Return whether its watchers return but what has changed since they returned something."""
-        return False
-
-    def _timed(self) -> bool:
-        """Return whether its watchers let time pass before they take a value."""
-        return False
+        return Derived(self, Throttled(seconds))
 
 
 class Value(ValueWatch[T]):
@@ -321,7 +291,7 @@ class Value(ValueWatch[T]):
 
     @abstractmethod
     def close(self) -> None:
-        """End the value in good order.
+        """End the value in good order (V9).
 
         Each watcher gets the last value, if it has not seen it, and then
         :exc:`trio.EndOfChannel`. To close again does nothing.
@@ -343,3 +313,184 @@ class Value(ValueWatch[T]):
         Checkpoints:
             Never.
         """
+
+
+@final
+class Derived(ValueWatch[T]):
+    """A value that a stage makes of another one (V17).
+
+    It is a description: it has no data and no task, and no other value refers to it. Its
+    watchers look at what the chain begins with, through all stages of the chain.
+    """
+
+    __slots__ = ("_base", "_source", "_stage", "_stages")
+
+    def __init__(self, source: ValueWatch[Any], stage: Stage) -> None:
+        self._source = source
+        self._stage = stage
+        # What the chain begins with, and all of its stages.
+        self._base = source
+        self._stages: tuple[Stage, ...] = (stage,)
+        if isinstance(source, Derived):
+            self._base = source._base
+            self._stages = (*source._stages, stage)
+
+    def __repr__(self) -> str:
+        return f"<{type(self._stage).__name__} of {self._source!r}>"
+
+    def watch(self) -> Watcher[T]:
+        return self._base._watch_through(self._stages)
+
+    def _watch_through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
+        return self._base._watch_through(self._stages + stages)
+
+    @property
+    def version(self) -> int:
+        """The newest version of the source."""
+        return self._base.version
+
+    @property
+    def _is_timed(self) -> bool:
+        return self._base._is_timed or any(stage.is_timed for stage in self._stages)
+
+    def _roots(self) -> frozenset[Node[object]]:
+        return self._base._roots()
+
+    def _evaluate_now(self) -> T | Unset:
+        return apply_all(self._stages, self._base._evaluate_now())  # type: ignore[no-any-return]
+
+    def _evaluate(self, look: Look) -> T | Unset:
+        data = look.of(self._source)
+        return data if isinstance(data, Unset) else self._stage.apply(data)
+
+    def _find_end(self, look: Look) -> Exception | None:
+        return look.end_of(self._base)
+
+
+@overload
+def compose(first: ValueWatch[A], /) -> ValueWatch[tuple[A]]: ...
+
+
+@overload
+def compose(first: ValueWatch[A], second: ValueWatch[B], /) -> ValueWatch[tuple[A, B]]: ...
+
+
+@overload
+def compose(
+    first: ValueWatch[A], second: ValueWatch[B], third: ValueWatch[C], /
+) -> ValueWatch[tuple[A, B, C]]: ...
+
+
+@overload
+def compose(
+    first: ValueWatch[A], second: ValueWatch[B], third: ValueWatch[C], fourth: ValueWatch[D], /
+) -> ValueWatch[tuple[A, B, C, D]]: ...
+
+
+@overload
+def compose(*values: ValueWatch[T]) -> ValueWatch[tuple[T, ...]]: ...
+
+
+@overload
+def compose(**named_values: ValueWatch[T]) -> ValueWatch[Composition[T]]: ...
+
+
+def compose(*values: ValueWatch[Any], **named_values: ValueWatch[Any]) -> ValueWatch[Any]:
+    """Make one value of several: an immutable snapshot of the newest of each (V18).
+
+    It has data when all of them have. It changes when one of them does. No watcher ever sees a
+    mixture of states that were never there together.
+
+    A snapshot has what is newest, so ``distinct`` changes nothing for a source: put it behind,
+    ``compose(...).distinct()``. A source that lets time pass (``debounce``, ``throttle``) takes
+    part with what it gave last, for that is what it is for.
+
+    Args:
+        *values: The values, for a snapshot that is a tuple, with the type of each; or
+        **named_values: the values by name, for a snapshot with these names as attributes and keys.
+
+    Returns:
+        The composed value. It ends when all of the others have, or one of them has failed.
+
+    Raises:
+        TypeError: if there is no value, or some have names and others not.
+
+    Checkpoints:
+        Never.
+
+    Example::
+
+        endpoint = compose(host=host, port=port)
+        with endpoint.watch() as watcher:
+            async for current in watcher:
+                print(f"{current.host}:{current.port}")
+    """
+    if bool(values) == bool(named_values):
+        msg = "compose() needs one or more values, either all by position or all by name"
+        raise TypeError(msg)
+    if values:
+        return Composed(values, tuple)
+    names = tuple(named_values)
+    return Composed(
+        tuple(named_values.values()),
+        lambda parts: Composition(dict(zip(names, parts, strict=True))),
+    )
+
+
+@final
+class Composed(ValueWatch[T]):
+    """What :func:`compose` returns."""
+
+    __slots__ = ("_all_roots", "_instant_roots", "_make", "_parts", "_timed_parts")
+
+    def __init__(
+        self, parts: tuple[ValueWatch[object], ...], make: Callable[[Sequence[object]], T]
+    ) -> None:
+        self._parts = parts
+        self._make = make
+        # The roots of all parts, and of those that can be read at any time; the other parts.
+        self._all_roots = roots_of(parts)
+        self._instant_roots = roots_of([part for part in parts if not part._is_timed])
+        self._timed_parts = tuple(dict.fromkeys(part for part in parts if part._is_timed))
+
+    def __repr__(self) -> str:
+        return f"<composed of {', '.join(map(repr, self._parts))}>"
+
+    def watch(self) -> Watcher[T]:
+        return self._watch_through(())
+
+    def _watch_through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
+        # A watcher that is new has not missed what came before it, but for the newest.
+        version = self.version
+        seen = version - 1 if version else sum(root.version for root in self._instant_roots)
+        return ComposedWatcher(Parts(self, self._instant_roots, self._timed_parts), stages, seen)
+
+    @property
+    def version(self) -> int:
+        """The newest version; 0 if there is no data yet."""
+        return total(*[node.version for node in (*self._instant_roots, *self._timed_parts)])
+
+    @property
+    def _is_timed(self) -> bool:
+        return bool(self._timed_parts)
+
+    def _roots(self) -> frozenset[Node[object]]:
+        return self._all_roots
+
+    def _evaluate(self, look: Look) -> T | Unset:
+        """Make the snapshot, if all of its parts have data."""
+        parts = [look.of(part) for part in self._parts]
+        return UNSET if any(part is UNSET for part in parts) else self._make(parts)
+
+    def _find_end(self, look: Look) -> Exception | None:
+        """Return the end, if there can be no more states: all have ended, or one can have none."""
+        ends = [look.end_of(part) for part in self._parts]
+        for part, end in zip(self._parts, ends, strict=True):
+            if end is not None and (not isinstance(end, trio.EndOfChannel) or look.is_empty(part)):
+                return end
+        return None if None in ends else trio.EndOfChannel()
+
+
+def roots_of(parts: Sequence[ValueWatch[object]]) -> frozenset[Node[object]]:
+    """Return the values that are set, of which all these are made."""
+    return frozenset(root for part in parts for root in part._roots())

@@ -4,28 +4,26 @@ The problem: one ``set`` may concern a hundred thousand waiting tasks, and must 
 block the producer for the time it takes to wake them; ``set`` is called from tasks
 that have other things to do. And a task may wait on a thousand values at once.
 
-A :class:`Line` is the queue of a value: the tasks that wait for it *now*. Watchers that
-are not waiting are in no line. A :class:`Waiter` is one task's wait, in one line or in
-many. ``Line.call`` wakes one waiter, the leader; in its own step, the leader wakes
-the rest of the waiters that were called with it. So a call costs the same
-however many wait, and the last of them runs no later than if the caller had woken
-them all itself.
+A value has a :class:`WaitQueue`: the tasks that wait for it *now*. Watchers that are not
+waiting are in no queue. A :class:`Waiter` is one task's wait, in one queue or in many.
+``WaitQueue.notify`` wakes one waiter, the leader; in its own step, the leader wakes
+the waiters that were notified with it. So ``notify`` costs the same however many wait,
+and the last of them runs no later than if the caller had woken them all itself.
 
 The invariants:
 
-- A waiter is woken at most once: whoever wakes it, or cancels it, takes its ``task`` first.
-- Those who were called are moved out of the line at once (``_called``). A leader that
-  scanned the line itself would find tasks that have run and wait again, and wake
-  them for ever.
-- A task that was woken can't be cancelled before its step, so the leader always gets to wake
-  the rest. One that is cancelled while called, but not yet woken, steps out
-  and wakes the rest as well, in place of the leader: it does no harm to be early.
-- So as long as anybody is in ``_called``, there is a task that will take them out in its next step.
-  Those who are called meanwhile are added to them, and need no leader of their own.
+- A waiter is woken at most once: the function that wakes or cancels it takes its ``task`` first.
+- Notified waiters leave the queue at once (for ``_notified``). A leader that scanned the
+  queue itself would find tasks that have run and wait again, and wake them for ever.
+- A woken task cannot be cancelled before its step, so the leader always wakes the rest.
+  A notified waiter that is cancelled before it is woken leaves the queue and wakes the rest
+  as well: waking them early does no harm.
+- So while ``_notified`` is not empty, there is a task that empties it in its next step.
+  Waiters that are notified meanwhile are added to it and need no leader of their own.
 - Ctrl-C comes before or after each method that moves waiters, never in the middle of one.
 
-Rejected: a memory channel per watcher, as upstream has (a set then costs as much as there
-are watchers, idle or not, and hands a waiting one the value of the first of
+Rejected: a memory channel per watcher, as in Monogon's ``osbase/event`` (a set then costs as
+much as there are watchers, idle or not, and hands a waiting one the value of the first of
 two sets, not of the second); ``trio.Event`` and ``trio.lowlevel.ParkingLot`` (each set wakes
 every task itself, at two to three times the cost of a bare ``reschedule``).
 """
@@ -74,7 +72,7 @@ _WOKEN = _Woken()
 
 @final
 class Waiter:
-    """One task's wait, until any of the lines that it joined is called.
+    """One task's wait, until any of the queues that it joined is notified.
 
     A waiter is the abort function of its own wait: a bound method would be one more object for
     each task that waits.
@@ -85,11 +83,6 @@ class Waiter:
     def __init__(self) -> None:
         # None before the wait, and again as soon as its end is settled.
         self.task: Task | None = None
-
-    async def park(self) -> None:
-        """Wait until woken."""
-        self.task = current_task()
-        await wait_task_rescheduled(self)
 
     @enable_ki_protection
     def wake(self) -> bool:
@@ -109,85 +102,97 @@ class Waiter:
 
 
 @final
-class Listening:
-    """Has ``listener``, which must not raise, called by each call of the lines meanwhile."""
+class Subscription:
+    """Has each ``notify`` of some queues call ``callback``, which must not raise, while entered.
 
-    __slots__ = ("_lines", "_listener")
+    It is for a task that waits for something else meanwhile, and for predicates that are asked
+    in the middle of a set.
+    """
 
-    def __init__(self, lines: Collection[Line], listener: Callable[[], object]) -> None:
-        self._lines = lines
-        self._listener = listener
+    __slots__ = ("_callback", "_queues")
+
+    def __init__(self, queues: Collection[WaitQueue], callback: Callable[[], object]) -> None:
+        self._queues = queues
+        self._callback = callback
 
     @enable_ki_protection
     def __enter__(self) -> None:
-        for line in self._lines:
-            if line._listeners is None:
-                line._listeners = {}
-            line._listeners[self] = self._listener
+        for queue in self._queues:
+            if queue._callbacks is None:
+                queue._callbacks = {}
+            queue._callbacks[self] = self._callback
 
     @enable_ki_protection
     def __exit__(self, *_: object) -> None:
-        for line in self._lines:
-            assert line._listeners is not None
-            del line._listeners[self]
+        for queue in self._queues:
+            assert queue._callbacks is not None
+            del queue._callbacks[self]
 
 
 @final
-class Line:
-    """The waiters of a value, and those who want to know of each set while it happens."""
+class WaitQueue:
+    """The tasks that wait for a value now.
 
-    __slots__ = ("_called", "_listeners", "_waiting", "after", "calling")
+    A storage makes one, and calls :meth:`notify` after each change of the version and after the
+    end. Watchers do the rest. Its length is the number of waits.
+    """
+
+    __slots__ = ("_callbacks", "_notified", "_waiting", "deferred", "notifying")
 
     def __init__(self) -> None:
+        """Make an empty queue."""
         self._waiting: dict[Waiter, None] = {}
-        # Called and not yet woken; the leader is not among them.
-        self._called: dict[Waiter, None] = {}
-        self._listeners: dict[Listening, Callable[[], object]] | None = None
-        # The listeners are being told: a set by one of them has to wait for the others.
-        self.calling = False
-        # What they have left to be done after it, if an atomic block is what has called the line.
-        self.after: Callable[[], None] | None = None
+        # Notified and not yet woken; the leader is not among them.
+        self._notified: dict[Waiter, None] = {}
+        self._callbacks: dict[Subscription, Callable[[], object]] | None = None
+        # The callbacks are being called: a set by one of them has to wait for the others.
+        self.notifying: bool = False
+        # What to do after the callbacks of an atomic block, with what they have set.
+        self.deferred: Callable[[], None] | None = None
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._called) + len(self._listeners or ())
+        """Return how many waits there are, of tasks and of subscriptions."""
+        return len(self._waiting) + len(self._notified) + len(self._callbacks or ())
 
     def join(self, waiter: Waiter) -> None:
-        """Be woken by the next call."""
+        """Have the next ``notify`` wake ``waiter``."""
         self._waiting[waiter] = None
 
     @enable_ki_protection
     def leave(self, waiter: Waiter) -> None:
-        """Be in the line no longer; each waiter does this in its first step after its wait."""
+        """Take ``waiter`` out; its task does this in the first step after the wait."""
         self._waiting.pop(waiter, None)
-        if self._called:
-            called, self._called = self._called, {}
-            for other in called:
+        if self._notified:
+            notified, self._notified = self._notified, {}
+            for other in notified:
                 # As Waiter.wake() does; a call of it would be a fifth of the cost of waking.
                 task = other.task
                 if task is not None:
                     other.task = None
                     reschedule(task, _WOKEN)
 
-    def listening(self, listener: Callable[[], object]) -> Listening:
-        """Have ``listener``, which must not raise, called by each call meanwhile."""
-        return Listening((self,), listener)
-
     @enable_ki_protection
-    def call(self) -> None:
-        """Wake all waiters, and tell all listeners, that there is something new."""
-        if _blocks and (lines := _blocks.get(get_ident())) is not None:
-            lines[self] = None  # the end of the block will call it
+    def notify(self) -> None:
+        """Wake all tasks that wait: there is something new, or the end.
+
+        In an :func:`atomic` block this happens at the end of the block.
+
+        Checkpoints:
+            Never.
+        """
+        if _blocks and (queues := _blocks.get(get_ident())) is not None:
+            queues[self] = None  # the end of the block will notify it
             return
-        if self._listeners:
-            self.calling = True
+        if self._callbacks:
+            self.notifying = True
             try:
-                for listener in tuple(self._listeners.values()):
-                    listener()
+                for callback in tuple(self._callbacks.values()):
+                    callback()
             finally:
-                self.calling = False
-        if self._called:
+                self.notifying = False
+        if self._notified:
             # Their leader has yet to run, and will wake these as well.
-            self._called.update(self._waiting)
+            self._notified.update(self._waiting)
             self._waiting.clear()
             return
         waiting = self._waiting
@@ -198,42 +203,45 @@ class Line:
                 leader.task = None
                 reschedule(task, _WOKEN)
                 if waiting:
-                    self._called, self._waiting = waiting, {}
+                    self._notified, self._waiting = waiting, {}
                 return
 
 
-async def wait_in_lines(lines: Collection[Line], waiter: Waiter, deadline: float) -> None:
-    """Wait with ``waiter`` until one of the lines is called, or the deadline has come."""
-    for line in lines:
-        line.join(waiter)
+async def wait(queues: Collection[WaitQueue], waiter: Waiter, until: float) -> None:
+    """Wait until a queue is notified, the waiter is woken, or the time ``until`` has come.
+
+    Every wait of the package's own is this one, but for that of ``MemoryWatcher.get``.
+    """
+    for queue in queues:
+        queue.join(waiter)
     waiter.task = current_task()
     try:
-        if deadline == math.inf:
+        if until == math.inf:
             await wait_task_rescheduled(waiter)
         else:
-            with trio.CancelScope(deadline=deadline):
+            with trio.CancelScope(deadline=until):
                 await wait_task_rescheduled(waiter)
     finally:
-        _leave_all(lines, waiter)
+        _leave_all(queues, waiter)
 
 
 @enable_ki_protection
-def _leave_all(lines: Collection[Line], waiter: Waiter) -> None:
-    for line in lines:
-        line.leave(waiter)
+def _leave_all(queues: Collection[WaitQueue], waiter: Waiter) -> None:
+    for queue in queues:
+        queue.leave(waiter)
 
 
-# By thread, the lines to be called at the end of the ``atomic`` block that it is in.
-_blocks: dict[int, dict[Line, None]] = {}
+# By thread, the queues to be notified at the end of the ``atomic`` block that it is in.
+_blocks: dict[int, dict[WaitQueue, None]] = {}
 
 
 def atomic() -> AbstractContextManager[None]:
-    """Make several sets one step, for everybody who waits for one of the values.
+    """Make several sets one step, for all that wait for one of the values (V18).
 
-    Whoever waits, by whatever means, is told when the block ends: a predicate of ``wait_for`` on
-    composed values sees all sets or none. There must be no ``await`` in the block, for
-    others would see half of it. If it raises, what was set stays set. It is a matter of one
-    thread: what another sets, with ``set_from_thread``, comes in a step of its own.
+    The end of the block notifies them: a predicate of ``wait_for`` on composed values sees
+    all sets or none. There must be no ``await`` in the block, for other tasks would see half
+    of it. If the block raises, what was set stays set. A block belongs to one thread: what
+    another thread sets, with ``set_from_thread``, comes in a step of its own.
 
     Checkpoints:
         Never.
@@ -249,34 +257,34 @@ def atomic() -> AbstractContextManager[None]:
 
 @final
 class _Block:
-    """An ``atomic`` block, which Ctrl-C neither leaves open nor ends without the calls."""
+    """An ``atomic`` block, which Ctrl-C neither leaves open nor ends without notifying."""
 
-    __slots__ = ("_lines",)
+    __slots__ = ("_queues",)
 
     def __init__(self) -> None:
-        # None where an outer block is the step.
-        self._lines: dict[Line, None] | None = None
+        # None in a block within a block, whose sets belong to the outer one.
+        self._queues: dict[WaitQueue, None] | None = None
 
     @enable_ki_protection
     def __enter__(self) -> None:
         thread = get_ident()
         if thread not in _blocks:
-            _blocks[thread] = self._lines = {}
+            _blocks[thread] = self._queues = {}
 
     @enable_ki_protection
     def __exit__(self, *_: object) -> None:
-        if self._lines is not None:
+        if self._queues is not None:
             del _blocks[get_ident()]
-            _call_all(self._lines)
+            _notify_all(self._queues)
 
 
-def _call_all(lines: Collection[Line]) -> None:
-    """Call several lines, as if they were one."""
-    for line in lines:
-        line.calling = True  # those of one line may set the value of another
-    for line in lines:
-        line.call()
-        line.calling = False
-    for line in lines:
-        if line.after is not None:
-            line.after()
+def _notify_all(queues: Collection[WaitQueue]) -> None:
+    """Notify several queues as if they were one."""
+    for queue in queues:
+        queue.notifying = True  # a callback of one queue may set the value of another
+    for queue in queues:
+        queue.notify()
+        queue.notifying = False
+    for queue in queues:
+        if queue.deferred is not None:
+            queue.deferred()

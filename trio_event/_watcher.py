@@ -1,31 +1,42 @@
-"""How one watches a value, once for all storages.
+"""How a value is watched, whatever it is.
 
-What a storage adds is how to know the version, how to read the newest value, whether there is an
-end, and which lines to wait in: the abstract methods of :class:`Watcher`, whose names begin with an
-underscore. All promises about seeing, waiting, cancelling and closing are kept here.
+All ways to consume a value look, wait until there is reason to look again, and look again. A
+*look* (:meth:`Watcher._look`) takes the newest unseen data, or says when to look again. A *glance*
+(:meth:`Watcher._glance`) says whether there is something to look at; it computes next to nothing,
+so it may come before the checkpoint. The wait is :meth:`Watcher._wait`.
+
+A look does not walk through a chain of derived values: :class:`SourceWatcher` reads one source,
+and passes the data through the stages of the chain in one loop. What the stages remember is
+replaced when all of them, and the predicate, have accepted the data. So the stages agree on what
+is seen, and to ask a watcher something is to look with a copy of it.
 """
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, final
 
 import attrs
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from ._errors import BacklogDone
+from ._graph import NOTHING, SEEN, Later, Node, Source, Stage, apply_all
 from ._unset import UNSET, Unset
-from ._waiting import Waiter, wait_in_lines
+from ._waiting import Waiter, wait
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Collection
     from types import TracebackType
 
-    from ._waiting import Line
+    from ._waiting import WaitQueue
 
 T_co = TypeVar("T_co", covariant=True)
+
+
+@final
+class BacklogDone(Exception):  # noqa: N818  it is an answer, like StopIteration, and no error
+    """A ``get(backlog_only=True)`` has nothing more to give."""
 
 
 @final
@@ -44,8 +55,11 @@ class Update(Generic[T_co]):
 class Watcher(trio.abc.ReceiveChannel[T_co]):
     """Follows a value, for one consumer.
 
-    It is a :class:`trio.abc.ReceiveChannel`: whatever consumes a memory channel consumes a
+    It is a :class:`trio.abc.ReceiveChannel` (V12): whatever consumes a memory channel consumes a
     watcher, ``async for`` included. A watcher is for one task at a time.
+
+    A watcher remembers which version it returned last. Its first ``get`` returns the current
+    value; a later one waits for a newer version, and versions in between may be skipped (V3).
 
     Example::
 
@@ -56,7 +70,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
     __slots__ = ("_last", "_seen", "_state")
 
-    def __init__(self, seen: int = 0) -> None:
+    def __init__(self, seen: int) -> None:
         """Make a watcher that has seen the versions up to ``seen``."""
         # The version that was returned last.
         self._seen = seen
@@ -67,72 +81,70 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         self._state: Waiter | int | None = None
 
     def __repr__(self) -> str:
-        """Tell what the watcher is doing."""
+        """Show what the watcher is doing."""
         if self._state is CLOSED:
             return f"<{type(self).__name__} closed>"
         use = " in use," if isinstance(self._state, Waiter) else ""
         return f"<{type(self).__name__}{use} {self.lag} behind version {self._version()}>"
 
-    # What a storage has to say. None of these blocks.
+    # What a kind of watcher says of what it looks at. None of these waits.
 
     @abstractmethod
     def _version(self) -> int:
         """Return the newest version; 0 if there is no data."""
 
     @abstractmethod
-    def _read(self) -> T_co:
-        """Return the newest value. It is called only where there is one."""
+    def _glance(self) -> Later | None:
+        """Return when to look; None if there is something to look at now, or the end."""
+
+    @abstractmethod
+    def _look(self, predicate: Callable[[T_co], bool] | None) -> T_co | Later:
+        """Return the newest value and record that it is seen, if it is unseen and satisfies."""
+
+    @abstractmethod
+    def _peek(self) -> T_co | Unset:
+        """Return the newest value, whatever is seen, and whatever the time."""
 
     @abstractmethod
     def _end(self) -> Exception | None:
         """Return a new exception to raise when all is seen, if the value has ended."""
 
     @abstractmethod
-    def _lines(self) -> Sequence[Line]:
-        """Return the lines that are called at each change of the version, and at the end."""
+    def _queues(self) -> Collection[WaitQueue]:
+        """Return the queues that each set, and the end, notifies."""
 
-    # What a derived value says otherwise.
+    @abstractmethod
+    def _through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
+        """Return a watcher that looks at the same through more stages."""
+
+    @property
+    def _is_timed(self) -> bool:
+        """Whether time has to pass before some data are taken."""
+        return False
+
+    @property
+    def _is_incremental(self) -> bool:
+        """Whether what is returned is the difference to what was returned before."""
+        return False
 
     def _position(self) -> int:
         """Return the version up to which all is seen."""
         return self._seen
 
-    def _stamp(self) -> int:
+    def _epoch(self) -> int:
         """Return a number that grows with each set of a value that this one is made of."""
         return self._version()
 
-    def _pending(self) -> bool:
-        """Return whether the newest version is unseen, but may not be taken yet."""
-        return False
-
-    def _deadline(self) -> float:
-        """Return when to look again although no line was called, in seconds on Trio's clock.
-
-        It goes by what ``_pending`` has found, which has to be asked before.
-        """
-        return math.inf
-
-    def _take(self, predicate: Callable[[T_co], bool] | None) -> T_co | Unset:
-        """Return the newest value, and mark it seen, if it is unseen and satisfies."""
-        version = self._version()
-        if version <= self._seen:
-            return UNSET
-        value = self._read()
-        if predicate is not None and not predicate(value):
-            return UNSET
-        self._seen = version
-        return value
+    def _copy(self) -> Self:
+        """Return a watcher to ask something of, whose looks change nothing in this one."""
+        return self
 
     @property
     def changed(self) -> bool:
         """Whether there is a value that :meth:`get_nowait` would return.
 
-        Nothing is seen by asking. What a function of a derived value raises is raised here.
-        Composed values take what is due from a source that lets time pass (``throttle``,
-        ``debounce``) when they are asked, be it by this, by :attr:`lag` or by ``repr``.
+        Nothing is changed by asking. What a function of a derived value raises is raised here.
         """
-        if self._pending():
-            return False
         found = False
 
         def notice(_: object) -> bool:
@@ -140,28 +152,28 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             found = True
             return False
 
-        self._take(notice)
+        self._copy()._look(notice)
         return found
 
     @property
     def lag(self) -> int:
         """How many versions this watcher is behind, of its own and its sources'."""
-        return self._version() - self._position()
+        return max(self._version() - self._position(), 0)
 
     async def get(
         self, *, predicate: Callable[[T_co], bool] | None = None, backlog_only: bool = False
     ) -> T_co:
         """Return the newest value that this watcher has not seen; wait if there is none.
 
-        It is the value that is newest when the task runs. If two sets follow
+        It is the value that is newest when the task runs (V4). If two sets follow
         each other before it does, it gets the second, once.
 
         Args:
             predicate: Return only a value for which this is true. One that is
-                rejected is not seen: a later ``get`` without the predicate returns it.
+                rejected is not seen: a later ``get`` without the predicate returns it (V6).
             backlog_only: Don't wait for more than was there at the first call with
                 this argument, and raise :exc:`BacklogDone` after it. A call without it, or the
-                exception, ends the backlog; the next call with it begins another.
+                exception, ends the backlog; the next call with it begins another (V10).
 
         Returns:
             The value, which is now seen.
@@ -175,7 +187,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             Exception: whatever the predicate raises; nothing is seen then.
 
         Checkpoints:
-            Always, before anything is taken.
+            Always, before anything is taken (V5).
 
         Cancellation:
             Nothing is seen; the watcher works on.
@@ -184,60 +196,43 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
             big = await watcher.get(predicate=lambda size: size > 1000)
         """
-        if backlog_only:
-            return await self._get_backlog(predicate)
-        self._claim(BUSY)
+        limit = self._claim(BUSY)
         try:
-            stamp = self._stamp()
-            if self._ready():
-                await checkpoint()
-            else:
-                await self._wait(stamp)
+            epoch = self._epoch()
+            later = None
+            if not backlog_only:
+                limit = None
+                later = self._glance()
+            elif limit is None:
+                limit = self._version()
+            await self._wait(later, epoch)
             while True:
                 if self._state is CLOSED:
                     raise closed_meanwhile()
-                stamp = self._stamp()
-                if not self._pending():
-                    found = self._take(predicate)
-                    if found is not UNSET:
-                        self._last = found
-                        return found
-                    # What the predicate has set or closed comes before the end.
-                    end = None if self._is_touched(stamp) else self._end()
-                    if end is not None:
-                        raise end
-                await self._wait(stamp)
-        finally:
-            self._release()
-
-    async def _get_backlog(self, predicate: Callable[[T_co], bool] | None) -> T_co:
-        """Return the newest unseen value, if it belongs to the backlog."""
-        barrier = self._claim(BUSY)
-        try:
-            if barrier is None:
-                barrier = self._version()
-            await checkpoint()
-            while True:
-                if self._state is CLOSED:
-                    raise closed_meanwhile()
-                if self._position() < barrier:
-                    stamp = self._stamp()
-                    if self._pending():
-                        await self._wait(stamp)
-                        continue
-                    found = self._take(predicate)
-                    if found is not UNSET:
-                        self._last = found
-                        return found
+                if limit is not None and self._position() >= limit:
+                    limit = None
+                    raise BacklogDone
+                epoch = self._epoch()
+                found = self._look(predicate)
+                if not isinstance(found, Later):
+                    self._last = found
+                    return found
+                if limit is not None and not found.pending:
                     if self._state is CLOSED:
                         raise closed_meanwhile()
-                barrier = None
-                raise BacklogDone
+                    limit = None
+                    raise BacklogDone
+                # What the predicate has set or closed comes before the end.
+                end = None if self._changed_since(epoch) else self._end()
+                if end is not None:
+                    raise end
+                await self._wait(found, epoch)
         finally:
-            self._release(barrier)
+            if self._state is not CLOSED:
+                self._state = limit
 
     async def get_update(self, *, predicate: Callable[[T_co], bool] | None = None) -> Update[T_co]:
-        """Return the newest value that this watcher has not seen, and what there is to know of it.
+        """Return the newest value that this watcher has not seen, with its version (V15).
 
         Args:
             predicate: As for :meth:`get`.
@@ -283,15 +278,14 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """
         self._claim(BUSY)
         try:
-            if self._pending():
-                raise trio.WouldBlock
-            found = self._take(None)
-            if found is not UNSET:
-                self._last = found
-                return found
-            raise self._end() or trio.WouldBlock
+            found = self._look(None)
+            if isinstance(found, Later):
+                raise self._end() or trio.WouldBlock
+            self._last = found
+            return found
         finally:
-            self._release()
+            if self._state is not CLOSED:
+                self._state = None
 
     async def receive(self) -> T_co:
         """Return the newest value that this watcher has not seen; see :meth:`get`.
@@ -306,7 +300,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
     @enable_ki_protection
     def close(self) -> None:
-        """Let go of the value. A ``get`` that waits raises :exc:`trio.ClosedResourceError`.
+        """Stop watching (V7). A ``get`` that waits raises :exc:`trio.ClosedResourceError`.
 
         To close again does nothing.
 
@@ -343,7 +337,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         self.close()
 
     def _claim(self, waiter: Waiter) -> int | None:
-        """Take the watcher for the calling task, which will wait with ``waiter``.
+        """Take the watcher for the calling task, which will wait with ``waiter`` (V7).
 
         Returns:
             How far the backlog reaches that is being read, if one is.
@@ -358,38 +352,26 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         self._state = waiter
         return state
 
-    @enable_ki_protection
-    def _release(self, barrier: int | None = None) -> None:
-        """Give the watcher back."""
-        if self._state is not CLOSED:
-            self._state = barrier
+    def _changed_since(self, epoch: int) -> bool:
+        """Return whether the look that began at ``epoch`` has itself set or closed something.
 
-    def _unseen(self) -> bool:
-        """Return whether the newest version is unseen."""
-        return self._version() > self._position()
-
-    def _ready(self) -> bool:
-        """Return whether a get would find something to look at, or the end."""
-        if self._unseen():
-            return not self._pending()
-        return self._end() is not None
-
-    def _is_touched(self, stamp: int) -> bool:
-        """Return whether the look that began at ``stamp`` has itself set or closed something.
-
-        A predicate or a function may do that, while nobody is in a line to be called for it.
+        A predicate or a function may do that, while the task is in no queue.
         """
-        return self._state is CLOSED or self._stamp() != stamp
+        return self._state is CLOSED or self._epoch() != epoch
 
-    def _wait(self, stamp: int) -> Awaitable[None]:
-        """Wait until there is reason to look again after the look that began at ``stamp``."""
-        if self._is_touched(stamp):
+    def _wait(self, later: Later | None, epoch: int) -> Awaitable[None]:
+        """Wait until there is reason to look again after the look that began at ``epoch``.
+
+        There is reason when a queue is notified, and when the time has come that the look found;
+        and at once if the look found something, or has itself set or closed something.
+        """
+        if later is None or self._changed_since(epoch):
             return checkpoint()  # noqa: ASYNC105  the caller awaits it
         self._state = waiter = Waiter()
-        return wait_in_lines(self._lines(), waiter, self._deadline())
+        return wait(self._queues(), waiter, later.until)
 
 
-# Waiters that nobody waits with: they say what a watcher is doing.
+# Waiters that no task waits with: they say what a watcher is doing.
 BUSY: Final = Waiter()
 CLOSED: Final = Waiter()
 
@@ -397,3 +379,177 @@ CLOSED: Final = Waiter()
 def closed_meanwhile() -> trio.ClosedResourceError:
     """Make the error of a wait whose watcher was closed."""
     return trio.ClosedResourceError("this watcher was closed while a task was waiting for it")
+
+
+class SourceWatcher(Watcher[T_co]):
+    """Watches any source, through the stages of a chain of derived values.
+
+    What a stage or the predicate rejects is seen by none of the stages. What is no news to a
+    stage is seen by those before it, and by the watcher.
+    """
+
+    __slots__ = ("_looked", "_source", "_stages", "_states", "_timed")
+
+    def __init__(self, source: Source[Any], stages: tuple[Stage, ...], seen: int) -> None:
+        """Make a watcher that has seen the versions of ``source`` up to ``seen``."""
+        super().__init__(seen)
+        self._source = source
+        self._stages = stages
+        # The version up to which all is seen; that of what was returned last may be older.
+        self._looked = seen
+        # What each stage remembers, and the places of those that let time pass.
+        self._states = [stage.initial for stage in stages]
+        self._timed = tuple([index for index, stage in enumerate(stages) if stage.is_timed])
+
+    @property
+    def _is_timed(self) -> bool:
+        """Whether time has to pass before some data are taken."""
+        return bool(self._timed)
+
+    @property
+    def _is_incremental(self) -> bool:
+        """Whether what is returned is the difference to what was returned before."""
+        return self._source._is_incremental
+
+    def _version(self) -> int:
+        return self._source._version
+
+    def _position(self) -> int:
+        return self._looked
+
+    def _epoch(self) -> int:
+        return self._source._version
+
+    def _glance(self) -> Later | None:
+        source = self._source
+        if source._version > self._looked:
+            return self._pending() if self._timed else None
+        return NOTHING if source._end() is None else None
+
+    def _look(self, predicate: Callable[[T_co], bool] | None) -> T_co | Later:
+        source = self._source
+        version = source._version
+        if version <= self._looked:
+            return NOTHING
+        if self._timed and (later := self._pending()) is not None:
+            return later
+        data = read = source._read()
+        states = self._states
+        if states:
+            states = states.copy()
+            for index, stage in enumerate(self._stages):
+                if data is UNSET or data is SEEN:
+                    break
+                data = stage.take(data, states, index)
+        if data is UNSET:
+            return NOTHING
+        if data is not SEEN and predicate is not None and not predicate(data):
+            return NOTHING
+        # Of SEEN, the stages before the one that says so remember it; the others, as before.
+        self._looked = version
+        self._states = states
+        if source._is_incremental:
+            source._commit(version, read)
+        if data is SEEN:
+            return NOTHING
+        self._seen = version
+        return data  # type: ignore[no-any-return]  # the methods that make a chain type it
+
+    def _pending(self) -> Later | None:
+        """Return when what is unseen may be taken; None if it may be now.
+
+        Each stage that lets time pass has a condition, and all have to be met. When the source
+        has ended, nothing is worth waiting for.
+        """
+        if self._source._end() is not None:
+            return None
+        until = math.inf
+        for index in self._timed:
+            due = self._stages[index].due(self._states, index, self._news)
+            if trio.current_time() < due < until:
+                until = due
+        return None if until == math.inf else Later(until, pending=True)
+
+    def _news(self, end: int) -> int:
+        """Return which version was the last to bring something new to the stage at ``end``."""
+        news = self._source._version
+        for index in range(end):
+            news = self._stages[index].news(news, self._states, index, self._given)
+        return news
+
+    def _given(self, end: int) -> Any:  # noqa: ANN401  as Stage.apply()
+        """Return what the stage at ``end`` is given."""
+        return apply_all(self._stages[:end], self._source._read())
+
+    def _peek(self) -> T_co | Unset:
+        source = self._source
+        if not source._version:
+            return UNSET
+        return apply_all(self._stages, source._whole())  # type: ignore[no-any-return]  # as above
+
+    def _end(self) -> Exception | None:
+        return self._source._end()
+
+    def _queues(self) -> Collection[WaitQueue]:
+        return self._source._queues()
+
+    def _through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
+        return SourceWatcher(self._source, self._stages + stages, self._seen)
+
+    def _copy(self) -> Self:
+        copy = type(self).__new__(type(self))
+        copy._state = self._state
+        copy._source, copy._stages, copy._timed = self._source._copy(), self._stages, self._timed
+        copy._seen, copy._looked = self._seen, self._looked
+        copy._states = self._states.copy()
+        return copy
+
+
+class Watchable(Node[T_co]):
+    """What can be watched: all that ``follow`` and ``pipe`` ask of a value."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def watch(self) -> Watcher[T_co]:
+        """Return a new watcher, which has seen nothing.
+
+        It costs nothing to anyone until it waits, and may be dropped without being
+        closed (V8).
+
+        Checkpoints:
+            Never.
+        """
+
+    def _watch_through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
+        """Return a new watcher that looks through some stages."""
+        return self.watch()._through(stages)
+
+    def _open_source(self) -> Source[T_co]:
+        return _Opened(self.watch())
+
+
+@final
+class _Opened(Source[T_co]):
+    """A value that tells nothing but how it is watched, as a source.
+
+    Nothing is taken from its watcher.
+    """
+
+    __slots__ = ("_watcher",)
+
+    def __init__(self, watcher: Watcher[T_co]) -> None:
+        self._watcher = watcher
+
+    @property
+    def _version(self) -> int:
+        return self._watcher._version()
+
+    def _read(self) -> T_co | Unset:
+        return self._watcher._peek()
+
+    def _end(self) -> Exception | None:
+        return self._watcher._end()
+
+    def _queues(self) -> Collection[WaitQueue]:
+        return self._watcher._queues()

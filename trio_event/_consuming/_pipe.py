@@ -1,4 +1,4 @@
-"""Carrying a value into a memory channel, as a supervised runnable."""
+"""Sending a value to a memory channel, as a supervised runnable."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 import trio
 
-from ._unset import Unset
-from ._waiting import Listening
+from .._graph import NOTHING, Later
+from .._waiting import Subscription
 
 try:
     from supervisor import Signal, signal
@@ -19,8 +19,7 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ._value import ValueWatch
-    from ._watcher import Watcher
+    from .._watcher import Watchable, Watcher
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -28,7 +27,7 @@ U = TypeVar("U")
 
 @overload
 def pipe(
-    value: ValueWatch[T],
+    value: Watchable[T],
     send_channel: trio.MemorySendChannel[T],
     *,
     predicate: Callable[[T], bool] | None = None,
@@ -38,7 +37,7 @@ def pipe(
 
 @overload
 def pipe(
-    value: ValueWatch[T],
+    value: Watchable[T],
     send_channel: trio.MemorySendChannel[U],
     *,
     predicate: Callable[[T], bool] | None = None,
@@ -47,13 +46,13 @@ def pipe(
 
 
 def pipe(
-    value: ValueWatch[T],
+    value: Watchable[T],
     send_channel: trio.MemorySendChannel[T] | trio.MemorySendChannel[U],
     *,
     predicate: Callable[[T], bool] | None = None,
     transform: Callable[[T], U] | None = None,
 ) -> Callable[[], Awaitable[None]]:
-    """Make a runnable that sends the newest value, now and after each set, to a channel.
+    """Make a runnable that sends the newest value, now and after each set, to a channel (V13).
 
     It is for consumers that take what they work on from a channel. Run the two in one group,
     with a function that makes the channel, so that they restart together with a fresh one; a
@@ -101,38 +100,35 @@ def pipe(
                     newest = await watcher.get(predicate=predicate)
                 except trio.EndOfChannel:
                     signal(Signal.DONE)
-                    return
-                await _send(newest, watcher)
+                    return  # noqa: ASYNC910  get() is a checkpoint however it ends
+                item = newest if transform is None else transform(newest)
+                try:
+                    send_channel.send_nowait(item)  # type: ignore[arg-type]  # the overloads tie it
+                except trio.WouldBlock:
+                    await send_newest(item, watcher)
 
-    async def _send(newest: T, watcher: Watcher[T]) -> None:
-        """Send the newest value there is when the consumer takes it."""
-        item = newest if transform is None else transform(newest)
-        try:
-            send_channel.send_nowait(item)  # type: ignore[arg-type]  # the overloads tie item to it
-        except trio.WouldBlock:
-            pass
-        else:
-            return
-        if value._incremental():
+    async def send_newest(item: T | U, watcher: Watcher[T]) -> None:
+        """Send ``item``, or what is newest when the consumer receives it."""
+        if watcher._is_incremental:
             # What has changed since is not instead of this.
             await send_channel.send(item)  # type: ignore[arg-type]  # as above
             return
-        lines = watcher._lines()
-        looked = watcher._position()
         while True:
+            epoch = watcher._epoch()
+            found = watcher._look(predicate)
+            later = NOTHING
+            if isinstance(found, Later):
+                later = found
+            else:
+                item = found if transform is None else transform(found)
             # What may not be taken yet takes over when it may.
             with (
-                trio.CancelScope(deadline=watcher._deadline()) as scope,
-                Listening(lines, scope.cancel),
+                trio.CancelScope(deadline=later.until) as scope,
+                Subscription(watcher._queues(), scope.cancel),
             ):
-                if watcher._version() != looked:
-                    scope.cancel("transform or predicate has set the value in the last look")
+                if watcher._changed_since(epoch):
+                    scope.cancel("transform or predicate has set the value in this look")
                 await send_channel.send(item)  # type: ignore[arg-type]  # as above
                 return
-            looked = watcher._version()
-            if not watcher._pending():
-                newer = watcher._take(predicate)
-                if not isinstance(newer, Unset):
-                    item = newer if transform is None else transform(newer)
 
     return run

@@ -1,16 +1,15 @@
 """Waiting until a value satisfies a predicate, at whatever set.
 
-The predicate is asked by a listener, in the middle of each set, where nothing can be missed. That
-is a foreign place to run somebody's code: whatever goes wrong there belongs to the task that waits.
-So the listener never raises; it notes what it found, or what was raised, and wakes the task when
-there is something to do for it.
+A subscription asks the predicate in the middle of each set, so no set is missed. The task that
+sets must not suffer from a predicate of another task, so :meth:`_Condition.check` never raises:
+it records the match or the exception, and wakes the waiting task when that has something to do.
 
-With ``held_for`` the listener keeps the time since which the predicate has been true. A set for
-which it is not breaks the hold, even if the next one restores it in the same step; but a hold that
+With ``held_for`` the condition keeps the time since which the predicate has been true. A set for
+which it is false breaks the hold, even if the next set restores it in the same step. A hold that
 was long enough when it was broken counts.
 
-A value that lets time pass before it may be taken (``debounce``, ``throttle``) can't be asked in
-the middle of a set. There it is the watcher that asks, of each value that it takes.
+A value that lets time pass (``debounce``, ``throttle``) can't be asked in the middle of a set. The
+waiting task then takes one value after the other from the watcher, and asks about each.
 """
 
 from __future__ import annotations
@@ -21,31 +20,35 @@ from typing import TYPE_CHECKING, Generic, TypeVar, final
 import trio
 from trio.lowlevel import checkpoint
 
-from ._unset import UNSET, Unset
-from ._waiting import Listening, Waiter
+from .._unset import UNSET, Unset
+from .._waiting import Subscription, Waiter, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._value import ValueWatch
-    from ._watcher import Watcher
+    from .._watcher import Watcher
 
 T = TypeVar("T")
 
 
-async def wait_for(value: ValueWatch[T], predicate: Callable[[T], bool], held_for: float) -> T:
-    """Wait until ``predicate`` has been true of ``value`` for so many seconds."""
+async def wait_for(watcher: Watcher[T], predicate: Callable[[T], bool], held_for: float) -> T:
+    """Wait until ``predicate`` has been true for so many seconds of what is watched (V16).
+
+    Args:
+        watcher: Has seen nothing; it is the caller's to close.
+        predicate: As for ``ValueWatch.wait_for()``.
+        held_for: Likewise.
+    """
     if not 0 <= held_for < math.inf:
         msg = f"held_for={held_for!r} is not a finite number of seconds of at least 0"
         raise ValueError(msg)
-    with value.watch() as watcher:
-        if value._timed():
-            return await _ask_the_watcher(value, watcher, predicate, held_for)
-        condition = _Condition(value, watcher, predicate, held_for)
-        with Listening(watcher._lines(), condition.check):
-            condition.check()
-            await checkpoint()
-            return await condition.wait()
+    if watcher._is_timed:
+        return await _ask_the_watcher(watcher, predicate, held_for)
+    condition = _Condition(watcher, predicate, held_for)
+    with Subscription(watcher._queues(), condition.check):
+        condition.check()
+        await checkpoint()
+        return await condition.wait()
 
 
 @final
@@ -53,13 +56,8 @@ class _Condition(Generic[T]):
     """What is known, at each instant, of a predicate's being true."""
 
     def __init__(
-        self,
-        value: ValueWatch[T],
-        watcher: Watcher[T],
-        predicate: Callable[[T], bool],
-        held_for: float,
+        self, watcher: Watcher[T], predicate: Callable[[T], bool], held_for: float
     ) -> None:
-        self._value = value
         self._watcher = watcher
         self._predicate = predicate
         self._held_for = held_for
@@ -72,7 +70,7 @@ class _Condition(Generic[T]):
         self._due = math.inf
         # The match is the answer, or the predicate has failed: there is nothing more to ask.
         self._settled = False
-        self._mistake: BaseException | None = None
+        self._error: BaseException | None = None
 
     def check(self) -> None:
         """Ask the predicate about what it was not asked about, and wake the task if need be."""
@@ -85,8 +83,8 @@ class _Condition(Generic[T]):
                 self._ask()
             if self._settled or self._watcher._end() is not None:
                 self._waiter.wake()
-        except BaseException as error:  # noqa: BLE001  raised where somebody waits
-            self._mistake = error
+        except BaseException as error:  # noqa: BLE001  wait() raises it
+            self._error = error
             self._settled = True
             self._waiter.wake()
         finally:
@@ -96,7 +94,7 @@ class _Condition(Generic[T]):
         if not isinstance(self._match, Unset) and self._is_due():
             self._settled = True
             return
-        newest = self._value._newest()
+        newest = self._watcher._peek()
         if isinstance(newest, Unset) or not self._predicate(newest):
             self._match, self._due = UNSET, math.inf
             return
@@ -111,20 +109,19 @@ class _Condition(Generic[T]):
 
     async def wait(self) -> T:
         while True:
-            if self._mistake is not None:
-                raise self._mistake
+            if self._error is not None:
+                raise self._error
             if isinstance(self._match, Unset):
                 end = self._watcher._end()
                 if end is not None:
                     raise end
             elif self._settled or self._is_due():
-                return self._match
-            with trio.CancelScope(deadline=self._due):
-                await self._waiter.park()
+                return self._match  # noqa: ASYNC910  wait_for() has made a checkpoint
+            await wait((), self._waiter, self._due)
 
 
 async def _ask_the_watcher(
-    value: ValueWatch[T], watcher: Watcher[T], predicate: Callable[[T], bool], held_for: float
+    watcher: Watcher[T], predicate: Callable[[T], bool], held_for: float
 ) -> T:
     """Take one value after the other until the predicate holds for long enough."""
     match: T | Unset = UNSET
@@ -140,8 +137,8 @@ async def _ask_the_watcher(
                 await trio.sleep_until(due)
         if not isinstance(match, Unset) and due <= trio.current_time():
             return match
-        if value._incremental():
-            newest = value._newest()
+        if watcher._is_incremental:
+            newest = watcher._peek()
         if isinstance(newest, Unset) or not predicate(newest):
             match, due = UNSET, math.inf
             continue

@@ -1,17 +1,17 @@
 """Many values under keys, watched as one: ``ValueMap``.
 
-The problem: a watcher of a mapping wants to know what has changed since it looked last, key by key,
-deletes included, and neither the whole mapping each time nor an event for each set. And the
-mapping must not know its watchers, nor remember every key that it ever had.
+The problem: a watcher of a mapping needs what has changed since it looked last, key by key,
+deletes included; not the whole mapping each time, and not an event for each set. The mapping
+must not know its watchers, and must not keep every key that it ever had.
 
 The mapping keeps a journal: for each key that was changed, the version of its last change, in
-order of version. What has changed since a version is the journal's end. A watcher keeps what it
-knows (references, one to a key), so that it can tell what a key was when it last looked, and that
-nothing has changed if a key came and went meanwhile.
+order of version. What has changed since a version is the journal's end. A watcher keeps the
+mapping that it has returned (one reference to a key). So it knows the old value of each key, and
+returns nothing for a key that was set and deleted between two looks.
 
-Of deleted keys the journal keeps about as many as there are keys. A watcher that has not looked for
-so long that a delete has been dropped finds by itself what is gone, among all it knows: the
-batch has the same changes, it only costs more.
+The journal is pruned: of deleted keys it keeps about as many as there are keys. A watcher whose
+last look is older than a pruned delete compares all the keys that it knows: the batch has the
+same changes, and costs more.
 
 As with any value, each set is an update: values are not compared, but by ``replace_all``.
 """
@@ -20,21 +20,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
 import attrs
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from ._memory import MemoryValue
-from ._unset import UNSET, Unset
-from ._value import ValueWatch
-from ._watcher import Watcher
+from .._graph import SEEN, Seen, Source
+from .._unset import UNSET, Unset
+from .._value import ValueWatch
+from .._watcher import SourceWatcher
+from ._value import MemoryValue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Collection, Sequence
 
-    from ._waiting import Line
+    from .._graph import Stage
+    from .._waiting import WaitQueue
+    from .._watcher import Watcher
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -57,12 +60,12 @@ class Change(Generic[K, T]):
 
 @final
 class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
-    """Values under keys, in memory, whose watchers get batches of changes.
+    """Values under keys, in memory, whose watchers get batches of changes (V20).
 
     The first batch has all keys that there are. Each further one has what has changed since,
     compacted to one change for each key; a delete is a change whose ``new`` is :data:`UNSET`. A key
-    that came and went meanwhile is in none, and a batch is never empty. Whoever applies all
-    batches to a dictionary has the mapping.
+    that was set and deleted between two looks is in no batch, and a batch is never empty. All
+    batches, applied to a dictionary, make it equal to the mapping.
 
     What asks for the newest value (``peek``, ``wait_for``, ``wait_version``, ``compose``) gets
     all that there is, as a batch. So ``compose(peers)`` is a value of the whole map, and the one
@@ -88,7 +91,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         [('a', 1, 3), ('b', 2, UNSET)]
     """
 
-    __slots__ = ("_current", "_deletes", "_horizon", "_journal", "_ticks", "_version")
+    __slots__ = ("_clock", "_current", "_deletes", "_journal", "_pruned_version", "_version")
 
     def __init__(self, initial: Mapping[K, T] | None = None) -> None:
         """Make a mapping; see the class."""
@@ -97,11 +100,11 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         # The version of each key's last change, the oldest first, deletes included.
         self._journal: dict[K, int] = dict.fromkeys(self._current, 1)
         self._deletes = 0
-        # Deletes up to this version may be missing in the journal.
-        self._horizon = 0
+        # Deletes up to this version may have been pruned.
+        self._pruned_version = 0
         self._version = int(initial is not None)
-        # Is set at each change, and knows threads, lines and the end.
-        self._ticks: MemoryValue[None] = MemoryValue()
+        # Is set at each change; it has the wait queue, the thread and the end.
+        self._clock: MemoryValue[None] = MemoryValue()
 
     def __repr__(self) -> str:
         """Count the keys."""
@@ -198,9 +201,9 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Checkpoints:
             Never.
         """
-        if self._ticks._open:
+        if self._clock._is_open:
             self._check("close")
-            self._ticks.close()
+            self._clock.close()
 
     def fail(self, error: BaseException) -> None:
         """End the mapping because of an error; see :meth:`Value.fail`.
@@ -213,7 +216,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
             Never.
         """
         self._check("fail")
-        self._ticks.fail(error)
+        self._clock.fail(error)
 
     def watch(self) -> Watcher[tuple[Change[K, T], ...]]:
         """Return a new watcher, which has seen nothing. It will remember what it has seen.
@@ -221,7 +224,11 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Checkpoints:
             Never.
         """
-        return _MapWatcher(self)
+        return self._watch_through(())
+
+    def _watch_through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
+        # A watcher that is new has not missed what came before it, but for the newest.
+        return SourceWatcher(_Changes(self), stages, max(self._version - 1, 0))
 
     async def wait_version(self, version: int) -> tuple[Change[K, T], ...]:
         """Wait until the mapping is at least at ``version``; see :meth:`ValueWatch.wait_version`.
@@ -239,7 +246,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Cancellation:
             Leaves nothing behind.
         """
-        with self._ticks.watch() as watcher:
+        with self._clock.watch() as watcher:
             if self._version >= version:
                 await checkpoint()
             while self._version < version:
@@ -250,19 +257,16 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         """Return all that there is, as a batch."""
         return tuple(Change(key, UNSET, value) for key, value in self._current.items())
 
-    def _newest(self) -> tuple[Change[K, T], ...] | Unset:
+    def _evaluate_now(self) -> tuple[Change[K, T], ...] | Unset:
         return self._all() if self._version else UNSET
-
-    def _incremental(self) -> bool:
-        return True
 
     def _check(self, method: str) -> None:
         """Raise unless ``method`` may change the mapping here and now."""
-        if not self._ticks._open:
+        if not self._clock._is_open:
             msg = f"{method}() was called on {self!r}, which has ended: make a new mapping"
             raise trio.ClosedResourceError(msg)
         try:
-            self._ticks._check_open(method)
+            self._clock._check_open(method)
         except RuntimeError:
             msg = (
                 f"{method}() was called in another thread than the one that {self!r} belongs to: "
@@ -284,15 +288,15 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
                 self._current[key] = value
             self._deletes -= was_deleted
         if self._deletes > max(DELETES_KEPT, 2 * len(self._current)):
-            self._forget_deletes()
-        self._ticks.set(None)
+            self._prune_deletes()
+        self._clock.set(None)
         return version
 
-    def _forget_deletes(self) -> None:
-        """Drop the older half of the deletes from the journal."""
+    def _prune_deletes(self) -> None:
+        """Remove the older half of the deletes from the journal."""
         deleted = [key for key in self._journal if key not in self._current]
         for key in deleted[: len(deleted) // 2]:
-            self._horizon = self._journal.pop(key)
+            self._pruned_version = self._journal.pop(key)
             self._deletes -= 1
 
 
@@ -305,32 +309,33 @@ def _refuse_unset(method: str, mapping: Mapping[K, T]) -> None:
 
 
 @final
-class _MapWatcher(Watcher[tuple[Change[K, T], ...]], Generic[K, T]):
-    __slots__ = ("_known", "_looked", "_map", "_ticks")
+class _Changes(Source[tuple[Change[K, T], ...]], Generic[K, T]):
+    """What has changed in a map since one watcher looked last."""
+
+    __slots__ = ("_is_copy", "_known", "_looked", "_map")
+
+    _is_incremental = True
 
     def __init__(self, value: ValueMap[K, T]) -> None:
-        # A watcher that is new has not missed what came before it, but for the newest.
-        super().__init__(seen=max(value.version - 1, 0))
         self._map = value
-        self._ticks = value._ticks.watch()
-        # What this watcher's consumer knows: all that was in the batches so far.
+        # The mapping as the batches so far have made it.
         self._known: dict[K, T] = {}
-        # The version that this is up to date with.
+        # The version that it is equal to.
         self._looked = 0
+        self._is_copy = False
 
+    @property
     def _version(self) -> int:
         return self._map._version
 
-    def _position(self) -> int:
-        return self._looked or self._seen
-
-    def _read(self) -> tuple[Change[K, T], ...]:
+    def _read(self) -> tuple[Change[K, T], ...] | Seen:
         current, known = self._map._current, self._known
-        return tuple(
+        changes = tuple(
             Change(key, known.get(key, UNSET), current.get(key, UNSET))
             for key in self._changed_keys()
             if key in known or key in current
         )
+        return changes or SEEN
 
     def _changed_keys(self) -> Sequence[K]:
         journal, looked = self._map._journal, self._looked
@@ -339,33 +344,34 @@ class _MapWatcher(Watcher[tuple[Change[K, T], ...]], Generic[K, T]):
             if journal[key] <= looked:
                 break
             keys.append(key)
-        if looked < self._map._horizon:
+        if looked < self._map._pruned_version:
             keys.extend(key for key in reversed(self._known) if key not in journal)
         keys.reverse()
         return keys
 
-    def _take(
-        self, predicate: Callable[[tuple[Change[K, T], ...]], bool] | None
-    ) -> tuple[Change[K, T], ...] | Unset:
-        version = self._version()
-        if version == self._looked:
-            return UNSET
-        changes = self._read()
-        if not changes:
-            self._looked = version
-            return UNSET
-        if predicate is not None and not predicate(changes):
-            return UNSET
-        for change in changes:
+    def _whole(self) -> tuple[Change[K, T], ...]:
+        return self._map._all()
+
+    def _commit(self, version: int, data: tuple[Change[K, T], ...] | Seen) -> None:
+        self._looked = version
+        if data is SEEN:
+            return
+        if self._is_copy:
+            self._known = self._known.copy()
+        known = self._known
+        for change in data:
             if isinstance(change.new, Unset):
-                del self._known[change.key]
+                del known[change.key]
             else:
-                self._known[change.key] = change.new
-        self._looked = self._seen = version
-        return changes
+                known[change.key] = change.new
+
+    def _copy(self) -> _Changes[K, T]:
+        copy = _Changes(self._map)
+        copy._known, copy._looked, copy._is_copy = self._known, self._looked, True
+        return copy
 
     def _end(self) -> Exception | None:
-        return self._ticks._end()
+        return self._map._clock._end()
 
-    def _lines(self) -> Sequence[Line]:
-        return self._ticks._lines()
+    def _queues(self) -> Collection[WaitQueue]:
+        return self._map._clock._queues()

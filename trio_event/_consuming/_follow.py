@@ -6,29 +6,27 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from ._waiting import Listening
+from .._waiting import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from ._value import ValueWatch
-    from ._watcher import Watcher
+    from .._watcher import Watchable, Watcher
 
 T = TypeVar("T")
 
 
 async def follow(
-    value: ValueWatch[T],
+    value: Watchable[T],
     async_fn: Callable[[T], Awaitable[object]],
     *,
     predicate: Callable[[T], bool] | None = None,
     latest: bool = False,
 ) -> None:
-    """Call a function with each newest value, until the value is closed.
+    """Call a function with each newest value, until the value is closed (V22).
 
-    One call follows the other; values that are replaced while one is under way are skipped,
-    but for the newest. Start it in a nursery, and the nursery bounds it: there is nothing
-    to close.
+    One call follows the other. Values that are replaced during a call are skipped, but for the
+    newest. Start it in a nursery, and the nursery bounds it: there is nothing to close.
 
     Args:
         value: What to follow.
@@ -53,13 +51,13 @@ async def follow(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, lease, write_hosts)
     """
-    if latest and value._incremental():
-        msg = (
-            f"follow() with latest=True would lose changes of {value!r} with the calls that it "
-            "cancels: call it without, or follow compose() of it, which is the whole"
-        )
-        raise ValueError(msg)
     with value.watch() as watcher:
+        if latest and watcher._is_incremental:
+            msg = (
+                f"follow() with latest=True would lose changes of {value!r} with the calls that it "
+                "cancels: call it without, or follow compose() of it, which is the whole"
+            )
+            raise ValueError(msg)
         while True:
             try:
                 newest = await watcher.get(predicate=predicate)
@@ -67,7 +65,7 @@ async def follow(
                 return  # noqa: ASYNC910  get() is a checkpoint however it ends
             if not latest:
                 await async_fn(newest)
-            elif value._timed():
+            elif watcher._is_timed:
                 await _call_until_due(watcher, async_fn, newest, predicate)
             else:
                 await _call_until_newer(watcher, async_fn, newest, predicate)
@@ -81,33 +79,33 @@ async def _call_until_newer(
 ) -> None:
     """Call the function, and cancel the call when a newer value satisfies the predicate.
 
-    The predicate is asked in the middle of ``set``, where nobody would expect its exception:
-    it is carried over to here.
+    The predicate is asked in the middle of ``set``, which must not raise its exception: that is
+    raised here.
     """
-    mistakes: list[BaseException] = []
+    errors: list[BaseException] = []
     scope = trio.CancelScope()
-    reject = _note(scope, predicate)
+    reject = _reject_all(scope, predicate)
 
     def check() -> None:
-        if not mistakes:
+        if not errors:
             try:
-                watcher._take(reject)
+                watcher._look(reject)
             except BaseException as error:  # noqa: BLE001  raised below
-                mistakes.append(error)
+                errors.append(error)
                 scope.cancel("the predicate failed")
 
-    with Listening(watcher._lines(), check), scope:
-        check()  # the predicate may have set the value in the get, when nobody was told
+    with Subscription(watcher._queues(), check), scope:
+        check()  # the predicate may have set the value in the get, before the subscription
         try:
             await async_fn(newest)
         except trio.Cancelled:
             raise
         except BaseException as error:
-            if mistakes:
-                raise error from mistakes[0]
+            if errors:
+                raise error from errors[0]
             raise
-    if mistakes:
-        raise mistakes[0]
+    if errors:
+        raise errors[0]
 
 
 async def _call_until_due(
@@ -123,9 +121,9 @@ async def _call_until_due(
     errors: list[BaseException] = []
     scope = trio.CancelScope()
 
-    async def wait() -> None:  # noqa: ASYNC910  get() is a checkpoint however it ends
+    async def wait_newer() -> None:  # noqa: ASYNC910  get() is a checkpoint however it ends
         try:
-            await watcher.get(predicate=_note(scope, predicate))
+            await watcher.get(predicate=_reject_all(scope, predicate))
         except (trio.EndOfChannel, trio.BrokenResourceError):
             pass  # the end is no newer value, and the next get meets it again
         except trio.Cancelled:
@@ -135,7 +133,7 @@ async def _call_until_due(
             scope.cancel("the predicate failed")
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
+        nursery.start_soon(wait_newer)
         try:
             with scope:
                 await async_fn(newest)
@@ -150,8 +148,10 @@ async def _call_until_due(
         raise errors[0]
 
 
-def _note(scope: trio.CancelScope, predicate: Callable[[T], bool] | None) -> Callable[[T], bool]:
-    """Make a predicate that takes nothing, and cancels the scope if there is something to take."""
+def _reject_all(
+    scope: trio.CancelScope, predicate: Callable[[T], bool] | None
+) -> Callable[[T], bool]:
+    """Make a predicate that rejects all, and cancels the scope if ``predicate`` accepts."""
 
     def reject(value: T) -> bool:
         if predicate is None or predicate(value):

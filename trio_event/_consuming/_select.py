@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import random
-from typing import TYPE_CHECKING, TypeVar, overload
+from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from ._unset import UNSET
-from ._waiting import Waiter, wait_in_lines
-from ._watcher import CLOSED, closed_meanwhile
+from .._graph import NOTHING, Later
+from .._waiting import Waiter, wait
+from .._watcher import CLOSED, closed_meanwhile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
-    from ._watcher import Watcher
+    from .._watcher import Watcher
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ async def select(**named_watchers: Watcher[T]) -> tuple[str, T]: ...
 async def select(
     *watchers: Watcher[T], **named_watchers: Watcher[T]
 ) -> tuple[int, T] | tuple[str, T]:
-    """Wait until one of several watchers has a value that it has not seen, and take that.
+    """Wait until one of several watchers has a value that it has not seen; take it (V14).
 
     It takes exactly one update and leaves all others unseen, also when it is cancelled. If
     several watchers have one, which of them is taken is left to chance, so that none starves. A
@@ -81,6 +82,7 @@ async def _select(
 ) -> tuple[int, T]:
     waiter = Waiter()
     try:
+        until = math.inf
         for watcher in watchers:
             # As _claim() does: a fifth of the time, if there are many, would be for its calls.
             if watcher._state is None:
@@ -88,20 +90,23 @@ async def _select(
             else:
                 watcher._claim(waiter)
         for watcher in watchers:
-            if watcher._ready():
+            later = watcher._glance()
+            if later is NOTHING:
+                continue
+            if later is None:
                 await checkpoint()
                 break
+            until = min(until, later.until)
         else:
-            await _wait(watchers, waiter)
+            await _wait(watchers, waiter, until)
         while True:
-            looked: dict[int, int] = {}
-            found = _take(watchers, names, looked)
-            if found is not None:
+            found = _look(watchers, names)
+            if not isinstance(found, Later):
                 return found
-            if _is_touched(watchers, looked):
+            if found is AT_ONCE:
                 await checkpoint()
             else:
-                await _wait(watchers, waiter)
+                await _wait(watchers, waiter, found.until)
     finally:
         _release(watchers, waiter)
 
@@ -114,44 +119,58 @@ def _release(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
             watcher._state = None
 
 
-def _take(
-    watchers: Sequence[Watcher[T]], names: Sequence[object] | None, looked: dict[int, int]
-) -> tuple[int, T] | None:
+# What a look has itself set or closed is to be looked at.
+AT_ONCE: Final = Later(-math.inf)
+
+
+def _look(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tuple[int, T] | Later:
     """Take an update from one of the watchers; raise the end of one if none has any.
 
-    Note in ``looked`` at which stamp each was looked at that gave nothing.
+    Otherwise return when to look again.
     """
     ready = []
+    until = math.inf
     for index, watcher in enumerate(watchers):
         if watcher._state is CLOSED:
             raise _noted(closed_meanwhile(), index, names)
-        if watcher._ready():
+        later = watcher._glance()
+        if later is NOTHING:
+            continue
+        if later is None:
             ready.append(index)
+        else:
+            until = min(until, later.until)
     end = None
+    epochs: dict[int, int] = {}
     while ready:
         # Each that is ready has the same chance, wherever it stands among the others.
         index = ready.pop(random.randrange(len(ready)))  # noqa: S311  fairness, not secrecy
         watcher = watchers[index]
-        looked[index] = watcher._stamp()
-        value = watcher._take(None)
-        if value is not UNSET:
-            watcher._last = value
-            return index, value
+        epochs[index] = watcher._epoch()
+        found = watcher._look(None)
+        if not isinstance(found, Later):
+            watcher._last = found
+            return index, found
+        if found is not NOTHING:
+            until = min(until, found.until)
         error = watcher._end()
         if error is not None:
             end = _noted(error, index, names)
-    if end is not None and not _is_touched(watchers, looked):
+    if epochs and _has_changed(watchers, epochs):
+        return AT_ONCE
+    if end is not None:
         raise end
-    return None
+    return Later(until)
 
 
-def _is_touched(watchers: Sequence[Watcher[T]], looked: dict[int, int]) -> bool:
+def _has_changed(watchers: Sequence[Watcher[T]], epochs: dict[int, int]) -> bool:
     """Return whether the functions that were called in a look have set or closed something.
 
-    Nobody was in a line to be called for it.
+    No task was in a queue then. ``epochs`` has those of the watchers that were looked at.
     """
-    return bool(looked) and any(
-        watcher._state is CLOSED or (watcher._ready() and looked.get(index) != watcher._stamp())
+    return any(
+        watcher._state is CLOSED
+        or (watcher._glance() is None and epochs.get(index) != watcher._epoch())
         for index, watcher in enumerate(watchers)
     )
 
@@ -162,8 +181,7 @@ def _noted(error: Exception, index: int, names: Sequence[object] | None) -> Exce
     return error
 
 
-async def _wait(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
+def _wait(watchers: Sequence[Watcher[T]], waiter: Waiter, until: float) -> Awaitable[None]:
     """Wait until there is reason to look at one of the watchers again."""
-    deadline = min(watcher._deadline() for watcher in watchers)
-    lines = {line: None for watcher in watchers for line in watcher._lines()}
-    await wait_in_lines(lines, waiter, deadline)
+    queues = {queue: None for watcher in watchers for queue in watcher._queues()}
+    return wait(queues, waiter, until)
