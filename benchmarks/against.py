@@ -169,10 +169,12 @@ class Change:
         """Whether the figure is worse than it may be."""
         return not self.is_control and self.ratio.median > WORSE
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether the new build was worse in three of four rounds."""
-        return self.ratio.low > 1
+    def is_clear(self, noise: float) -> bool:
+        """Return whether noise, the largest ratio of a control, does not explain the ratio.
+
+        It is more than that of each control, and the new build was worse in three of four rounds.
+        """
+        return self.ratio.median > noise and self.ratio.low > 1
 
 
 def changes(comparison: Comparison, base: Samples, new: Samples) -> Iterator[Change]:
@@ -201,6 +203,7 @@ def change(
 def text(found: Iterable[Change]) -> Iterator[str]:
     """Write the table for the terminal, and the noise that the controls show."""
     found = list(found)
+    low, high = noise(found)
     rows = [
         (
             each.figure,
@@ -208,24 +211,28 @@ def text(found: Iterable[Change]) -> Iterator[str]:
             table.show(each.new.median, each.unit),
             f"{each.ratio.median:.2f}",
             f"{each.ratio.low:.2f} … {each.ratio.high:.2f}",
-            flag(each),
+            flag(each, high),
         )
         for each in found
     ]
     yield from table.columns([HEADS, *rows])
+    yield f"noise: new/base of the controls is from {low:.2f} to {high:.2f}"
+
+
+def noise(found: Iterable[Change]) -> tuple[float, float]:
+    """Return the smallest and the largest ratio of a control, which would be 1 without noise."""
     controls = [each.ratio.median for each in found if each.is_control]
-    if controls:
-        yield f"noise: new/base of the controls is from {min(controls):.2f} to {max(controls):.2f}"
+    return min(controls, default=1.0), max(controls, default=1.0)
 
 
-def flag(found: Change) -> str:
+def flag(found: Change, noise: float) -> str:
     """Write the last column."""
     if found.is_control:
         return "control"
     if not found.is_worse:
         return ""
     worse = f"worse by more than {WORSE - 1:.0%}"
-    return worse if found.is_clear else f"{worse}, within noise"
+    return worse if found.is_clear(noise) else f"{worse}, within noise"
 
 
 def run(place: str, scale: Scale, comparisons: Iterable[Comparison]) -> int:
@@ -239,4 +246,5 @@ def run(place: str, scale: Scale, comparisons: Iterable[Comparison]) -> int:
         samples = measure(base, ROOT, scale, common)
     found = [found for each in common for found in changes(each, *samples[each.name])]
     print(*text(found), sep="\n")
-    return 1 if any(each.is_worse and each.is_clear for each in found) else 0
+    _, high = noise(found)
+    return 1 if any(each.is_worse and each.is_clear(high) for each in found) else 0

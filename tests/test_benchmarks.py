@@ -156,7 +156,7 @@ def test_two_builds_are_compared_within_the_rounds() -> None:
         ("made up: floor: cost", 1.0),
         ("ours above the floor", 1.0),
     ]
-    assert [against.flag(each) for each in found] == ["worse by more than 5%", "control", ""]
+    assert [against.flag(each, 1.0) for each in found] == ["worse by more than 5%", "control", ""]
     *_, noise = against.text(found)
     assert noise == "noise: new/base of the controls is from 1.00 to 1.00"
 
@@ -165,7 +165,14 @@ def test_a_figure_that_is_worse_in_few_rounds_is_flagged_as_noise() -> None:
     """The median is beyond 5 %, but a quarter of the rounds found the new build to be better."""
     base, new = [1.0, 1.0, 1.0, 1.0], [0.8, 0.9, 1.3, 1.4]
     found = against.change("a figure", "x", base, new, is_control=False)
-    assert against.flag(found) == "worse by more than 5%, within noise"
+    assert against.flag(found, 1.0) == "worse by more than 5%, within noise"
+
+
+def test_a_figure_that_is_worse_by_less_than_a_control_is_flagged_as_noise() -> None:
+    """What does not use the packages was slower by as much."""
+    found = against.change("a figure", "x", [1.0], [1.1], is_control=False)
+    assert against.flag(found, 1.09) == "worse by more than 5%"
+    assert against.flag(found, 1.11) == "worse by more than 5%, within noise"
 
 
 def test_cases_that_only_one_build_has_are_not_compared() -> None:

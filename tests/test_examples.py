@@ -190,5 +190,6 @@ def test_thermostat_heats_and_rests() -> None:
     """The load of the process goes up and down, as derived values say."""
     # So low a limit is exceeded even if others take nearly all of the processor.
     with started("thermostat.py", "--limit", 0.5) as process:
-        lines = read_until(process, "^(heat|rest)$", times=3)
-    assert [line for line in lines if line in {"heat", "rest"}] == ["heat", "rest", "heat"]
+        lines = read_until(process, "^heat$", times=2)
+    changes = [line for line in lines if line in {"heat", "rest"}]
+    assert changes[-3:] == ["heat", "rest", "heat"]  # it may rest first, if the start took long

@@ -350,6 +350,51 @@ def test_a_wait_for_many_that_start_in_turn_looks_at_each_a_few_times() -> None:
     assert calls_of_a_wait(400) < 20 * 400
 
 
+def questions_of_a_wait(leaves: int) -> int:
+    """Count how often a wait asks whether a node is ready, while 100 jobs come and go elsewhere."""
+    questions = 0
+    pool: Pool
+
+    async def large() -> None:
+        for number in range(leaves):
+            supervisor.run(f"leaf{number}", idle)
+        await idle()
+
+    async def root() -> None:
+        nonlocal pool
+        supervisor.run("large", large)
+        supervisor.run("missing", trio.sleep_forever)
+        pool = supervisor.run_pool("jobs")
+
+    def profile(frame: types.FrameType, event: str, _: object) -> None:
+        nonlocal questions
+        questions += event == "call" and frame.f_code.co_qualname == "Node.is_ready"
+
+    async def main() -> None:
+        async with open_harness(root) as tree, trio.open_nursery() as nursery:
+            await wait_all_tasks_blocked()
+            nursery.start_soon(tree.wait_ready)
+            await wait_all_tasks_blocked()
+            sys.setprofile(profile)
+            for number in range(100):
+                pool.run(f"job{number}", finish)
+                await wait_all_tasks_blocked()
+                assert len(pool) == 0
+            sys.setprofile(None)
+            nursery.cancel_scope.cancel()
+
+    try:
+        trio.run(main)
+    finally:
+        sys.setprofile(None)
+    return questions
+
+
+def test_a_transition_costs_a_wait_the_same_in_a_large_tree() -> None:
+    """S25: while one node is missed, a transition elsewhere makes no walk through the tree."""
+    assert 0 < questions_of_a_wait(10) == questions_of_a_wait(300)
+
+
 # No wake-up is lost
 
 
