@@ -86,7 +86,7 @@ class Source(ABC, Generic[T_co]):
         return self._read()
 
     def _copy(self) -> Source[T_co]:
-        """Return a source from which can be taken without this one's noticing."""
+        """Return a source that can be taken from without a change in this one."""
         return self
 
     def _commit(self, version: int, data: Any) -> None:  # noqa: ANN401  T_co is read only
@@ -104,25 +104,22 @@ class Stage(ABC):
 
     # What a stage remembers of a watcher that has taken nothing.
     initial: ClassVar[object] = None
-    is_timed: ClassVar[bool] = False
 
     @abstractmethod
     def apply(self, data: Any) -> Any:  # noqa: ANN401  a chain is typed by the methods that make it
         """Return what the stage makes of data at an instant; UNSET if it rejects them."""
 
-    def take(self, data: Any, states: list[Any], index: int) -> Any:  # noqa: ANN401, ARG002
+    def take(
+        self,
+        data: Any,  # noqa: ANN401  as above
+        states: list[Any],  # noqa: ARG002  for stages that remember something, here and below
+        index: int,  # noqa: ARG002
+    ) -> Any:  # noqa: ANN401
         """Return the same for a watcher, and put in ``states[index]`` what to remember.
 
         SEEN says that there is nothing new in the data for this watcher.
         """
         return self.apply(data)
-
-    def due(self, states: list[Any], index: int, news: Callable[[int], int]) -> float:  # noqa: ARG002
-        """Return when unseen data may be taken.
-
-        ``news(index)`` is the version that was the last to bring something new to this stage.
-        """
-        return -math.inf
 
     def news(
         self,
@@ -140,6 +137,19 @@ class Stage(ABC):
             given: ``given(index)`` is what this stage is given.
         """
         return news
+
+
+class TimedStage(Stage):
+    """A stage that lets time pass: it says when unseen data may be taken."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def due(self, states: list[Any], index: int, news: Callable[[int], int]) -> float:
+        """Return when unseen data may be taken.
+
+        ``news(index)`` is the version that was the last to bring something new to this stage.
+        """
 
 
 def apply_all(stages: Iterable[Stage], data: Any) -> Any:  # noqa: ANN401  as Stage.apply()

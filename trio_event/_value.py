@@ -30,7 +30,7 @@ from ._consuming._condition import wait_for
 from ._derived._composed import ComposedWatcher, Composition, Parts, total
 from ._derived._stages import Distinct, Filtered, Mapped
 from ._derived._timed import Debounced, Throttled
-from ._graph import apply_all
+from ._graph import TimedStage, apply_all
 from ._unset import UNSET, Unset, UnsetError
 from ._watcher import Watchable
 
@@ -341,9 +341,6 @@ class Derived(ValueWatch[T]):
     def watch(self) -> Watcher[T]:
         return self._base._watch_through(self._stages)
 
-    def _watch_through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
-        return self._base._watch_through(self._stages + stages)
-
     @property
     def version(self) -> int:
         """The newest version of the source."""
@@ -351,7 +348,7 @@ class Derived(ValueWatch[T]):
 
     @property
     def _is_timed(self) -> bool:
-        return self._base._is_timed or any(stage.is_timed for stage in self._stages)
+        return self._base._is_timed or any(isinstance(stage, TimedStage) for stage in self._stages)
 
     def _roots(self) -> frozenset[Node[object]]:
         return self._base._roots()

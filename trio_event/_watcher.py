@@ -21,7 +21,7 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from ._graph import NOTHING, SEEN, Later, Node, Source, Stage, apply_all
+from ._graph import NOTHING, SEEN, Later, Node, Source, Stage, TimedStage, apply_all
 from ._unset import UNSET, Unset
 from ._waiting import Waiter, wait
 
@@ -103,7 +103,10 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
     @abstractmethod
     def _peek(self) -> T_co | Unset:
-        """Return the newest value, whatever is seen, and whatever the time."""
+        """Return the newest value, whatever is seen, and whatever the time.
+
+        It is called only where there is a version.
+        """
 
     @abstractmethod
     def _end(self) -> Exception | None:
@@ -397,9 +400,11 @@ class SourceWatcher(Watcher[T_co]):
         self._stages = stages
         # The version up to which all is seen; that of what was returned last may be older.
         self._looked = seen
-        # What each stage remembers, and the places of those that let time pass.
+        # What each stage remembers, and those that let time pass, with their places.
         self._states = [stage.initial for stage in stages]
-        self._timed = tuple([index for index, stage in enumerate(stages) if stage.is_timed])
+        self._timed = tuple(
+            [(index, at) for index, at in enumerate(stages) if isinstance(at, TimedStage)]
+        )
 
     @property
     def _is_timed(self) -> bool:
@@ -464,8 +469,8 @@ class SourceWatcher(Watcher[T_co]):
         if self._source._end() is not None:
             return None
         until = math.inf
-        for index in self._timed:
-            due = self._stages[index].due(self._states, index, self._news)
+        for index, stage in self._timed:
+            due = stage.due(self._states, index, self._news)
             if trio.current_time() < due < until:
                 until = due
         return None if until == math.inf else Later(until, pending=True)
@@ -482,10 +487,7 @@ class SourceWatcher(Watcher[T_co]):
         return apply_all(self._stages[:end], self._source._read())
 
     def _peek(self) -> T_co | Unset:
-        source = self._source
-        if not source._version:
-            return UNSET
-        return apply_all(self._stages, source._whole())  # type: ignore[no-any-return]  # as above
+        return apply_all(self._stages, self._source._whole())  # type: ignore[no-any-return]  # as above
 
     def _end(self) -> Exception | None:
         return self._source._end()

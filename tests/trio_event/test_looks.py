@@ -1,18 +1,36 @@
-"""A graph of values is looked at once, and asking changes nothing (V15, V17, V18)."""
+"""A graph of values is looked at once, and asking changes nothing (V13 to V15, V17 to V19)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import pytest
 import trio
 
-from trio_event import MemoryValue, ValueMap, ValueWatch, Watcher, compose
+from trio_event import MemoryValue, ValueMap, ValueWatch, Watcher, compose, pipe, select
+
+from .calls import Call
+from .piping import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio.testing import MockClock
+
+
+@final
+class ReadSide(ValueWatch[int]):
+    """A read side that a user made, which says no more than it has to."""
+
+    def __init__(self, source: ValueWatch[int]) -> None:
+        self._source = source
+
+    def watch(self) -> Watcher[int]:
+        return self._source.watch()
+
+
+def first(parts: tuple[int, ...]) -> int:
+    return parts[0]
 
 
 def ask(watcher: Watcher[object]) -> None:
@@ -110,3 +128,63 @@ async def test_timed_value_that_is_composed_twice_is_never_a_mixture(
     for number in range(1, 4):
         value.set(number)
         assert await watcher.get() == (number, number)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda value: value,
+        lambda value: value.map(abs),
+        lambda value: compose(value).map(first),
+        lambda value: compose(value.throttle(0)).map(first).distinct(),
+    ],
+    ids=["memory", "derived", "composed", "timed"],
+)
+async def test_users_read_side_is_derived_from_and_composed(
+    make: Callable[[ValueWatch[int]], ValueWatch[int]],
+) -> None:
+    """V17, V18: its watchers are all that there is to know of it."""
+    value = MemoryValue(1)
+    own = ReadSide(make(value))
+    mapped = own.map(lambda number: number * 10)
+    watchers = mapped.watch(), compose(own, mapped).map(max).watch()
+    for number in (1, 2, 3):
+        value.set(number)
+        for watcher in watchers:
+            assert await watcher.get() == number * 10
+            assert not watcher.changed
+    value.close()
+    for watcher in watchers:
+        with pytest.raises(trio.EndOfChannel):
+            await watcher.get()
+
+
+async def test_select_waits_for_the_earliest_of_what_a_look_has_found(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """V14, V17: also where another part has something to look at that is then rejected."""
+    value, late = MemoryValue(2), MemoryValue(0)
+    watcher = compose(
+        value.throttle(0).filter(lambda number: number % 2 == 0), late.debounce(1)
+    ).watch()
+    assert await watcher.get() == (2, 0)
+    value.set(3)
+    late.set(1)
+    call = Call(nursery, lambda: select(watcher))
+    assert await call.result() == (0, (2, 1))
+    assert autojump_clock.current_time() == 2
+
+
+async def test_pipe_sends_what_its_transform_has_set() -> None:
+    """V13, V19: each set is newer than what the pipe holds, though no task waited for it."""
+    value = MemoryValue(0)
+
+    def count(number: int) -> int:
+        if number < 3:
+            value.set(number + 1)
+        return number
+
+    send, receive = trio.open_memory_channel[int](0)
+    async with running({"pipe": pipe(value, send, transform=count)}):
+        assert await receive.receive() == 3

@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import attrs
 import trio
 
-from .._graph import Stage
+from .._graph import TimedStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
 @attrs.frozen(eq=False)
-class _Timed(Stage):
-    is_timed: ClassVar[bool] = True
+class _Timed(TimedStage):
     seconds: float
 
     def __attrs_post_init__(self) -> None:
