@@ -19,6 +19,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
 from supervisor import Backoff, Pool, Signal
+from trio_event import MemoryValue, pipe
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -50,10 +51,12 @@ class Trace:
         sys.setprofile(None)
 
     def _note(self, frame: FrameType, event: str, _: object) -> None:
-        module = frame.f_globals.get("__name__", "")
-        if event == "call" and module.startswith(self._prefix):
+        module, code = frame.f_globals.get("__name__", ""), frame.f_code
+        # What attrs has generated is in no file.
+        if event == "call" and module.startswith(self._prefix) and "<" not in code.co_filename:
             module = module.removeprefix(self._prefix)
-            self._entered[f"{module}.{frame.f_code.co_qualname}"] = part(module)
+            name = code.co_qualname.replace(".<locals>", "")
+            self._entered.setdefault(f"{module}.{name}", part(module))
 
     @property
     def functions(self) -> set[str]:
@@ -197,11 +200,63 @@ async def vanishing(trace: Trace) -> None:
         assert len(pools[0]) == 0
 
 
+async def setting(trace: Trace) -> None:
+    """Trace a set, and the get that waits for it."""
+    value: MemoryValue[int] = MemoryValue(1)
+
+    async def get() -> None:
+        watcher = value.watch()
+        assert await watcher.get() == 1
+        assert await watcher.get() == 2
+        trace.stop()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(get)
+        await wait_all_tasks_blocked()
+        trace.start()
+        value.set(2)
+
+
+async def deriving(trace: Trace) -> None:
+    """Trace how a derived value is made, watched and got."""
+    value: MemoryValue[int] = MemoryValue(1)
+    trace.start()
+    watcher = value.map(str).distinct().watch()
+    assert await watcher.get() == "1"
+    trace.stop()
+
+
+async def piping(trace: Trace) -> None:
+    """Trace a set, and the pipe that sends it to a consumer that waits."""
+    value: MemoryValue[int] = MemoryValue(1)
+    send, receive = trio.open_memory_channel[int](0)
+
+    async def consume() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        assert await receive.receive() == 1
+        assert await receive.receive() == 2
+        trace.stop()
+        await trio.sleep_forever()
+
+    async def root() -> None:
+        supervisor.run_group({"pipe": pipe(value, send), "consumer": consume})
+        await trio.sleep_forever()
+
+    async with supervisor.open_supervisor(root):
+        await wait_all_tasks_blocked()
+        trace.start()
+        value.set(2)
+        await wait_all_tasks_blocked()
+
+
 JOURNEYS: list[tuple[str, str, Journey, int]] = [
     ("supervisor", "A runnable signals that it is healthy", signalling, 4),
     ("supervisor", "A runnable dies, and its group restarts", dying, 8),
     ("supervisor", "A tree is stopped", stopping, 7),
     ("supervisor", "A pool's child is done", vanishing, 5),
+    ("trio_event", "A value is set while a task waits in get", setting, 4),
+    ("trio_event", "A derived value is made and got", deriving, 5),
+    ("trio_event", "A value is set, and a pipe sends it", piping, 4),
 ]
 
 

@@ -98,7 +98,8 @@ def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> No
     elif error is None and raised is not None and incarnation.stop_requested:
         # Cancellation may have replaced an error that was on its way out, which is in no other
         # record then: a runnable's own clean-up may let another member end first.
-        handled = handled_error(raised)
+        is_plain = isinstance(raised, trio.Cancelled) and raised.__context__ is None
+        handled = None if is_plain else handled_error(raised)
         if handled is not None:
             crash = _crash_of(incarnation, handled)
             steps.stop_error_raised(incarnation, crash, was_handled=True)
