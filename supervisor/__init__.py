@@ -63,12 +63,12 @@ from ._core._errors import (
 from ._core._records import Crash as Crash
 from ._core._restart import Backoff as Backoff, RestartLimit as RestartLimit
 from ._core._states import GroupState as GroupState, NodeState as NodeState, Signal as Signal
-from ._observing._logging import RawLogger as RawLogger
 from ._observing._metrics import (
     InMemoryMetrics as InMemoryMetrics,
     Metrics as Metrics,
     NodeStatus as NodeStatus,
 )
+from ._observing._raw_logger import RawLogger as RawLogger
 from ._observing._snapshot import (
     GroupSnapshot as GroupSnapshot,
     NodeSnapshot as NodeSnapshot,

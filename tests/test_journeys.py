@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
 PAGE = Path(__file__).parents[1] / "ARCHITECTURE.md"
-MODEL = "_core"
+# Their modules count as one: the model, and what makes text of exceptions.
+FOLDERS = {"_core", "_text"}
 
 
 class Hop(NamedTuple):
@@ -70,8 +71,9 @@ class Trace:
 
 
 def part(module: str) -> str:
-    """Return the module as journeys count it: the model's modules are one."""
-    return MODEL if module.split(".", maxsplit=1)[0] == MODEL else module
+    """Return the module as journeys count it."""
+    folder = module.split(".", maxsplit=1)[0]
+    return folder if folder in FOLDERS else module
 
 
 def read(title: str) -> list[Hop]:

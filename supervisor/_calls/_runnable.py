@@ -15,7 +15,8 @@ from supervisor._core._states import (
     IllegalEventError,
     Signal,
 )
-from supervisor._observing._logging import RawLogger, node_logger
+from supervisor._observing._logging import node_logger
+from supervisor._observing._raw_logger import RawLogger
 from supervisor._tasks._current import acting_incarnation, calling_incarnation
 from supervisor._tasks._members import bind, check_free, check_name, check_runnable
 

@@ -14,11 +14,10 @@ from supervisor._core import _steps as steps
 from supervisor._core._errors import StopTimeoutError
 from supervisor._core._restart import Backoff
 from supervisor._core._tree import GroupOptions
-from supervisor._observing._logging import TreeLog, label_records
+from supervisor._observing._logging import TreeLog
 from supervisor._observing._metrics import add_metrics, check_metrics
 from supervisor._observing._ready import is_ready, wait_ready
 from supervisor._observing._snapshot import Snapshot, take_snapshot
-from supervisor._tasks._crash import unwrapped
 from supervisor._tasks._incarnation import run_incarnation
 from supervisor._tasks._members import bind, check_runnable
 from supervisor._tasks._port import Port
@@ -26,6 +25,7 @@ from supervisor._tasks._rounds import start_round
 from supervisor._tasks._stopping import end_group
 from supervisor._tasks._tree import ChildNursery, Group, Node, Tree
 from supervisor._tasks._watchdog import look
+from supervisor._text._crash import unwrapped
 
 from ._start import check_grace
 
@@ -193,7 +193,6 @@ class Supervisor:
         """Make a tree that is yet to run; users get theirs from :func:`open_supervisor`."""
         observers = check_metrics(metrics)
         options = GroupOptions(limit=limit, grace_periods=check_grace(grace))
-        label_records()
         self._gone = trio.Event()
         # The first time for a stop that was over, and the nodes that were running then.
         self._budget: float = 0.0

@@ -1,21 +1,35 @@
-"""Logging: which logger is whose, and the one record of a death.
+"""Logging: which logger is whose, whose record is which, and the one record of a death.
 
 Everything is standard :mod:`logging`; nothing is configured here. Two things
 are added to it. A node logs to ``supervisor.node.<dn>``, so that levels and
 handlers can be set for subtrees by name. And each record that is made inside a
 runnable, by whatever library, carries the runnable's DN in its attribute
-``dn`` (``-`` elsewhere), for formatters to show. So ``dn`` is taken: :mod:`logging` refuses it as
-a key of ``extra``.
+``dn`` (``-`` elsewhere), for formatters to show.
+
+How records get their ``dn``: ``logging.Logger.makeRecord`` and ``handle`` are wrapped when the
+package is imported. The one knows what is made in which task; the other sees what was made in some
+other way, such as from what came over a socket, and gives it a ``dn`` only if it has none. It is a
+plain attribute of the record from its birth, so it is copied, pickled and handed to other threads
+with it, and a format may name it at any time.
+
+Rejected: a record factory, which is what :mod:`logging` offers. An attribute that it sets can't
+be given by ``extra=`` any more (makeRecord raises ``KeyError``, and those who log LDAP entries do
+give a ``dn``), and who sets a factory later undoes it. Rejected: a property of ``LogRecord``,
+for a format with ``%`` or ``{`` looks into the record's ``__dict__``. Rejected: a filter, which
+sees what is logged to one logger or passes one handler.
+
+Where ``extra=`` gives a ``dn``, it is the record's, as its author wants; the runnable's DN is
+then in the attribute ``runnable_dn``, and the package's own formatters show that.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
+import functools
 import logging
 import sys
 import traceback
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 from supervisor._core._events import (
     FactoryFailed,
@@ -26,9 +40,10 @@ from supervisor._core._events import (
     StopErrorRaised,
 )
 from supervisor._core._plan import GiveUp, Retry
-from supervisor._tasks._crash import format_error, one_line
 from supervisor._tasks._current import current
-from supervisor._tasks._watchdog import await_stacks
+from supervisor._tasks._watchdog import stacks_of
+from supervisor._text._exceptions import format_error, one_line
+from supervisor._text._printable import cut, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -48,11 +63,11 @@ PREFIX: Final = f"{ROOT}."
 NODES_REPORTED: Final = 20
 """A report names at most so many nodes of one stop, and counts the rest."""
 
+DN_LENGTH: Final = 500
+"""In a message, a DN is cut to so many characters: a chain is long, and so is a group of many."""
+
 SUMMARISED: Final = 10
 """Of deaths that repeat without a change, one in so many shows its traceback again."""
-
-LINE_LENGTH: Final = 64 * 1024
-"""A raw line longer than this is logged in pieces."""
 
 
 def node_logger(node: Node, name: str | None = None) -> logging.Logger:
@@ -96,26 +111,50 @@ def _is_configured(logger: logging.Logger) -> bool:
 
 
 def label_records() -> None:
-    """Make each new log record carry the DN of the runnable it comes from (S17).
+    """Make each new log record carry the DN of the runnable it comes from (S17)."""
+    make, handle = logging.Logger.makeRecord, logging.Logger.handle
 
-    It wraps the record factory in force, once in a process.
-    """
-    global _labelling  # noqa: PLW0603  the factory it guards is global to the process as well
-    if _labelling:
-        return
-    _labelling = True
-    make = logging.getLogRecordFactory()
-
-    def labelled(*args: object, **kwargs: object) -> logging.LogRecord:
-        record: logging.LogRecord = make(*args, **kwargs)
-        incarnation = current.get(None)
-        record.dn = "-" if incarnation is None else incarnation.node.dn
+    @functools.wraps(make)
+    def make_labelled(
+        self: logging.Logger,
+        *args: Any,  # noqa: ANN401  they are passed on
+        **kwargs: Any,  # noqa: ANN401  as above
+    ) -> logging.LogRecord:
+        record = make(self, *args, **kwargs)
+        if "dn" in record.__dict__:
+            record.runnable_dn = _current_dn()
+        else:
+            record.dn = _current_dn()
         return record
 
-    logging.setLogRecordFactory(labelled)
+    @functools.wraps(handle)
+    def handle_labelled(self: logging.Logger, record: logging.LogRecord) -> None:
+        if "dn" not in record.__dict__:
+            record.dn = _current_dn()
+        handle(self, record)
+
+    logging.Logger.makeRecord = make_labelled  # type: ignore[method-assign] # see above
+    logging.Logger.handle = handle_labelled  # type: ignore[method-assign] # see above
 
 
-_labelling = False
+def _current_dn() -> str:
+    incarnation = current.get(None)
+    return "-" if incarnation is None else incarnation.node.dn
+
+
+label_records()
+
+
+TROUBLE_LENGTH: Final = 16 * 1024
+"""The traceback of what a handler raised is cut to so many characters."""
+
+
+def is_wanted(logger: logging.Logger, level: int) -> bool:
+    """Return whether ``logger`` takes records of ``level``, before one is made."""
+    try:
+        return logger.isEnabledFor(level)
+    except Exception:  # noqa: BLE001  its class may be a user's; log() tells what is wrong
+        return True
 
 
 def log(
@@ -136,9 +175,9 @@ def log(
         logger.log(level, text, *args, exc_info=exc_info, stacklevel=2)
     except Exception:  # noqa: BLE001  a foreign handler may raise anything
         # Nor must standard error's troubles come there, or those of an argument's repr().
-        with contextlib.suppress(Exception):
-            traceback.print_exc()
-            sys.stderr.write(f"{logger.name} could not log this: {text % args}\n")
+        with contextlib.suppress(BaseException):
+            sys.stderr.write(printable(cut(traceback.format_exc(limit=-20), TROUBLE_LENGTH)))
+            sys.stderr.write(printable(f"{logger.name} could not log this: {text % args}\n"))
     except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
         abort(error)
 
@@ -186,19 +225,22 @@ class TreeLog:
 
     def _log_death(self, node: Node, crash: Crash, plan: Plan) -> None:
         """Report a death: one record, in which the newest tells all there is to know."""
-        text = f"{crash.dn} died in incarnation {crash.incarnation}, {crash.uptime:.1f} s old"
-        text += f": {crash.error}; {_consequence(node.group, plan)}"
-        text += _detail(node, crash)
-        self._log(node_logger(node), logging.ERROR, "%s", text)
+        logger = node_logger(node)
+        if is_wanted(logger, logging.ERROR):
+            text = f"{cut(crash.dn, DN_LENGTH)} died in incarnation {crash.incarnation}, "
+            text += f"{crash.uptime:.1f} s old: {crash.error}; {_consequence(node.group, plan)}"
+            self._log(logger, logging.ERROR, "%s", text + _detail(node, crash))
 
     def _log_stop_error(self, node: Node, crash: Crash, *, was_handled: bool) -> None:
         """Report what a runnable raised when it had been asked to stop, or was handling then."""
+        logger, level = node_logger(node), logging.ERROR
         what = "was asked to stop and raised an error"
         if was_handled:
+            level = logging.WARNING
             what = "was asked to stop while it was failing with, or handling, an error"
-        text = f"{crash.dn} {what}: {crash.error}\n{crash.traceback}"
-        level = logging.WARNING if was_handled else logging.ERROR
-        self._log(node_logger(node), level, "%s", text)
+        if is_wanted(logger, level):
+            text = f"{cut(crash.dn, DN_LENGTH)} {what}: {crash.error}\n{crash.traceback}"
+            self._log(logger, level, "%s", text)
 
     def _log_fatal_error(self, node: Node, error: BaseException) -> None:
         """Report what leaves the tree, and whose it is (S11).
@@ -208,30 +250,37 @@ class TreeLog:
         """
         if isinstance(error, KeyboardInterrupt):
             return
-        text = f"{node.dn} raised {one_line(error)}, which leaves the tree"
-        if isinstance(error, SystemExit):
-            self._log(node_logger(node), logging.INFO, "%s", text)
-        else:
-            self._log(node_logger(node), logging.ERROR, "%s\n%s", text, format_error(error))
+        level = logging.INFO if isinstance(error, SystemExit) else logging.ERROR
+        logger = node_logger(node)
+        if is_wanted(logger, level):
+            text = f"{cut(node.dn, DN_LENGTH)} raised {one_line(error)}, which leaves the tree"
+            if level == logging.ERROR:
+                text += f"\n{format_error(error)}"
+            self._log(logger, level, "%s", text)
 
     def _log_factory_error(self, group: Group, crash: Crash, plan: Plan) -> None:
         """Report that the function that makes a group's runnables failed."""
-        text = f"the function that makes the runnables of {crash.dn} failed: {crash.error}"
-        text += f"; {_consequence(group, plan)}{_detail(group.members[0], crash)}"
-        self._log(node_logger(group.members[0]), logging.ERROR, "%s", text)
+        first = group.members[0]
+        logger = node_logger(first)
+        if is_wanted(logger, logging.ERROR):
+            text = f"the function that makes the runnables of {cut(crash.dn, DN_LENGTH)} failed: "
+            text += f"{crash.error}; {_consequence(group, plan)}{_detail(first, crash)}"
+            self._log(logger, logging.ERROR, "%s", text)
 
     def _log_stuck(self, late: Sequence[Incarnation], when: str) -> None:
         """Report nodes that have not ended, and where they wait (S18)."""
         for incarnation in late[:NODES_REPORTED]:
             node = incarnation.node
-            self._log(
-                node_logger(node),
-                logging.WARNING,
-                "%s has not ended %s; its tasks wait here:\n%s",
-                node.dn,
-                when,
-                "\n".join(await_stacks(incarnation)),
-            )
+            logger = node_logger(node)
+            if is_wanted(logger, logging.WARNING):
+                self._log(
+                    logger,
+                    logging.WARNING,
+                    "%s has not ended %s; its tasks wait here:\n%s",
+                    cut(node.dn, DN_LENGTH),
+                    when,
+                    stacks_of(incarnation),
+                )
         if len(late) > NODES_REPORTED:
             more = len(late) - NODES_REPORTED
             self._log(_logger, logging.WARNING, "%d more nodes have not ended %s", more, when)
@@ -256,7 +305,7 @@ def _detail(node: Node, crash: Crash) -> str:
 
 def _consequence(group: Group, plan: Plan) -> str:
     """Say what becomes of a group after a death."""
-    who = "it" if len(group.members) == 1 else f"its group {group.dn}"
+    who = "it" if len(group.members) == 1 else f"its group {cut(group.dn, DN_LENGTH)}"
     match plan:
         case Retry() if not group.siblings.cancelled:
             return f"{who} restarts in {plan.delay:.2f} s"
@@ -267,47 +316,3 @@ def _consequence(group: Group, plan: Plan) -> str:
             return f"{who} gives up ({allowed})"
         case _:
             return "it is being stopped"
-
-
-@final
-class RawLogger(io.TextIOBase):
-    """A text stream whose lines become log records of a node, at level ``INFO`` (S17).
-
-    A line is logged when it is complete, or when it exceeds 65 536 characters;
-    :meth:`close` logs what is left.
-    """
-
-    def __init__(self, logger: logging.Logger) -> None:
-        """Make a stream that writes to ``logger``."""
-        self._logger = logger
-        self._rest = ""
-
-    def writable(self) -> bool:
-        """Return ``True``."""
-        return True
-
-    def write(self, text: str, /) -> int:
-        """Log the lines that ``text`` completes, and keep the rest for later."""
-        if self.closed:
-            msg = "write to a closed raw logger"
-            raise ValueError(msg)
-        *lines, rest = (self._rest + text).split("\n")
-        while len(rest) > LINE_LENGTH:
-            lines.append(rest[:LINE_LENGTH])
-            rest = rest[LINE_LENGTH:]
-        self._rest = rest  # before a handler may raise, or it would be logged again
-        for line in lines:
-            self._log(line)
-        return len(text)
-
-    def close(self) -> None:
-        """Log an unfinished line, and refuse further ones."""
-        if not self.closed and self._rest:
-            self._log(self._rest)
-            self._rest = ""
-        super().close()
-
-    def _log(self, line: str) -> None:
-        line = line.removesuffix("\r")
-        for start in range(0, max(len(line), 1), LINE_LENGTH):
-            self._logger.info("%s", line[start : start + LINE_LENGTH])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
@@ -67,7 +67,7 @@ class Snapshot:
 
     def __str__(self) -> str:
         """Draw the tree, a line for each node."""
-        names = {dn: "  " * dn.count(".") + dn.rpartition(".")[2] for dn in self.nodes}
+        names = {dn: _indented(dn) for dn in self.nodes}
         width = max((len(name) for name in names.values()), default=0)
         return "\n".join(
             f"{names[dn]:{width}}  {self._describe(node)}" for dn, node in self.nodes.items()
@@ -85,6 +85,18 @@ class Snapshot:
             if last.meanwhile:
                 text += f", while {last.meanwhile}"
         return text
+
+
+LEVELS_INDENTED: Final = 30
+"""Below so many levels, lines are not indented further: in a chain, all are as wide as the last."""
+
+
+def _indented(dn: str) -> str:
+    level = dn.count(".")
+    name = dn.rpartition(".")[2]
+    if level > LEVELS_INDENTED:
+        name = f"(level {level}) {name}"
+    return "  " * min(level, LEVELS_INDENTED) + name
 
 
 def take_snapshot(port: Port) -> Snapshot:

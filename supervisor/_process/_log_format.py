@@ -1,12 +1,29 @@
-"""Two ways to write log records: for a person at a terminal, and for a program."""
+"""Two ways to write log records: for a person at a terminal, and for a program.
+
+What is in a record comes from anywhere: a message may quote what a client sent, and the name of a
+logger what a plug-in is called. None of it can add a line that looks like another record, or keep
+its own record from being written:
+
+- In JSON, a record is one line of ASCII, so no encoding of the stream can refuse it.
+- In text, only the first line of a record begins with a time. Further ones begin with a mark, and
+  characters that a terminal obeys, or does not show, are written as Python would escape them.
+- A record that can't be put into words, since its arguments don't fit or can't be shown, is
+  written as far as possible.
+- Messages have a limit. What is cut is counted.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import time
+from types import TracebackType
 from typing import IO, Final, final
+
+from supervisor._text._exceptions import format_error, one_line, type_name
+from supervisor._text._printable import cut, label, printable
 
 _COLOURS: Final = {
     logging.DEBUG: "2",
@@ -14,6 +31,15 @@ _COLOURS: Final = {
     logging.ERROR: "31",
     logging.CRITICAL: "1;31",
 }
+
+MESSAGE_LENGTH: Final = 64 * 1024
+"""A message, a traceback or a stack is cut to so many characters: as many as a raw line has."""
+
+NAME_LENGTH: Final = 200
+"""In text, a DN or the name of a logger is cut to so many."""
+
+CONTINUED: Final = "  | "
+"""The mark of a line that is not the first of its record."""
 
 
 @final
@@ -27,15 +53,17 @@ class TerminalFormatter(logging.Formatter):
         self._width = 12
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format time, level, DN and message; a traceback follows on lines of its own."""
+        """Format time, level, DN and message; what has more lines goes on below, with a mark."""
         source = origin(record)
         if source == "-":
-            source = record.name
+            source = _text(record.name)
+        source = label(source, NAME_LENGTH)
         # The column grows with the names that come, so that it is as narrow as it can be.
         self._width = max(self._width, min(len(source), 40))
-        clock = time.strftime("%H:%M:%S", self.converter(record.created))
-        level = record.levelname[0]
-        line = f"{clock} {level} {source:{self._width}}  {message(self, record)}"
+        clock = time.strftime("%H:%M:%S", self.converter(_created(record)))
+        level = label(_text(record.levelname)[:1], NAME_LENGTH)
+        said = printable(message(record)).expandtabs(4).replace("\n", f"\n{CONTINUED}")
+        line = f"{clock} {level} {source:{self._width}}  {said}"
         colour = _COLOURS.get(record.levelno)
         return f"\033[{colour}m{line}\033[0m" if self._colour and colour else line
 
@@ -46,48 +74,117 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format time (UTC), level, DN, logger and message, with any traceback in it."""
-        seconds, fraction = divmod(record.created, 1)
+        seconds, fraction = divmod(_created(record), 1)
         clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
         return json.dumps(
             {
                 "time": f"{clock}.{int(fraction * 1000):03}Z",
-                "level": record.levelname,
+                "level": _text(record.levelname),
                 "dn": origin(record),
-                "logger": record.name,
-                "message": message(self, record),
-            },
-            ensure_ascii=False,
+                "logger": _text(record.name),
+                "message": message(record),
+            }
         )
 
 
 def origin(record: logging.LogRecord) -> str:
     """Return the DN that a record comes from or is about, or ``-``."""
-    dn = record.name.removeprefix("supervisor.node.")
-    return dn if dn != record.name else str(getattr(record, "dn", "-"))
+    name = _text(record.name)
+    dn = name.removeprefix("supervisor.node.")
+    if dn != name:
+        return dn
+    # The first is there where the second is somebody else's.
+    return _text(getattr(record, "runnable_dn", None) or getattr(record, "dn", "-"))
 
 
-def message(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+def message(record: logging.LogRecord) -> str:
     """Return the message with the traceback and the stack that belong to it."""
-    parts = [record.getMessage()]
-    if record.exc_info:
-        parts.append(formatter.formatException(record.exc_info))
+    parts = [_message(record)]
+    if record.exc_text:
+        parts.append(_text(record.exc_text))
+    elif record.exc_info:
+        parts.append(_traceback(record.exc_info))
     if record.stack_info:
-        parts.append(formatter.formatStack(record.stack_info))
+        parts.append(_text(record.stack_info))
     return "\n".join(parts)
 
 
-def preset_logging(stream: IO[str]) -> None:
-    """Log records from ``INFO`` on to ``stream``, unless logging is set up already (S22).
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return cut(record.getMessage(), MESSAGE_LENGTH)
+    except Exception as broken:  # noqa: BLE001  arguments and their __str__ are users'
+        pair = f"{_text(record.msg)!r} with {_text(record.args)}"
+        return f"{pair} (it can't be formatted: {one_line(broken)})"
 
-    A terminal gets text, with colours unless ``NO_COLOR`` is set; anything else gets JSON.
+
+def _traceback(exc_info: object) -> str:
+    """Format what :mod:`logging` has of an exception; in a record made by hand, it is anything."""
+    match exc_info:
+        case (_, BaseException() as error, TracebackType() as start):
+            return format_error(error, start, machinery=True)
+        case (_, BaseException() as error, _) | (BaseException() as error):
+            return format_error(error, machinery=True)
+    return ""
+
+
+def _text(what: object) -> str:
+    """Return what should be a text as one."""
+    try:
+        return cut(what if isinstance(what, str) else str(what), MESSAGE_LENGTH)
+    except Exception as broken:  # noqa: BLE001  as above
+        return f"<its __str__ raised {type_name(broken)}>"
+
+
+def _created(record: logging.LogRecord) -> float:
+    """Return when a record was made, or now if it was made by hand and does not say."""
+    created: object = record.created
+    if isinstance(created, (int, float)) and 0 <= created < _YEAR_10000:
+        return created
+    return time.time()
+
+
+_YEAR_10000: Final = 253_402_300_800
+
+
+@final
+class _PresetHandler(logging.StreamHandler[IO[str]]):
+    """Writes what can be written; raises nothing into the code that logs."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Escape what the stream's encoding does not have."""
+        text = super().format(record)
+        encoding = getattr(self.stream, "encoding", None)
+        if text.isascii() or not isinstance(encoding, str):
+            return text
+        return text.encode(encoding, "backslashreplace").decode(encoding)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Say what is wrong, unless standard error is what is: closed, or a broken pipe."""
+        with contextlib.suppress(Exception):  # ValueError, OSError, or what a substitute raises
+            super().handleError(record)
+
+
+def preset_logging(stream: IO[str] | None) -> None:
+    """Log everything of level ``INFO`` and above to ``stream``, unless logging is set up already.
+
+    A terminal gets text, with colours unless ``NO_COLOR`` is set; anything else gets JSON. Without
+    a stream, which is what a process that was started without standard error has, nothing is
+    done.
     """
     root = logging.getLogger()
-    if root.handlers:
+    if root.handlers or stream is None:
         return
-    handler = logging.StreamHandler(stream)
-    if stream.isatty():
+    handler = _PresetHandler(stream)
+    if _is_terminal(stream):
         handler.setFormatter(TerminalFormatter(colour="NO_COLOR" not in os.environ))
     else:
         handler.setFormatter(JsonFormatter())
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+
+
+def _is_terminal(stream: IO[str]) -> bool:
+    try:
+        return bool(stream.isatty())
+    except Exception:  # noqa: BLE001  it is closed, or a substitute that has no isatty()
+        return False

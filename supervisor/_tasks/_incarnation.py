@@ -17,9 +17,11 @@ import trio
 from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protection
 
 from supervisor._core import _steps as steps
+from supervisor._core._plan import Retry
 from supervisor._core._states import DONE
+from supervisor._text._crash import add_note, handled_error, make_crash, split_fatal
+from supervisor._text._exceptions import drop_tracebacks
 
-from ._crash import add_note, handled_error, make_crash, split_fatal
 from ._current import current
 from ._rounds import finish_round
 from ._stopping import carry_out, end_group
@@ -87,7 +89,7 @@ async def _unprotected(call: Callable[[], Awaitable[object]]) -> None:
 def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> None:
     """Record how the run of a runnable ended (S5)."""
     fatal, error = None, None
-    if raised is not None and not isinstance(raised, trio.Cancelled):
+    if raised is not None and type(raised) is not trio.Cancelled:
         fatal, error = split_fatal(raised)
     outcome = steps.run_ended(
         incarnation, raised, error, trio.current_time(), fatal=fatal is not None
@@ -98,7 +100,7 @@ def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> No
     elif error is None and raised is not None and incarnation.stop_requested:
         # Cancellation may have replaced an error that was on its way out, which is in no other
         # record then: a runnable's own clean-up may let another member end first.
-        is_plain = isinstance(raised, trio.Cancelled) and raised.__context__ is None
+        is_plain = type(raised) is trio.Cancelled and raised.__context__ is None
         handled = None if is_plain else handled_error(raised)
         if handled is not None:
             crash = _crash_of(incarnation, handled)
@@ -122,6 +124,8 @@ def record(incarnation: Incarnation, outcome: steps.Outcome) -> None:
     if outcome.stop_error is not None:
         crash = _crash_of(incarnation, outcome.stop_error)
         steps.stop_error_raised(incarnation, crash, was_handled=False)
+        if not tree.errors:
+            drop_tracebacks(outcome.stop_error)  # as below
     error = outcome.death
     if error is None:
         group.publish()
@@ -132,6 +136,8 @@ def record(incarnation: Incarnation, outcome: steps.Outcome) -> None:
         add_note(error, f"raised by the runnable {node.dn}")
         tree.abort(error)
     carry_out(group, action, f"group {group.dn} restarts: {node.dn} died: {crash.error}")
+    if isinstance(group.plan, Retry) and not tree.errors:
+        drop_tracebacks(error)  # it goes no further, and they keep what the run used
 
 
 async def wait_children(incarnation: Incarnation, nursery: ChildNursery) -> None:

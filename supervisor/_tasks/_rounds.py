@@ -54,8 +54,9 @@ from trio.lowlevel import enable_ki_protection
 from supervisor._core import _steps as steps
 from supervisor._core._plan import Begin, GiveUp, Restart, Retry
 from supervisor._core._states import READY, START_TASK
+from supervisor._text._crash import make_crash
+from supervisor._text._exceptions import drop_tracebacks
 
-from ._crash import make_crash
 from ._members import make_members
 from ._stopping import carry_out, fail, start_timed_out
 
@@ -190,6 +191,8 @@ def renew_members(group: Group) -> bool:
         crash = make_crash(error, group.dn, group.members[0].number + 1)
         steps.factory_failed(group, crash, error, group.draw_share())
         group.publish()
+        if isinstance(group.plan, Retry) and not group.siblings.tree.errors:
+            drop_tracebacks(error)  # it goes no further, and they keep what the function used
         return False
     except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
         group.siblings.tree.abort(error)

@@ -22,8 +22,8 @@ from trio.lowlevel import (
 
 from supervisor._core import _steps as steps, _tree as core
 from supervisor._core._events import Event, NodeRemoved
+from supervisor._text._crash import unwrapped
 
-from ._crash import unwrapped
 from ._timers import Timers
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ The groups that are being stopped are plain state of the tree. One timer serves 
 from __future__ import annotations
 
 import math
-import traceback
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,8 @@ import trio
 from supervisor._core._events import NodesStuck
 from supervisor._core._states import RUNS
 from supervisor._core._tree import subtree
+from supervisor._text._stacks import format_stacks
 
-from ._crash import is_machinery
 from ._tree import FIRST_REPORT, Incarnation, Report
 
 if TYPE_CHECKING:
@@ -67,18 +66,7 @@ def running(group: Group, *, below: bool = False) -> Iterator[Incarnation]:
                 yield each
 
 
-def await_stacks(incarnation: core.Incarnation) -> Iterator[str]:
-    """Format where each task of a runnable waits, the runnable's own first."""
+def stacks_of(incarnation: core.Incarnation) -> str:
+    """Format where the tasks of a runnable wait, its own first (S18)."""
     assert isinstance(incarnation, Incarnation)
-    tasks = [] if incarnation.task is None else [incarnation.task]
-    while tasks:
-        task = tasks.pop()
-        frames = traceback.StackSummary.extract(task.iter_await_frames())
-        own = [frame for frame in frames if not is_machinery(frame.filename)]
-        # What the users' code waits for is one frame further.
-        if own:
-            own += frames[frames.index(own[-1]) + 1 :][:1]
-        lines = "".join(traceback.StackSummary.from_list(own or frames).format()).rstrip()
-        yield f"task {task.name}:\n{lines}"
-        for nursery in task.child_nurseries:
-            tasks += nursery.child_tasks
+    return "" if incarnation.task is None else format_stacks(incarnation.task)

@@ -108,7 +108,7 @@ async def test_programming_error_restarts_the_group(error: Exception) -> None:
         await two.die(error)
         await wait_all_tasks_blocked()
         nodes = tree.snapshot().nodes
-        assert type(error).__name__ in nodes["root.two"].crashes[0].error
+        assert type(error).__name__ in nodes["root.two"].crashes[0].traceback
         assert one.incarnations == two.incarnations == 2
         assert nodes["root.other"].incarnation == 1
 

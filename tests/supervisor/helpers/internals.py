@@ -9,17 +9,12 @@ from supervisor._core._plan import GiveUp, Retry
 from supervisor._core._restart import RestartHistory
 from supervisor._core._tree import Group, Incarnation, Node
 from supervisor._process._log_format import JsonFormatter, TerminalFormatter, preset_logging
-from supervisor._tasks import _crash
-from supervisor._tasks._crash import MESSAGE_KEPT, TEXTS_KEPT, format_error
 from supervisor._tasks._timers import Timer, Timers
 
 if TYPE_CHECKING:
     from supervisor import Handle
 
 __all__ = [
-    "KEPT_TEXTS",
-    "MESSAGE_KEPT",
-    "TEXTS_KEPT",
     "GiveUp",
     "Group",
     "Incarnation",
@@ -30,16 +25,12 @@ __all__ = [
     "TerminalFormatter",
     "Timer",
     "Timers",
-    "format_error",
     "load",
     "main",
     "parse",
     "preset_logging",
     "waits_are_registered",
 ]
-
-KEPT_TEXTS = _crash._texts
-"""The texts of crashes that are remembered."""
 
 
 def waits_are_registered(handle: Handle) -> bool:

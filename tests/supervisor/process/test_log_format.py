@@ -112,7 +112,7 @@ def test_a_stack_is_shown_after_the_message(formatter: logging.Formatter) -> Non
     """S22: what stack_info=True asks for is not lost."""
     record = a_record("here")
     record.stack_info = "Stack (most recent call last):\n  a frame"
-    text = formatter.format(record).replace("\\n", "\n")
+    text = formatter.format(record).replace("\\n", "\n").replace("\n  | ", "\n")
     assert "here\nStack (most recent call last):\n  a frame" in text
 
 
@@ -183,8 +183,8 @@ def test_a_terminal_shows_the_traceback_below() -> None:
     text = formatter.format(a_record("no room", level=logging.ERROR, error=an_error()))
     first, second, *_, last = text.splitlines()
     assert first.endswith("  no room")
-    assert second == "Traceback (most recent call last):"
-    assert last == "OSError: the disk is full\033[0m"
+    assert second == "  | Traceback (most recent call last):"
+    assert last == "  | OSError: the disk is full\033[0m"
 
 
 # The preset

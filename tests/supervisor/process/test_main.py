@@ -289,10 +289,10 @@ def test_a_terminal_gets_coloured_text() -> None:
     """S22: on a terminal, time, level, DN and message, in a colour that tells the level."""
     text = re.sub(r"\d\d:\d\d:\d\d", "TIME", on_terminal())
     assert text.startswith(
-        "TIME I root.child    two\nlines of „text“\n"
+        "TIME I root.child    two\n  | lines of „text“\n"
         "\033[33mTIME W root.child.http  slow\033[0m\n"
         "\033[31mTIME E root.child       from elsewhere\033[0m\n"
-        "\033[31mTIME E root.child       no room\nTraceback"
+        "\033[31mTIME E root.child       no room\n  | Traceback"
     )
     assert text.endswith("OSError: the disk is full\033[0m\n")
 

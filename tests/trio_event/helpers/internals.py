@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from trio.lowlevel import current_trio_token
-
 from trio_event._keyed import DELETES_KEPT
+
 from trio_event._waiting import Line as WaitQueue, Waiter
 
 if TYPE_CHECKING:

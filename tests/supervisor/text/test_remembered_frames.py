@@ -1,4 +1,4 @@
-"""The text of a death's traceback, which is remembered where it can't be another one (S14)."""
+"""The text of a death's traceback, of which the frames are remembered (S14)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..helpers.internals import KEPT_TEXTS, MESSAGE_KEPT, TEXTS_KEPT, format_error
+from supervisor._text import _exceptions, _frames
+from supervisor._text._exceptions import TEXT_KEPT, TEXTS_KEPT, format_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -16,9 +17,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> Iterator[None]:
-    KEPT_TEXTS.clear()
+    forget()
     yield
-    KEPT_TEXTS.clear()
+    forget()
+
+
+def forget() -> None:
+    _exceptions._texts.clear()
+    _frames._known.clear()
 
 
 def fail(error: Exception) -> None:
@@ -35,11 +41,12 @@ def caught(function: Callable[[], object]) -> Exception:
 
 def text_of(error: Exception) -> str:
     """Format ``error`` as if nothing were remembered, and by memory; both have to agree."""
-    remembered = KEPT_TEXTS.copy()
-    KEPT_TEXTS.clear()
+    texts, frames = _exceptions._texts.copy(), _frames._known.copy()
+    forget()
     fresh = format_error(error)
-    KEPT_TEXTS.clear()
-    KEPT_TEXTS.update(remembered)
+    forget()
+    _exceptions._texts.update(texts)
+    _frames._known.update(frames)
     assert format_error(error) == fresh
     assert format_error(error) == fresh
     return fresh
@@ -112,12 +119,13 @@ def test_few_texts_are_remembered_and_none_that_is_long() -> None:
     """S14: the memory for texts is bounded in number and in size."""
     for number in range(10 * TEXTS_KEPT):
         text_of(caught(partial(fail, OSError(number))))
-        assert 1 <= len(KEPT_TEXTS) <= TEXTS_KEPT
-    KEPT_TEXTS.clear()
-    text_of(caught(partial(fail, OSError("x" * (MESSAGE_KEPT + 1)))))
-    assert not KEPT_TEXTS
-    text_of(caught(partial(fail, OSError("x" * MESSAGE_KEPT))))
-    assert len(KEPT_TEXTS) == 1
+        assert 1 <= len(_exceptions._texts) <= TEXTS_KEPT
+    forget()
+    rest = len("OSError: ")
+    text_of(OSError("x" * (TEXT_KEPT - rest + 1)))
+    assert not _exceptions._texts
+    text_of(OSError("x" * (TEXT_KEPT - rest)))
+    assert len(_exceptions._texts) == 1
 
 
 class EmptyError(Exception):
@@ -134,14 +142,3 @@ def test_a_cause_that_is_false_is_a_cause() -> None:
         raise OSError("x") from EmptyError(text)
 
     assert text_of(caught(partial(chain, "first"))) != text_of(caught(partial(chain, "second")))
-
-
-def test_a_type_that_is_made_anew_is_not_remembered() -> None:
-    """S14: it may hold on to what the function used that made it."""
-
-    class LocalError(Exception):
-        pass
-
-    caught(partial(fail, LocalError()))
-    assert format_error(caught(partial(fail, LocalError()))).endswith("LocalError")
-    assert not KEPT_TEXTS

@@ -1,0 +1,114 @@
+"""Crash records, and exceptions taken apart."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Final, cast
+
+import trio
+
+from supervisor._core._records import Crash
+
+from ._exceptions import (
+    context_of,
+    format_error,
+    is_group,
+    members_of,
+    one_line,
+    traceback_of,
+    unwrap,
+)
+
+
+def make_crash(
+    error: BaseException, dn: str, incarnation: int, started: float | None = None
+) -> Crash:
+    """Make the record of a death, or of an error raised while stopping, that is just now (S14).
+
+    Args:
+        error: What the node died of.
+        dn: The node, or the group whose function has failed.
+        incarnation: Which run of it.
+        started: When that began; ``None`` if it did not.
+    """
+    now = trio.current_time()
+    return Crash(
+        dn=dn,
+        time=now,
+        uptime=0.0 if started is None else now - started,
+        incarnation=incarnation,
+        error=one_line(error),
+        traceback=format_error(error),
+    )
+
+
+def split_fatal(error: BaseException) -> tuple[BaseException | None, Exception | None]:
+    """Take apart what a runnable raised (S11).
+
+    Returns:
+        What must leave the tree (``KeyboardInterrupt``, ``SystemExit`` and
+        every other exception that is no ``Exception``), and what the node dies
+        of. ``Cancelled`` is neither: it is dropped. What must leave does so
+        without the groups that nurseries wrapped around it, if it is alone:
+        ``except KeyboardInterrupt`` is to catch it, and the process to exit with
+        ``SystemExit``'s status.
+    """
+    kind = type(error)  # an error's own __class__ may be a property
+    if issubclass(kind, Exception):
+        return None, cast("Exception", error)
+    if issubclass(kind, trio.Cancelled):
+        return None, None
+    if not issubclass(kind, BaseExceptionGroup):
+        return error, None
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    try:
+        _, rest = group.split(trio.Cancelled)
+        ordinary, fatal = (None, None) if rest is None else rest.split(Exception)
+    except BaseException:  # noqa: BLE001  too deep, or a foreign derive(): it can't be taken apart
+        return error, None
+    return None if fatal is None else unwrapped(fatal), ordinary
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note, unless ``error`` takes none, as one that is frozen."""
+    with contextlib.suppress(BaseException):  # its own add_note may raise anything
+        error.add_note(note)
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """Return the one exception that is in ``error``, if it is a group of one."""
+    *_, last = unwrap(error)
+    return last
+
+
+def handled_error(cancelled: BaseException) -> Exception | None:
+    """Return the error that a runnable was handling when cancellation replaced it, if any.
+
+    It is the context of a ``Cancelled``, which may be one of several in a group. Trio makes a
+    ``Cancelled`` in the step in which a scope is cancelled, so its context may be of another task,
+    the one that has cancelled. The error is the runnable's own if the ``Cancelled`` came through
+    the frame that was handling it, where its traceback begins.
+    """
+    rest, frames = [cancelled], set[int]()
+    for _ in range(HANDLED_SEARCHED):
+        if not rest:
+            break
+        error = rest.pop()
+        step = traceback_of(error)
+        if issubclass(type(error), Exception):
+            if step is not None and id(step.tb_frame) in frames:
+                return cast("Exception", error)
+            continue
+        while step is not None:
+            frames.add(id(step.tb_frame))
+            step = step.tb_next
+        context = context_of(error)
+        if context is not None:
+            rest.append(context)
+        if is_group(error):
+            rest.extend(members_of(error))
+    return None
+
+
+HANDLED_SEARCHED: Final = 1000
+"""So many exceptions are searched at most."""

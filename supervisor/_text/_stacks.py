@@ -1,0 +1,125 @@
+"""Where the tasks of a runnable wait, as text.
+
+A server may have twenty thousand connections, of which nearly all wait in the same line. So stacks
+that are the same are shown once and counted, and there is a limit to how much is looked at: a
+report is made while a stop is under way, and holds up the loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+from trio.lowlevel import enable_ki_protection
+
+from ._exceptions import type_name
+from ._frames import is_machinery, stack_text, waiting
+from ._printable import label
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    import trio
+
+    from ._frames import Frame
+
+STACKS_SHOWN: Final = 50
+"""So many different stacks are shown."""
+
+STACKS_LENGTH: Final = 48 * 1024
+"""And no more after so many characters."""
+
+TASKS_READ: Final = 1000
+FRAMES_READ: Final = 20_000
+"""After so many tasks, or frames of tasks, the other tasks are counted only."""
+
+NAME_LENGTH: Final = 200
+"""The name of a task is cut to so many characters."""
+
+
+@final
+@attrs.define
+class _Kind:
+    """Tasks that wait alike."""
+
+    name: str
+    frames: list[tuple[FrameType, int]]
+    """What is shown, outermost first, with the line in each."""
+    trouble: str
+    """Why there are no more frames, if that is not known."""
+    count: int = 0
+
+
+@enable_ki_protection
+def format_stacks(task: trio.lowlevel.Task) -> str:
+    """Show where ``task`` waits, and those in its nurseries."""
+    kinds: dict[object, _Kind] = {}
+    todo = [task]
+    tasks = frames = 0
+    while todo and tasks < TASKS_READ and frames < FRAMES_READ:
+        each = todo.pop()
+        todo += _children(each)
+        waits, trouble = _stack(each)
+        key = (trouble, *((id(frame.f_code), line) for frame, line in waits))
+        kind = kinds.get(key)
+        if kind is None:
+            kind = kinds[key] = _Kind(each.name, _shown(waits), trouble)
+        kind.count += 1
+        tasks += 1
+        frames += len(waits)
+    known: dict[tuple[int, int], Frame] = {}
+    texts: list[str] = []
+    length = 0
+    for kind in kinds.values():
+        if len(texts) == STACKS_SHOWN or length >= STACKS_LENGTH:
+            break
+        texts.append(_text(kind, known))
+        length += len(texts[-1])
+        tasks -= kind.count
+    while todo:  # what was not looked at
+        tasks += 1
+        todo += _children(todo.pop())
+    if tasks:
+        texts.append(f"and {tasks} more task{'s' if tasks > 1 else ''}")
+    return "\n".join(texts)
+
+
+def _text(kind: _Kind, known: dict[tuple[int, int], Frame]) -> str:
+    """Return the text of a kind; ``known`` has the frames that were formatted before."""
+    stack: list[Frame] = []
+    for frame, line in kind.frames:
+        key = id(frame.f_code), line
+        if key not in known:
+            known[key] = waiting(frame, line)
+        stack.append(known[key])
+    name = label(kind.name, NAME_LENGTH)
+    more = kind.count - 1
+    also = f" and {more} more task{'s' if more > 1 else ''}" if more else ""
+    return f"task {name}{also}:\n{stack_text(stack)}{kind.trouble}".rstrip()
+
+
+def _children(task: trio.lowlevel.Task) -> list[trio.lowlevel.Task]:
+    return [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+
+
+def _stack(task: trio.lowlevel.Task) -> tuple[list[tuple[FrameType, int]], str]:
+    """Return the frames of a task, as far as they can be found."""
+    frames: list[tuple[FrameType, int]] = []
+    trouble = ""
+    try:
+        frames.extend(task.iter_await_frames())
+    except BaseException as broken:  # noqa: BLE001  it asks what is awaited for its attributes
+        trouble = f"  <what it awaits raised {type_name(broken)}>"
+    return frames, trouble
+
+
+def _shown(frames: list[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:
+    """Select the users' frames, and the one that the last of them waits for."""
+    own = [
+        index
+        for index, (frame, _) in enumerate(frames)
+        if not is_machinery(frame.f_code.co_filename)
+    ]
+    if not own:
+        return frames
+    return [frames[index] for index in own] + frames[own[-1] + 1 : own[-1] + 2]
