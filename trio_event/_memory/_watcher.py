@@ -102,8 +102,8 @@ class MemoryWatcher(Watcher[T]):
                     return found  # type: ignore[return-value]
                 # The predicate may have set the value or closed the watcher, while no task waited.
                 ready = value._version != version or self._state is CLOSED
-                if not ready and (end := value._end()) is not None:
-                    raise end
+                if not ready and not value._is_open:
+                    raise value._end()  # type: ignore[misc]  # it has ended, so this is not None
         finally:
             if self._state is not CLOSED:
                 self._state = None

@@ -154,7 +154,7 @@ async def test_read_side_made_by_a_user_is_piped() -> None:
     """V13: the pipe takes any ValueWatch, not only values that can be set."""
     value = MemoryValue(1)
     send, receive = trio.open_memory_channel[int](0)
-    async with running({"pipe": pipe(OwnValue(value, double), send)}) as tree:
+    async with running({"pipe": pipe(OwnValue(value.map(double)), send)}) as tree:
         assert await received(receive) == 2
         value.set(2)
         value.set(3)

@@ -14,7 +14,7 @@ from trio_event import Change, MemoryValue, ValueMap, ValueWatch, Watcher, compo
 
 from ..helpers.functions import anything, first, named, same, unlike
 from ..helpers.internals import tasks_waiting
-from ..helpers.own_storage import OwnValue
+from ..helpers.own_storage import OwnStorage, OwnValue
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +113,32 @@ class Keyed(Subject):
         self._map.fail(error)
 
 
+@final
+class Stored(Subject):
+    """A value of a storage outside of the package."""
+
+    def __init__(self) -> None:
+        self._storage: OwnStorage[int | None] = OwnStorage()
+
+    @property
+    def value(self) -> Numbers:
+        return self._storage
+
+    @property
+    def tasks_waiting(self) -> int:
+        return len(self._storage.wait_queue)
+
+    def set(self, *values: int | None) -> None:
+        for value in values:
+            self._storage.receive(value)
+
+    def close(self) -> None:
+        self._storage.finish()
+
+    def fail(self, error: Exception) -> None:
+        self._storage.finish(error)
+
+
 class Derived(InMemory):
     """A value that is made of one in memory."""
 
@@ -152,11 +178,10 @@ def other() -> ValueWatch[int]:
 SUBJECTS: Final[tuple[type[Subject], ...]] = (
     InMemory,
     Keyed,
-    derived("OwnStorage", lambda source: OwnValue(source, same)),
-    derived(
-        "ComposedOfOwnStorage",
-        lambda source: compose(OwnValue(source, same), other()).map(first),
-    ),
+    Stored,
+    derived("OwnValue", OwnValue),
+    derived("MappedOwnValue", lambda source: OwnValue(source.map(same)).distinct(unlike)),
+    derived("ComposedOfOwnValue", lambda source: compose(OwnValue(source), other()).map(first)),
     derived("Mapped", lambda source: source.map(same)),
     derived("Filtered", lambda source: source.filter(anything)),
     derived("Distinct", lambda source: source.distinct(unlike)),

@@ -1,8 +1,9 @@
-"""The wait queue and its waiters: who wakes whom, and what it costs (V1, V4, V5)."""
+"""The wait queue and its waiters: which task wakes which, and what it costs (V1, V4, V5)."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections import Counter
 from functools import partial
@@ -14,9 +15,10 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_event import MemoryValue
+from trio_event.abc import WaitQueue
 
 from ..helpers.calls import Call, counting
-from ..helpers.internals import Waiter, WaitQueue
+from ..helpers.internals import Subscription, Waiter, wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +31,8 @@ ROUNDS = 10
 
 
 async def wait_in(*queues: WaitQueue, waiter: Waiter | None = None) -> None:
-    """Wait until one of the queues is called, as a watcher does."""
-    waiter = waiter or Waiter()
-    for queue in queues:
-        queue.join(waiter)
-    try:
-        await waiter.park()
-    finally:
-        for queue in queues:
-            queue.leave(waiter)
+    """Wait until one of the queues is notified, as a watcher does."""
+    await wait(queues, waiter or Waiter(), math.inf)
 
 
 async def parked(nursery: trio.Nursery, queue: WaitQueue, count: int) -> list[Call[None]]:
@@ -64,21 +59,21 @@ def called_functions(action: Callable[[], object]) -> int:
     return count
 
 
-async def test_call_of_an_empty_queue_does_nothing() -> None:
+async def test_notify_of_an_empty_queue_does_nothing() -> None:
     """V1: if no task waits, none is woken, then or later."""
     queue = WaitQueue()
     with counting() as counts:
-        queue.call()
+        queue.notify()
     assert not counts.scheduled
     assert len(queue) == 0
 
 
-async def test_call_wakes_one_task_itself(nursery: trio.Nursery) -> None:
+async def test_notify_wakes_one_task_itself(nursery: trio.Nursery) -> None:
     """V1: a set with a thousand tasks waiting schedules exactly one of them."""
     queue = WaitQueue()
     calls = await parked(nursery, queue, 1000)
     with counting() as counts:
-        queue.call()
+        queue.notify()
     assert counts.scheduled.total() == 1
     await wait_all_tasks_blocked()
     assert all(call.ended for call in calls)
@@ -129,17 +124,17 @@ async def test_many_sets_before_the_leader_runs_are_one_step(nursery: trio.Nurse
     assert {counts.steps[get.task] for get in gets if get.task} == {1}
 
 
-async def test_waiter_that_joins_after_a_call_waits_for_the_next(nursery: trio.Nursery) -> None:
-    """V3: a leader wakes those that were called with it, not those that joined before its step."""
+async def test_waiter_that_joins_after_a_notify_waits_for_the_next(nursery: trio.Nursery) -> None:
+    """V3: a leader wakes those notified with it, not those that joined before its step."""
     queue = WaitQueue()
     for _ in range(ROUNDS):
         calls = await parked(nursery, queue, 3)
-        queue.call()
+        queue.notify()
         late = Call(nursery, partial(wait_in, queue))
         await wait_all_tasks_blocked()
         assert all(call.ended for call in calls)
         assert not late.ended
-        queue.call()
+        queue.notify()
         await late.result()
 
 
@@ -159,24 +154,24 @@ async def test_leader_that_waits_again_at_once_is_not_woken_by_itself(
         nursery.start_soon(rejoin, number)
     await wait_all_tasks_blocked()
     for turn in (1, 2):
-        queue.call()
+        queue.notify()
         await wait_all_tasks_blocked()
         assert rounds == {0: turn, 1: turn, 2: turn}
     assert len(queue) == 3
 
 
-async def test_call_before_the_leaders_step_is_for_those_that_joined_meanwhile(
+async def test_notify_before_the_leaders_step_is_for_those_that_joined_meanwhile(
     nursery: trio.Nursery,
 ) -> None:
-    """V1: a second call before the leader runs adds its tasks to those that the leader wakes."""
+    """V1: a second notify before the leader runs adds its tasks to those that the leader wakes."""
     queue = WaitQueue()
     calls = await parked(nursery, queue, 3)
-    # Join between the two calls without a task, because no task can run in this step.
+    # Join between the two without a task, because no task can run in this step.
     waiter = Waiter()
     with counting() as counts:
-        queue.call()
+        queue.notify()
         queue.join(waiter)
-        queue.call()
+        queue.notify()
         assert counts.scheduled.total() == 1
     assert len(queue) == 3
     await wait_all_tasks_blocked()
@@ -184,31 +179,31 @@ async def test_call_before_the_leaders_step_is_for_those_that_joined_meanwhile(
     assert len(queue) == 0
 
 
-async def test_called_waiter_that_is_cancelled_before_the_leader_runs_holds_up_no_other(
+async def test_notified_waiter_cancelled_before_the_leader_runs_holds_up_no_other(
     nursery: trio.Nursery,
 ) -> None:
-    """V5: all others are woken, whichever is cancelled between the call and its wake-up."""
+    """V5: all others are woken, whichever is cancelled between the notify and its wake-up."""
     queue = WaitQueue()
     for _ in range(ROUNDS):
         calls = await parked(nursery, queue, 4)
         with counting() as counts:
-            queue.call()
-        called = next(call for call in calls if call.task not in counts.scheduled)
-        called.scope.cancel()
+            queue.notify()
+        notified = next(call for call in calls if call.task not in counts.scheduled)
+        notified.scope.cancel()
         await wait_all_tasks_blocked()
         assert all(call.ended for call in calls)
-        assert [call for call in calls if call.cancelled] == [called]
+        assert [call for call in calls if call.cancelled] == [notified]
         assert len(queue) == 0
 
 
-async def test_leader_that_is_cancelled_after_the_call_still_wakes_the_others(
+async def test_leader_that_is_cancelled_after_the_notify_still_wakes_the_others(
     nursery: trio.Nursery,
 ) -> None:
-    """V5: a task that is woken can't be cancelled, so it does not lose the call."""
+    """V5: a task that is woken can't be cancelled, so it does not lose the notify."""
     queue = WaitQueue()
     calls = await parked(nursery, queue, 4)
     with counting() as counts:
-        queue.call()
+        queue.notify()
     for call in calls:
         if call.task in counts.scheduled:
             call.scope.cancel()
@@ -216,50 +211,50 @@ async def test_leader_that_is_cancelled_after_the_call_still_wakes_the_others(
     assert all(call.ended and not call.cancelled for call in calls)
 
 
-async def test_all_called_waiters_but_the_leader_may_be_cancelled(nursery: trio.Nursery) -> None:
+async def test_all_notified_waiters_but_the_leader_may_be_cancelled(nursery: trio.Nursery) -> None:
     """V5: the leader has no task to wake then, and the queue is empty."""
     queue = WaitQueue()
     calls = await parked(nursery, queue, 4)
-    queue.call()
+    queue.notify()
     for call in calls:
         call.scope.cancel()
     await wait_all_tasks_blocked()
     assert [call.cancelled for call in calls].count(True) == 3
     assert len(queue) == 0
     (again,) = await parked(nursery, queue, 1)
-    queue.call()
+    queue.notify()
     await again.result()
 
 
-async def test_waiter_cancelled_before_the_call_is_no_leader(nursery: trio.Nursery) -> None:
-    """V5: a call skips waiters that were cancelled before it."""
+async def test_waiter_cancelled_before_the_notify_is_no_leader(nursery: trio.Nursery) -> None:
+    """V5: a notify skips waiters that were cancelled before it."""
     queue = WaitQueue()
     calls = await parked(nursery, queue, 4)
     for call in calls[2:]:
         call.scope.cancel()
-    queue.call()
+    queue.notify()
     await wait_all_tasks_blocked()
     assert [call.cancelled for call in calls] == [False, False, True, True]
     assert all(call.ended for call in calls)
 
 
-async def test_call_with_all_waiters_cancelled_needs_no_leader(nursery: trio.Nursery) -> None:
-    """V5: the call does nothing, and the next call finds a leader again."""
+async def test_notify_with_all_waiters_cancelled_needs_no_leader(nursery: trio.Nursery) -> None:
+    """V5: the notify does nothing, and the next one finds a leader again."""
     queue = WaitQueue()
     calls = await parked(nursery, queue, 2)
     for call in calls:
         call.scope.cancel()
-    queue.call()
+    queue.notify()
     await wait_all_tasks_blocked()
     assert all(call.cancelled for call in calls)
     calls = await parked(nursery, queue, 2)
-    queue.call()
+    queue.notify()
     await wait_all_tasks_blocked()
     assert all(call.ended for call in calls)
 
 
 @pytest.mark.parametrize("closed", range(4))
-async def test_watcher_closed_while_called_holds_up_no_other(
+async def test_watcher_closed_while_notified_holds_up_no_other(
     nursery: trio.Nursery, closed: int
 ) -> None:
     """V7: a close between the set and the wake-up ends that get, and no other."""
@@ -279,7 +274,7 @@ async def test_watcher_closed_while_called_holds_up_no_other(
 
 
 async def test_waiter_is_woken_once(nursery: trio.Nursery) -> None:
-    """V4: if two queues both call a task, one wakes it, and it leaves both."""
+    """V4: if two queues are both notified, one wakes the task, and it leaves both."""
     first, second = WaitQueue(), WaitQueue()
     waiter = Waiter()
     both = Call(nursery, partial(wait_in, first, second, waiter=waiter))
@@ -287,8 +282,8 @@ async def test_waiter_is_woken_once(nursery: trio.Nursery) -> None:
     others = [Call(nursery, partial(wait_in, queue)) for queue in (first, second)]
     await wait_all_tasks_blocked()
     with counting() as counts:
-        first.call()
-        second.call()
+        first.notify()
+        second.notify()
         await wait_all_tasks_blocked()
     assert both.ended
     assert all(other.ended for other in others)
@@ -314,7 +309,7 @@ async def test_one_outcome_wakes_all_tasks(nursery: trio.Nursery) -> None:
     queue = WaitQueue()
     for _ in range(2):
         calls = await parked(nursery, queue, 3)
-        queue.call()
+        queue.notify()
         await wait_all_tasks_blocked()
         assert all(call.ended for call in calls)
 
@@ -327,57 +322,57 @@ async def test_wait_in_a_cancelled_scope_leaves_the_queue() -> None:
         await wait_in(queue)
     assert scope.cancelled_caught
     assert len(queue) == 0
-    queue.call()
+    queue.notify()
 
 
-async def test_listener_is_told_of_each_call_in_the_call() -> None:
-    """V13: a listener is called by every call at once, and by none after the block."""
+async def test_subscription_is_called_by_each_notify_at_once() -> None:
+    """V13: each notify calls the callback before it returns, and none does after the block."""
     queue = WaitQueue()
     told: list[str] = []
-    with queue.listening(lambda: told.append("outer")):
-        queue.call()
-        with queue.listening(lambda: told.append("inner")):
-            queue.call()
-        queue.call()
-    queue.call()
+    with Subscription((queue,), lambda: told.append("outer")):
+        queue.notify()
+        with Subscription((queue,), lambda: told.append("inner")):
+            queue.notify()
+        queue.notify()
+    queue.notify()
     assert told == ["outer", "outer", "inner", "outer"]
 
 
-async def test_listener_may_leave_while_it_is_told() -> None:
-    """V13: a listener that leaves in a call does not keep the others from being called."""
+async def test_subscription_may_end_in_its_callback() -> None:
+    """V13: one that ends in a notify does not keep the others from being called."""
     queue = WaitQueue()
     told: list[str] = []
 
-    def listen_once() -> None:
+    def end() -> None:
         told.append("once")
-        leave.close()
+        stack.close()
 
-    with contextlib.ExitStack() as leave:
-        leave.enter_context(queue.listening(listen_once))
-        with queue.listening(lambda: told.append("always")):
-            queue.call()
-            queue.call()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(Subscription((queue,), end))
+        with Subscription((queue,), lambda: told.append("always")):
+            queue.notify()
+            queue.notify()
     assert told == ["once", "always", "always"]
 
 
-async def test_listener_leaves_also_after_an_exception() -> None:
+async def test_subscription_ends_also_after_an_exception() -> None:
     """V13: this holds however the block ends."""
     queue = WaitQueue()
     told: list[int] = []
     msg = "from the block"
-    with pytest.raises(ValueError, match=msg), queue.listening(lambda: told.append(1)):
+    with pytest.raises(ValueError, match=msg), Subscription((queue,), lambda: told.append(1)):
         raise ValueError(msg)
-    queue.call()
+    queue.notify()
     assert told == []
 
 
-async def test_listeners_are_called_before_any_task_is_woken(nursery: trio.Nursery) -> None:
+async def test_callbacks_are_called_before_any_task_is_woken(nursery: trio.Nursery) -> None:
     """V13: what has to happen in the step of the set happens before the tasks that wait run."""
     queue = WaitQueue()
     (call,) = await parked(nursery, queue, 1)
     with counting() as counts:
         scheduled: list[int] = []
-        with queue.listening(lambda: scheduled.append(counts.scheduled.total())):
-            queue.call()
+        with Subscription((queue,), lambda: scheduled.append(counts.scheduled.total())):
+            queue.notify()
         await call.result()
     assert scheduled == [0]

@@ -1,7 +1,7 @@
 """What tests use of the private modules of ``trio_event``.
 
 No other module of the tests imports a private one, or looks at a private attribute of a map or of
-a value; a storage of our own (``own_storage``) has to define the private methods of a watcher.
+a value.
 """
 
 from __future__ import annotations
@@ -9,21 +9,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from trio.lowlevel import current_trio_token
-from trio_event._keyed import DELETES_KEPT
 
-from trio_event._waiting import Line as WaitQueue, Waiter
+from trio_event._memory._map import DELETES_KEPT
+from trio_event._memory._watcher import MemoryWatcher
+from trio_event._waiting import Subscription, Waiter, wait
+from trio_event._watcher import SourceWatcher
 
 if TYPE_CHECKING:
     from trio_event import MemoryValue, ValueMap
 
 __all__ = (
     "DELETES_KEPT",
-    "WaitQueue",
+    "MemoryWatcher",
+    "SourceWatcher",
+    "Subscription",
     "Waiter",
     "check_journal",
     "deliver_again",
     "oldest_delete",
     "tasks_waiting",
+    "wait",
 )
 
 K = TypeVar("K")
@@ -32,7 +37,7 @@ T = TypeVar("T")
 
 def tasks_waiting(peers: ValueMap[K, T]) -> int:
     """Return how many waits are for a map, which has no statistics."""
-    return peers._ticks.statistics().tasks_waiting
+    return peers._clock.statistics().tasks_waiting
 
 
 def check_journal(peers: ValueMap[K, T]) -> None:
@@ -43,9 +48,9 @@ def check_journal(peers: ValueMap[K, T]) -> None:
 
 def oldest_delete(peers: ValueMap[K, T]) -> int:
     """Return the version up to which deletes may be missing in the journal of a map."""
-    return peers._horizon
+    return peers._pruned_version
 
 
 def deliver_again(value: MemoryValue[T]) -> None:
     """Have the value look for what other threads have set, as a set of theirs does."""
-    current_trio_token().run_sync_soon(value._take_over)
+    current_trio_token().run_sync_soon(value._apply_from_thread)

@@ -1,52 +1,71 @@
-"""A storage outside of the package, as a user would write it.
-
-It says no more than a storage has to say: its version, its value, its end, and where to wait.
-"""
+"""A storage and a read side outside of the package, as users would write them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, final
 
-from trio_event import ValueWatch, Watcher
+import trio
+
+from trio_event import UNSET, Unset, ValueWatch
+from trio_event.abc import StoredValue, WaitQueue
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from trio_event import Watcher
 
-    from .internals import WaitQueue
-
-S = TypeVar("S")
 T = TypeVar("T")
 
 
 @final
-class OwnValue(ValueWatch[T]):
-    """What ``function`` makes of each state of another value."""
+class OwnStorage(StoredValue[T]):
+    """A storage that is written against ``trio_event.abc`` alone.
 
-    def __init__(self, source: ValueWatch[S], function: Callable[[S], T]) -> None:
-        self._source: ValueWatch[object] = source
-        self._function: Callable[..., T] = function
+    Its attributes have names that the package's own classes have as well.
+    """
 
-    def watch(self) -> Watcher[T]:
-        return OwnWatcher(self._source.watch(), self._function)
+    def __init__(self) -> None:
+        self._queue = WaitQueue()
+        self._version = 0
+        self._data: T | Unset = UNSET
+        self._is_open = True
+        self._error: Exception | None = None
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    @property
+    def wait_queue(self) -> WaitQueue:
+        return self._queue
+
+    def read(self) -> T:
+        assert not isinstance(self._data, Unset)
+        return self._data
+
+    def end(self) -> Exception | None:
+        if self._error is None:
+            return None if self._is_open else trio.EndOfChannel()
+        broken = trio.BrokenResourceError(f"the value has failed: {self._error!r}")
+        broken.__cause__ = self._error
+        return broken
+
+    def receive(self, data: T) -> None:
+        """Learn of an update."""
+        self._data = data
+        self._version += 1
+        self._queue.notify()
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Learn of the end."""
+        self._is_open, self._error = False, error
+        self._queue.notify()
 
 
 @final
-class OwnWatcher(Watcher[T]):
-    """Asks a watcher of the other value."""
+class OwnValue(ValueWatch[T]):
+    """A read side of another value, which defines no more than it has to."""
 
-    def __init__(self, source: Watcher[object], function: Callable[..., T]) -> None:
-        super().__init__()
+    def __init__(self, source: ValueWatch[T]) -> None:
         self._source = source
-        self._function = function
 
-    def _version(self) -> int:
-        return self._source._version()
-
-    def _read(self) -> T:
-        return self._function(self._source._read())
-
-    def _end(self) -> Exception | None:
-        return self._source._end()
-
-    def _lines(self) -> Sequence[WaitQueue]:
-        return self._source._lines()
+    def watch(self) -> Watcher[T]:
+        return self._source.watch()

@@ -11,10 +11,9 @@ from hypothesis import given, settings, strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from trio_event import MemoryValue, Watcher
-from trio_event._memory._watcher import MemoryWatcher
-from trio_event._watcher import SourceWatcher
 
-from .calls import counting
+from ..helpers.calls import counting
+from ..helpers.internals import MemoryWatcher, SourceWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable

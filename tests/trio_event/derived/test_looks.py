@@ -89,7 +89,7 @@ async def test_asking_changes_nothing(
 
 
 async def test_changed_says_what_get_nowait_does() -> None:
-    """V15: also of a source that lets time pass, of which nothing was taken yet."""
+    """V15: this holds for a source that lets time pass, of which nothing was taken yet."""
     watcher = compose(MemoryValue(1).throttle(0)).watch()
     assert [watcher.changed, watcher.changed] == [True, True]
     assert watcher.get_nowait() == (1,)

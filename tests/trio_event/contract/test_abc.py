@@ -1,4 +1,4 @@
-"""What is particular to a storage that is written outside of the package (V6, V9, V16, V18)."""
+"""What is particular to a storage that is written outside of the package (V6, V18, V21)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trio_event.abc
 from trio_event import MemoryValue, atomic, compose
 from trio_event.abc import StoredValue, WaitQueue
 
-from .calls import Call
+from ..helpers.calls import Call
 
 
 @final
@@ -52,7 +52,7 @@ def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 async def test_data_that_can_not_be_read_raise_in_the_get_until_they_are_replaced() -> None:
-    """V6: nothing is seen then, by whatever way the value is watched."""
+    """V6: nothing is seen then, however the value is watched."""
     value = Decoded()
     value.add("x")
     for watcher in (value.watch(), value.map(abs).watch(), compose(value).watch()):
