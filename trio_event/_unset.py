@@ -26,6 +26,6 @@ class UnsetError(LookupError):
 
 
 def refuse_unset(method: str, value: object) -> NoReturn:
-    """Raise because ``method`` of ``value`` was given what is no data."""
+    """Raise because ``method`` of ``value`` was given what is no data (V2)."""
     msg = f"{method}() of {value!r} was given UNSET, which is no data: to have none can't be set"
     raise TypeError(msg)

@@ -302,7 +302,7 @@ class Value(ValueWatch[T]):
 
     @abstractmethod
     def fail(self, error: BaseException) -> None:
-        """End the value because of an error.
+        """End the value because of an error (V9).
 
         Each watcher gets the last value, if it has not seen it, and then
         :exc:`trio.BrokenResourceError`, whose ``__cause__`` is ``error``.

@@ -151,7 +151,7 @@ class WaitQueue:
         self.deferred: Callable[[], None] | None = None
 
     def __len__(self) -> int:
-        """Return how many waits there are, of tasks and of subscriptions."""
+        """Return how many waits there are, of tasks and of subscriptions (V21)."""
         return len(self._waiting) + len(self._notified) + len(self._callbacks or ())
 
     def join(self, waiter: Waiter) -> None:
@@ -160,7 +160,10 @@ class WaitQueue:
 
     @enable_ki_protection
     def leave(self, waiter: Waiter) -> None:
-        """Take ``waiter`` out; its task does this in the first step after the wait."""
+        """Take ``waiter`` out; its task does this in the first step after the wait.
+
+        Those that were notified are woken, so nothing is lost with a cancelled one (V5).
+        """
         self._waiting.pop(waiter, None)
         if self._notified:
             notified, self._notified = self._notified, {}
@@ -175,7 +178,8 @@ class WaitQueue:
     def notify(self) -> None:
         """Wake all tasks that wait: there is something new, or the end.
 
-        In an :func:`atomic` block this happens at the end of the block.
+        It wakes one task itself, which wakes the others (V1). In an :func:`atomic` block this
+        happens at the end of the block.
 
         Checkpoints:
             Never.

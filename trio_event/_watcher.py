@@ -36,7 +36,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @final
 class BacklogDone(Exception):  # noqa: N818  it is an answer, like StopIteration, and no error
-    """A ``get(backlog_only=True)`` has nothing more to give."""
+    """A ``get(backlog_only=True)`` has nothing more to give (V10)."""
 
 
 @final
@@ -144,7 +144,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
     @property
     def changed(self) -> bool:
-        """Whether there is a value that :meth:`get_nowait` would return.
+        """Whether there is a value that :meth:`get_nowait` would return (V15).
 
         Nothing is changed by asking. What a function of a derived value raises is raised here.
         """
@@ -160,13 +160,13 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
     @property
     def lag(self) -> int:
-        """How many versions this watcher is behind, of its own and its sources'."""
+        """How many versions this watcher is behind, of its own and its sources' (V15)."""
         return max(self._version() - self._position(), 0)
 
     async def get(
         self, *, predicate: Callable[[T_co], bool] | None = None, backlog_only: bool = False
     ) -> T_co:
-        """Return the newest value that this watcher has not seen; wait if there is none.
+        """Return the newest value that this watcher has not seen; wait if there is none (V3).
 
         It is the value that is newest when the task runs (V4). If two sets follow
         each other before it does, it gets the second, once.
@@ -184,7 +184,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         Raises:
             BusyResourceError: if another task is using the watcher.
             ClosedResourceError: if the watcher is closed, or is closed meanwhile.
-            EndOfChannel: if the value was closed and its last value is seen or rejected.
+            EndOfChannel: if the value was closed and its last value is seen or rejected (V9).
             BrokenResourceError: likewise, if the value has failed; from its error.
             BacklogDone: if the backlog is read.
             Exception: whatever the predicate raises; nothing is seen then.
@@ -291,7 +291,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
                 self._state = None
 
     async def receive(self) -> T_co:
-        """Return the newest value that this watcher has not seen; see :meth:`get`.
+        """Return the newest value that this watcher has not seen, as :meth:`get` does (V12).
 
         Checkpoints:
             Always.
@@ -387,8 +387,8 @@ def closed_meanwhile() -> trio.ClosedResourceError:
 class SourceWatcher(Watcher[T_co]):
     """Watches any source, through the stages of a chain of derived values.
 
-    What a stage or the predicate rejects is seen by none of the stages. What is no news to a
-    stage is seen by those before it, and by the watcher.
+    What a stage or the predicate rejects is seen by none of the stages (V6, V17). What is no news
+    to a stage is seen by those before it, and by the watcher.
     """
 
     __slots__ = ("_looked", "_source", "_stages", "_states", "_timed")

@@ -36,7 +36,7 @@ def run_pool(
     backoff: Backoff | None = None,
     limit: RestartLimit | None = None,
 ) -> Pool:
-    """Start a pool as a child of the calling runnable: a node whose children come and go (S23).
+    """Start a pool as a child of the calling runnable: its children come and go (S23).
 
     The pool is ``HEALTHY`` from the start. When it is stopped, with the caller, its children
     are stopped as those of any node.

@@ -44,7 +44,7 @@ def new_group(
         if start_timeout is not None and not start_timeout > 0:
             msg = f"start_timeout={start_timeout!r} is not a number of seconds above 0"
             raise ValueError(msg)
-        options = GroupOptions(backoff, limit, check_graces(grace), ordered, start_timeout)
+        options = GroupOptions(backoff, limit, check_grace_periods(grace), ordered, start_timeout)
     siblings = parent.siblings or ChildNursery(parent.node.group.siblings.tree, closed=False)
     return Group(parent, siblings, options, copy_context())
 
@@ -63,7 +63,7 @@ def check_admits(parent: Incarnation) -> None:
         raise RunError(msg)
 
 
-def check_graces(grace: float | Mapping[str, float]) -> float | Mapping[str, float]:
+def check_grace_periods(grace: float | Mapping[str, float]) -> float | Mapping[str, float]:
     """Return ``grace`` in seconds, for all members or by name.
 
     Raises:

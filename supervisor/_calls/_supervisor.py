@@ -284,9 +284,9 @@ class Supervisor:
         ready.
 
         Args:
-            timeout: All graces together get so many seconds. Then everything that is
-                left is reported, with where it waits, and cancelled. By default there is no limit
-                but the graces.
+            timeout: All grace periods together get so many seconds. Then everything that
+                is left is reported, with where it waits, and cancelled. By default there is no
+                limit but the grace periods.
 
         Raises:
             StopTimeoutError: if the time was over before the tree had stopped; it has

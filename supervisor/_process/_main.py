@@ -46,7 +46,7 @@ def main(
     metrics: Metrics | Sequence[Metrics] | None = None,
     grace: float = 0.0,
 ) -> NoReturn:
-    """Run a tree as the ``main`` of a service, until it ends or the process is told to stop (S22).
+    """Run a tree as a service's ``main`` until it ends or the process is told to stop (S22).
 
     At the first ``SIGTERM`` or ``SIGINT`` (Ctrl-C) the tree is stopped as by
     :meth:`Supervisor.stop`, within ``timeout``. A second one cancels everything at once. If a

@@ -152,8 +152,8 @@ async def wait_children(incarnation: Incarnation, nursery: ChildNursery) -> None
 async def join_children(incarnation: Incarnation, nursery: ChildNursery) -> None:
     """Stop the children that are left, and wait until all are gone."""
     if not nursery.ended:
-        # Bounded by the children's graces and their own clean-up. A cancellation from outside
-        # reaches them without us.
+        # Bounded by the children's grace periods and their own clean-up. A cancellation from
+        # outside reaches them without us.
         with trio.CancelScope(shield=True):
             await stop_children(incarnation, nursery)
     outcome = steps.children_ended(incarnation)

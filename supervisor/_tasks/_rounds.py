@@ -40,7 +40,8 @@ The invariants:
 Rejected: a task per group that loops (its context would be shared by all
 incarnations); one nursery per node (twice the cost, and quadratic when it is
 cancelled); a central task that owns all restarts (every death would wait its turn);
-a cancel scope for each member of every group of several (needed only where there are graces).
+a cancel scope for each member of every group of several (needed only where there are
+grace periods).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Calls at a later time: one task for all timers of a tree, and none when there are none.
 
-Graces, start timeouts, a stop's budget and reports of stuck nodes are all the same
+Grace periods, start timeouts, a stop's budget and reports of stuck nodes are all the same
 thing: a call at a given time, unless it is cancelled before. They are set and cancelled far more
 often than they go off, so setting one starts no task of its own. It goes onto a heap, and one
 task, which is started for the first and ends with the last, sleeps until the earliest. A

@@ -124,7 +124,7 @@ async def consuming(channel: trio.abc.ReceiveChannel[int]) -> int:
 
 
 async def channels(value: MemoryValue[int]) -> None:
-    """A watcher is a channel for whoever wants one."""
+    """A watcher is a channel to code that wants one."""
     channel: trio.abc.ReceiveChannel[int] = value.watch()
     assert_type(await consuming(channel), int)
     assert_type(await consuming(value.watch()), int)
@@ -136,7 +136,7 @@ async def reading(numbers: ValueWatch[int], watcher: Watcher[int]) -> int:
 
 
 async def reading_is_covariant(flag: MemoryValue[bool], text: MemoryValue[str]) -> None:
-    """Whoever reads integers may be given booleans, which are integers."""
+    """Code that reads integers may be given booleans, which are integers."""
     await reading(flag, flag.watch())
     await reading(text, flag.watch())  # type: ignore[arg-type]
     await reading(flag, text.watch())  # type: ignore[arg-type]
@@ -154,7 +154,7 @@ def writing(numbers: Value[int]) -> None:
 
 
 async def writing_is_invariant(flag: MemoryValue[bool], number: MemoryValue[int]) -> None:
-    """Whoever sets integers can't be given a value for booleans, nor read those of integers."""
+    """Code that sets integers can't be given a value for booleans, nor read those of integers."""
     writing(number)
     writing(flag)  # type: ignore[arg-type]
     await reading_flags(flag)

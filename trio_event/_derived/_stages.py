@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @final
 @attrs.frozen(eq=False)
 class Mapped(Stage):
-    """See :meth:`ValueWatch.map`."""
+    """See :meth:`ValueWatch.map` (V17)."""
 
     function: Callable[[Any], Any]
 
@@ -30,7 +30,7 @@ class Mapped(Stage):
 @final
 @attrs.frozen(eq=False)
 class Filtered(Stage):
-    """See :meth:`ValueWatch.filter`."""
+    """See :meth:`ValueWatch.filter` (V17)."""
 
     predicate: Callable[[Any], bool]
 
@@ -45,7 +45,7 @@ NO_KEY: Final = (0, UNSET, 0)
 @final
 @attrs.frozen(eq=False)
 class Distinct(Stage):
-    """See :meth:`ValueWatch.distinct`.
+    """See :meth:`ValueWatch.distinct` (V17).
 
     It remembers the key of what the watcher has returned last, and for a ``debounce`` behind it
     which key the newest version has.

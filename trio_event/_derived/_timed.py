@@ -38,7 +38,7 @@ class _Timed(TimedStage):
 @final
 @attrs.frozen(eq=False)
 class Debounced(_Timed):
-    """See :meth:`ValueWatch.debounce`.
+    """See :meth:`ValueWatch.debounce` (V17).
 
     It remembers the version of the last news, and when it will have been quiet for long enough.
     """
@@ -57,7 +57,7 @@ class Debounced(_Timed):
 @final
 @attrs.frozen(eq=False)
 class Throttled(_Timed):
-    """See :meth:`ValueWatch.throttle`.
+    """See :meth:`ValueWatch.throttle` (V17).
 
     It remembers when the next update may be taken.
     """

@@ -310,7 +310,7 @@ def _refuse_unset(method: str, mapping: Mapping[K, T]) -> None:
 
 @final
 class _Changes(Source[tuple[Change[K, T], ...]], Generic[K, T]):
-    """What has changed in a map since one watcher looked last."""
+    """What has changed in a map since one watcher looked last (V20)."""
 
     __slots__ = ("_is_copy", "_known", "_looked", "_map")
 

@@ -74,7 +74,7 @@ class MemoryState(Source[T]):
         return (self._queue,)
 
     def _bind_to_run(self) -> None:
-        """Record the Trio run in which the value is used."""
+        """Record the Trio run in which the value is used (V11)."""
         token = current_trio_token()
         if self._token is not token:
             if len(self._queue):
@@ -84,7 +84,7 @@ class MemoryState(Source[T]):
             self._thread = get_ident()
 
     def _move_to_this_thread(self, method: str) -> None:
-        """Let a Trio run in another thread have the value, if none has it yet."""
+        """Let a Trio run in another thread have the value, if none has it yet (V11)."""
         if self._token is not None or not trio.lowlevel.in_trio_run():
             msg = (
                 f"{method}() was called in another thread than the one that {self!r} belongs to: "

@@ -145,7 +145,7 @@ class MemoryValue(MemoryState[T], Value[T]):
         return version
 
     def update(self, function: Callable[[T], T]) -> int:
-        """Set what ``function`` makes of the present value.
+        """Set what ``function`` makes of the present value (V19).
 
         Args:
             function: Gets the present value, and returns the new one.
@@ -254,7 +254,7 @@ class MemoryValue(MemoryState[T], Value[T]):
 
     @enable_ki_protection
     def close(self) -> None:
-        """End the value in good order; see :meth:`Value.close`.
+        """End the value in good order (V9); see :meth:`Value.close`.
 
         Raises:
             RuntimeError: if it is called in another thread than the value's.
@@ -270,7 +270,7 @@ class MemoryValue(MemoryState[T], Value[T]):
 
     @enable_ki_protection
     def fail(self, error: BaseException) -> None:
-        """End the value because of an error; see :meth:`Value.fail`.
+        """End the value because of an error (V9); see :meth:`Value.fail`.
 
         Raises:
             ClosedResourceError: if the value has ended already.
@@ -312,9 +312,12 @@ class MemoryValue(MemoryState[T], Value[T]):
         return self._data, self._version
 
     def _update(self, value: T) -> int:
+        """Set the value, if ``eq`` is not to be asked.
+
+        A set by a callback of a set is deferred: all callbacks see the first set before the
+        second (V19).
+        """
         if self._queue.notifying or self._deferred:
-            # A callback of a set sets the value. All callbacks see the first set before the
-            # second (V19).
             if self._deferred is None:
                 self._deferred = deque()
             self._deferred.append(value)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @final
 class MemoryWatcher(Watcher[T]):
-    """Follows a value in memory."""
+    """Follows a value in memory. Its ``get`` keeps V3 to V7 and V9 as the inherited one does."""
 
     __slots__ = ("_value",)
 

@@ -384,7 +384,7 @@ async def test_restarts_at_once_are_one(how: GroupState) -> None:
 @pytest.mark.parametrize("stops", [1, 2])
 @pytest.mark.parametrize("how", [GroupState.STOPPED, GroupState.FINISHED])
 async def test_the_last_of_several_operations_at_once_wins(how: GroupState, stops: int) -> None:
-    """S19: also where the group had not yet begun to do as the first of them wished."""
+    """S19: this holds where the group had not yet begun to do what the first requested."""
     one = Remote()
     async with resting(how, one) as (_, handle):
         operations = [handle.stop] * stops + [handle.restart] * (3 - stops)

@@ -227,6 +227,6 @@ async def ask_in_turn(turns: list[str]) -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(turns=st.lists(st.sampled_from(DNS), min_size=1))
-def test_a_dn_is_the_same_whoever_was_asked_before(turns: list[str]) -> None:
+def test_a_dn_is_the_same_whichever_was_asked_before(turns: list[str]) -> None:
     """S1: a tree remembers the DN that was asked last, and gives nobody another's."""
     trio.run(ask_in_turn, turns)

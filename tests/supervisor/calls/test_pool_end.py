@@ -161,7 +161,7 @@ async def test_a_pool_that_is_being_stopped_takes_no_child(autojump_clock: MockC
     assert autojump_clock.current_time() == 0.0
 
 
-async def test_children_are_stopped_in_reverse_order_within_their_graces(
+async def test_children_are_stopped_in_reverse_order_within_their_grace_periods(
     autojump_clock: MockClock,
 ) -> None:
     """S23, S21: each is asked when the one that was started after it is gone."""

@@ -272,7 +272,7 @@ async def test_a_name_can_be_used_as_soon_as_it_is_free(autojump_clock: MockCloc
     assert autojump_clock.current_time() == 0.0
 
 
-async def test_a_child_that_an_operator_keeps_stopped_can_be_thrown_out() -> None:
+async def test_a_child_that_an_operator_keeps_stopped_can_be_removed() -> None:
     """S23, S19: it keeps its name as long as it may come back, and no longer."""
     one = Remote()
     async with open_pool(max_children=1) as (tree, pool):
@@ -340,7 +340,7 @@ async def test_a_pool_throws_out_a_child_that_is_about_to_come_back() -> None:
             pool.run("one", one)
 
         async def restart() -> None:
-            # In either order: what has been thrown out is refused, what was not comes to nothing.
+            # In either order: what has been removed is refused, what was not comes to nothing.
             with pytest.raises(GaveUpError, match=r"root\.pool\.one will not restart"):
                 await handle.restart()
 

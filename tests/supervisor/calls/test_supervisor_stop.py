@@ -45,7 +45,7 @@ async def three_levels(stops: StopTimes, grace: float) -> None:
     await stops.stay()
 
 
-async def test_all_graces_share_one_budget(autojump_clock: MockClock) -> None:
+async def test_all_grace_periods_share_one_budget(autojump_clock: MockClock) -> None:
     """S21: those who are asked late get what is left of it, and it is never exceeded."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
@@ -71,7 +71,7 @@ async def test_all_graces_share_one_budget(autojump_clock: MockClock) -> None:
 async def test_a_budget_that_suffices_changes_nothing(
     budget: float | None, autojump_clock: MockClock
 ) -> None:
-    """S21: nor does a stop wait for it, or raise; without one the graces are the only limit."""
+    """S21: no stop waits for it, or raises; without one only the grace periods are a limit."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
@@ -106,7 +106,7 @@ async def test_the_log_names_who_was_late_and_where_it_waits(
 
 
 async def test_clean_up_after_the_budget_is_waited_for(autojump_clock: MockClock) -> None:
-    """S21: a budget cuts graces short and no clean-up; stop raises when all tasks are gone."""
+    """S21: a budget shortens grace periods, but no clean-up; stop raises when no task is left."""
     slow = Remote()
     slow.stop_slowly(3.0)
 
@@ -123,7 +123,7 @@ async def test_clean_up_after_the_budget_is_waited_for(autojump_clock: MockClock
 
 
 async def test_a_budget_of_nothing_leaves_no_grace(autojump_clock: MockClock) -> None:
-    """S21: with nothing to share, whoever has a grace is cancelled at once and named."""
+    """S21: with nothing to share, each node that has a grace is cancelled at once and named."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()

@@ -253,7 +253,7 @@ async def test_what_leaves_the_tree_ends_the_wait(autojump_clock: MockClock) -> 
 
 
 async def test_a_cancellation_from_outside_ends_the_wait_at_once(autojump_clock: MockClock) -> None:
-    """S25, S12: whoever waits elsewhere does not have to wait for a slow end."""
+    """S25, S12: a task that waits elsewhere does not have to wait for a slow end."""
     slow = Remote()
     slow.stop_slowly(10.0)
     trees: list[Supervisor] = []
@@ -503,6 +503,6 @@ async def play(acts: list[tuple[str, Signal | str | None]]) -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(acts=st.lists(ACTS, min_size=1, max_size=30))
-def test_whoever_may_go_on_is_woken(acts: list[tuple[str, Signal | str | None]]) -> None:
+def test_each_task_that_may_go_on_is_woken(acts: list[tuple[str, Signal | str | None]]) -> None:
     """S25: whatever happens in a tree, nobody waits for a subtree that is ready."""
     trio.run(play, acts, clock=MockClock(autojump_threshold=0.0))

@@ -123,7 +123,7 @@ def test_a_stack_is_shown_after_the_message(formatter: logging.Formatter) -> Non
     ("name", "dn", "shown"),
     [
         ("supervisor.node.root.net", "-", "root.net"),
-        # The supervisor's record about a node, made by whoever stopped it.
+        # The supervisor's record about a node, made by the task that stopped it.
         ("supervisor.node.root.net", "root.other", "root.net"),
         ("supervisor.node.root.net.dns", "root.net", "root.net.dns"),
         ("httpx", "root.net", "root.net"),

@@ -191,7 +191,7 @@ async def test_steady_deaths_outside_the_window_go_on_for_ever(autojump_clock: M
 async def test_restart_of_several_members_counts_once(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """S10: a limit is of the group, however many members restart and whoever dies."""
+    """S10: a limit is of the group, however many members restart and whichever dies."""
     members = {"a": Remote(), "b": Remote()}
 
     async def root() -> None:

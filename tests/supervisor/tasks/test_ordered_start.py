@@ -94,9 +94,9 @@ async def test_a_death_of_an_early_member_keeps_the_later_ones_waiting(
 
 
 @pytest.mark.parametrize("how", ["handle", "tree", "parent", "sibling", "outside"])
-@pytest.mark.parametrize("graces", [0.0, {"first": 1.0}])
+@pytest.mark.parametrize("grace", [0.0, {"first": 1.0}])
 async def test_what_waits_for_its_turn_never_starts_after_a_stop(
-    how: str, graces: float | dict[str, float], autojump_clock: MockClock
+    how: str, grace: float | dict[str, float], autojump_clock: MockClock
 ) -> None:
     """S12, S20: whatever stops the group while a member is awaited, the later ones stay away."""
     first, second, parent = Remote(), Remote(), Remote()
@@ -109,7 +109,7 @@ async def test_what_waits_for_its_turn_never_starts_after_a_stop(
     }
 
     async def start() -> None:
-        handles.append(supervisor.run_group(group, ordered=True, grace=graces))
+        handles.append(supervisor.run_group(group, ordered=True, grace=grace))
         await parent()
 
     async def root() -> None:
@@ -134,7 +134,7 @@ async def test_what_waits_for_its_turn_never_starts_after_a_stop(
             assert not tree.ready("root.parent.third")
     assert not [name for _, name, _ in transitions.seen if name == "parent.third"]
     assert (first.running, second.running) == (0, 0)
-    asked = how != "outside" and graces
+    asked = how != "outside" and grace
     assert autojump_clock.current_time() == (1.0 if asked else 0.0)
 
 
