@@ -32,7 +32,7 @@ DEPTH = 10_000
 
 @final
 class Mortal:
-    """A runnable that dies whenever it is told to."""
+    """A runnable that dies when it is told to."""
 
     def __init__(self) -> None:
         self.starts = 0
@@ -72,7 +72,7 @@ class Chain:
 
 
 async def test_a_chain_of_ten_thousand_starts_restarts_and_stops(autojump_clock: MockClock) -> None:
-    """S7, S12, S21: depth is bounded by memory only, also where the levels go one by one."""
+    """S7, S12, S21: only memory bounds the depth, also where levels stop one by one."""
     chain = Chain()
     async with supervisor.open_supervisor(chain, backoff=AT_ONCE) as tree:
         await wait_all_tasks_blocked()
@@ -97,7 +97,7 @@ async def test_a_chain_of_ten_thousand_can_be_cancelled() -> None:
 
 
 async def test_a_stop_keeps_no_reason_longer_than_it_takes() -> None:
-    """S21: a reason is a DN and more; those of a deep chain, all at once, would fill the memory."""
+    """S21: a reason contains a DN; those of a deep chain together would fill the memory."""
     depth = 1000
     peaks: list[int] = []
 
@@ -136,12 +136,12 @@ async def steps_of_a_restart(siblings: int) -> int:
 
 
 async def test_a_restart_takes_the_same_steps_among_any_number_of_siblings() -> None:
-    """S16: it wakes nobody whom it does not concern."""
+    """S16: it wakes no task that it does not concern."""
     assert await steps_of_a_restart(20_000) == await steps_of_a_restart(10)
 
 
 async def test_a_wait_for_a_group_is_woken_when_the_last_member_is_healthy() -> None:
-    """S19: the members before it wake nobody, or a large group would wake all for each."""
+    """S19: the members before it do not wake the wait."""
     starts = {f"member{number}": trio.Event() for number in range(100)}
     handles: list[Handle] = []
 
@@ -190,7 +190,7 @@ async def test_an_idle_tree_takes_no_steps(autojump_clock: MockClock) -> None:
 
 
 async def test_the_steps_of_a_group_restart_are_linear_in_its_members() -> None:
-    """S7: each member more costs as many steps as the one before."""
+    """S7: each further member costs as many steps as the one before."""
 
     async def steps_of(members: int) -> int:
         mortal = Mortal()

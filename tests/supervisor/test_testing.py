@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 async def test_the_roots_error_fails_the_test_with_a_picture_of_the_tree(
     autojump_clock: MockClock,
 ) -> None:
-    """The root is run once: a HarnessError says what it died of, and among whom."""
+    """The root is run once: a HarnessError shows what it died of, and the tree."""
     runs, error = 0, ValueError("broken")
 
     async def root() -> None:
@@ -62,7 +62,7 @@ async def test_the_roots_error_fails_the_test_with_a_picture_of_the_tree(
 
 
 async def test_an_assertion_in_the_root_fails_the_test() -> None:
-    """The root may do the work of the test: what it asserts is asserted."""
+    """The root may do the work of the test."""
 
     async def root() -> None:
         assert supervisor.current_dn() == "branch"
@@ -92,8 +92,8 @@ async def test_a_root_that_returns_is_done_and_its_children_live_on(signals: lis
     assert runs == 1
 
 
-async def test_a_child_that_gives_up_takes_the_root_with_it() -> None:
-    """The root dies of it, so the test fails, and the message says who gave up."""
+async def test_the_root_dies_of_a_child_that_gives_up() -> None:
+    """So the test fails, and the message names the child."""
     remote = Remote()
 
     async def root() -> None:
@@ -112,7 +112,7 @@ async def test_a_child_that_gives_up_takes_the_root_with_it() -> None:
     assert child.startswith("  child  DEAD ")
 
 
-async def test_other_runnables_are_supervised_as_ever() -> None:
+async def test_other_runnables_are_supervised_as_usual() -> None:
     """A child's death fails no test: it restarts."""
     remote = Remote()
     async with open_harness(start, supervisor.run, "child", remote, backoff=AT_ONCE):
@@ -135,7 +135,7 @@ async def test_the_harness_passes_arguments_and_metrics_on() -> None:
 
 
 async def test_a_slow_stop_fails_the_test_and_is_named(autojump_clock: MockClock) -> None:
-    """Who took longer than the harness' patience is named, with the seconds it took."""
+    """The error names what took longer than ``patience``, with the seconds it took."""
     slow, quick = Remote(), Remote()
     slow.stop_slowly(7.0)
     quick.stop_slowly(5.0)
@@ -152,7 +152,7 @@ async def test_a_slow_stop_fails_the_test_and_is_named(autojump_clock: MockClock
 
 
 async def test_patience_can_be_chosen(autojump_clock: MockClock) -> None:
-    """With more of it the same stop passes."""
+    """With more patience the same stop passes."""
     slow = Remote()
     slow.stop_slowly(7.0)
     async with open_harness(start, supervisor.run, "slow", slow, patience=7.0):
@@ -192,7 +192,7 @@ async def test_the_end_of_another_tree_leaves_as_it_is() -> None:
 
 
 async def test_a_cancelled_body_stops_the_tree() -> None:
-    """Cancelled here: all tasks are gone when the harness is left."""
+    """All tasks are gone when the harness is left."""
     remote = Remote()
     with trio.CancelScope() as scope:
         async with open_harness(start, supervisor.run, "child", remote):
@@ -233,7 +233,7 @@ except HarnessError as error:
 
 
 def test_it_works_without_pytest() -> None:
-    """supervisor.testing needs no test framework: it is of use where none is installed."""
+    """supervisor.testing needs no test framework."""
     package = Path(supervisor.__file__).parent.parent
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -245,7 +245,7 @@ def test_it_works_without_pytest() -> None:
     assert (done.stdout, done.returncode) == ("ValueError: broken\n", 0)
 
 
-async def test_a_remote_does_as_it_is_told() -> None:
+async def test_a_remote_obeys_commands() -> None:
     """It signals, returns and dies on command, and counts its incarnations."""
     remote = Remote()
     assert repr(remote) == "<Remote, started 0 times, 0 running>"
@@ -296,7 +296,7 @@ async def test_a_remote_that_hangs_does_not_end_until_it_is_released() -> None:
 
 
 async def test_a_command_waits_for_the_next_incarnation(autojump_clock: MockClock) -> None:
-    """Where none runs, it is obeyed by the one that comes after the backoff."""
+    """If none runs, the one that starts after the backoff obeys it."""
     remote, steady = Remote(), Backoff(initial=3.0, jitter=0.0)
     async with open_harness(start, supervisor.run, "child", remote, backoff=steady) as tree:
         await remote.die()
@@ -310,7 +310,7 @@ async def test_a_command_waits_for_the_next_incarnation(autojump_clock: MockCloc
 async def test_a_command_cancelled_before_it_is_received_has_not_been_given(
     command: Callable[[Remote], Awaitable[None]],
 ) -> None:
-    """Cancelled here, while nobody runs: the next incarnation knows nothing of it."""
+    """If it is cancelled while none runs, the next incarnation does not obey it."""
     remote = Remote()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(command, remote)
@@ -337,7 +337,7 @@ async def test_a_command_cancelled_before_it_is_received_has_not_been_given(
 async def test_a_command_cancelled_after_it_was_received_is_obeyed(
     command: Callable[[Remote], Awaitable[None]], state: NodeState
 ) -> None:
-    """Cancelled here, it can't be recalled: the remote does it, and the command returns."""
+    """It can't be recalled: the remote obeys it, and the command returns."""
     remote = Remote()
     async with open_harness(start, supervisor.run, "child", remote, backoff=LONG) as tree:
         if command is Remote.be_done:
@@ -360,7 +360,7 @@ async def test_a_command_cancelled_after_it_was_received_is_obeyed(
 
 
 async def test_a_command_is_a_checkpoint() -> None:
-    """Also where the remote is ready to obey."""
+    """Also when the remote is ready to obey."""
     remote = Remote()
     async with open_harness(start, supervisor.run, "child", remote):
         for command in (Remote.become_healthy, Remote.be_done):

@@ -25,7 +25,7 @@ NO_JITTER = Backoff(jitter=0.0)
 
 
 async def grow(levels: int) -> None:
-    """Have two children, each with two of its own, and so on for so many levels."""
+    """Run two children, each with two of its own, and so on for that many levels."""
     if levels:
         supervisor.run_group({name: partial(grow, levels - 1) for name in ("a", "b")})
     await idle()
@@ -114,7 +114,7 @@ async def test_programming_error_restarts_the_group(error: Exception) -> None:
 
 
 async def test_failure_at_every_level_at_once_heals(autojump_clock: MockClock) -> None:
-    """S7: where a member of each of five nested groups dies at once, all are healthy later."""
+    """S7: if a member of each of five nested groups dies at once, all are healthy later."""
     crash = trio.Event()
 
     async def fragile() -> None:
@@ -239,7 +239,7 @@ async def test_done_member_is_restarted_when_its_sibling_dies() -> None:
         assert (inner.incarnations, inner.running) == (2, 1)
 
 
-async def test_nasty_runnables_do_not_harm_others() -> None:
+async def test_faulty_runnables_do_not_harm_others() -> None:
     """S5: wrong signals, busy loops and runaway growth leave a group of the same tree working."""
     requests, receive = trio.open_memory_channel[trio.Event](0)
     sibling = Remote()

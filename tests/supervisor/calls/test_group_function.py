@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 async def test_channels_of_a_factory_are_fresh_in_each_incarnation(
     autojump_clock: MockClock,
 ) -> None:
-    """S8: a function is called at each start, so nothing stale is in the channels it makes."""
+    """S8: the function is called at each start, so the channels that it makes are empty."""
     received = []
     calls = []
 
@@ -82,7 +82,7 @@ factories_that_fail = pytest.mark.parametrize(
 async def test_factory_that_fails_at_the_first_call_fails_run_group(
     factory: Callable[[], Runnables], error: str
 ) -> None:
-    """S8: the caller of run_group() gets what the function raises, and nothing has changed."""
+    """S8: run_group() raises what the function raises, and nothing has changed."""
     transitions = TimedTransitions()
 
     async def parent() -> None:
@@ -107,7 +107,7 @@ async def test_factory_that_fails_at_a_restart_is_a_failure_of_its_group(
     autojump_clock: MockClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S8: it is logged, the group waits longer and tries again, and its members are kept."""
+    """S8: it is logged; the group waits longer, tries again, and keeps its members."""
     remote = Remote()
     calls: list[float] = []
 
@@ -135,7 +135,7 @@ async def test_factory_that_fails_at_a_restart_is_a_failure_of_its_group(
 
 
 async def test_a_function_that_ends_the_set_up_gets_no_group() -> None:
-    """S6, S8: it is a user's code, after which HEALTHY has to be asked for again."""
+    """S6, S8: run_group() checks the state of the caller again after the function was called."""
     errors = []
 
     def members() -> dict[str, Callable[[], Awaitable[object]]]:
@@ -156,7 +156,7 @@ async def test_a_function_that_ends_the_set_up_gets_no_group() -> None:
 
 
 async def test_a_function_may_start_other_children() -> None:
-    """S8: those that it starts come before the group's, and all end with their parent."""
+    """S8: they come before the group's members, and end with the same parent."""
     starts = []
 
     async def noting() -> None:
@@ -182,7 +182,7 @@ async def test_a_function_may_start_other_children() -> None:
 
 
 async def test_factory_may_change_the_members_at_a_restart() -> None:
-    """S8: a name that is missing vanishes with its subtree, a new one runs, the rest stay."""
+    """S8: a missing name is removed with its subtree, a new one runs, the others stay."""
     metrics = supervisor.InMemoryMetrics()
     remote = Remote()
 
@@ -209,7 +209,7 @@ async def test_factory_may_change_the_members_at_a_restart() -> None:
 
 
 async def test_new_members_take_the_place_of_the_old_ones() -> None:
-    """S8, S21: a group that changes its members is still stopped in its turn."""
+    """S8, S21: a group that changes its members is still stopped in its order."""
     ended = []
     remote = Remote()
 
@@ -244,8 +244,8 @@ async def test_new_members_take_the_place_of_the_old_ones() -> None:
     )
 
 
-async def test_a_member_that_never_came_does_not_vanish() -> None:
-    """S16, S20: metrics hear nothing of one that was replaced before its turn."""
+async def test_a_member_that_never_started_is_not_reported_gone() -> None:
+    """S16, S20: metrics are not told of a member that was replaced before its start."""
     seen, gone = set(), set()
 
     class Metrics:

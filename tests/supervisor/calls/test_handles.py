@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,43 +18,26 @@ from supervisor import (
     NodeState,
     RestartLimit,
     Signal,
-    UnknownNameError,
 )
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import DOUBLING, LONG
 from ..helpers.runnables import idle
 from ..helpers.traces import check_that_cancelling_leaves_nothing
+from ..helpers.trees import call_at_once, open_at_rest, open_started
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
-    from supervisor import Pool
 
 ONCE = RestartLimit(0, within=1.0)
 
 
-@contextlib.asynccontextmanager
-async def running(
-    function: Callable[..., Handle], *args: object, **options: object
-) -> AsyncIterator[tuple[supervisor.Supervisor, Handle]]:
-    """Run a tree whose root starts something, and yield it with the handle."""
-    handles: list[Handle] = []
-
-    async def root() -> None:
-        handles.append(function(*args, **{"backoff": DOUBLING, **options}))
-        supervisor.run("other", idle)
-
-    async with open_harness(root, patience=60.0) as tree:
-        await wait_all_tasks_blocked()
-        yield tree, handles[0]
-
-
-async def test_a_handle_tells_dn_and_state(autojump_clock: MockClock) -> None:
-    """S19: the state is the group's, from the start to the end."""
+async def test_a_handle_shows_dn_and_state(autojump_clock: MockClock) -> None:
+    """S19: the state is that of the group, from start to end."""
     one, two = Remote(), Remote()
     two.stop_slowly(2.0)
-    async with running(supervisor.run_group, {"one": one, "two": two}) as (_, handle):
+    async with open_started(supervisor.run_group, {"one": one, "two": two}) as (_, handle):
         assert repr(handle) == f"<Handle {handle.dn} RUNNING>" == "<Handle root.{one,two} RUNNING>"
         await one.die()
         seen = []
@@ -70,10 +52,10 @@ async def test_a_handle_tells_dn_and_state(autojump_clock: MockClock) -> None:
         assert autojump_clock.current_time() == 6.0
 
 
-async def test_a_handle_tells_dn_and_state_through_the_life_of_its_group(
+async def test_a_handle_follows_the_states_of_its_group(
     autojump_clock: MockClock,
 ) -> None:
-    """S19: a handle follows its group: RUNNING, STOPPING, BACKOFF, RUNNING, STOPPED."""
+    """S19: RUNNING, STOPPING, BACKOFF, RUNNING, STOPPED."""
     a, b = Remote(), Remote()
     handles: list[Handle] = []
 
@@ -113,10 +95,10 @@ async def test_a_handle_tells_dn_and_state_through_the_life_of_its_group(
         (NodeState.DONE, NodeState.DONE, GroupState.FINISHED),
     ],
 )
-async def test_what_was_stopped_stays_stopped(
+async def test_a_stopped_group_stays_stopped(
     before: NodeState, after: NodeState, group: GroupState, autojump_clock: MockClock
 ) -> None:
-    """S19: at once, and whatever time and siblings do, until restart; what has FINISHED, has."""
+    """S19: neither time nor siblings restart it; a group that has FINISHED stays FINISHED."""
     one, failing = Remote(), Remote()
     handles: list[Handle] = []
 
@@ -144,10 +126,10 @@ async def test_what_was_stopped_stays_stopped(
         await one.become_healthy()
 
 
-async def test_what_was_stopped_starts_with_the_parents_next_incarnation(
+async def test_a_stopped_group_starts_with_the_parents_next_incarnation(
     autojump_clock: MockClock,
 ) -> None:
-    """S19: the parent starts another group; the old handle is of no more use."""
+    """S19: the parent starts another group, and the old handle cannot restart its own."""
     parent, child = Remote(), Remote()
     handles: list[Handle] = []
 
@@ -155,7 +137,7 @@ async def test_what_was_stopped_starts_with_the_parents_next_incarnation(
         handles.append(supervisor.run("child", child))
         await parent()
 
-    async with running(supervisor.run, "parent", be_parent):
+    async with open_started(supervisor.run, "parent", be_parent):
         await handles[0].stop()
         await parent.die()
         await child.become_healthy()
@@ -167,14 +149,14 @@ async def test_what_was_stopped_starts_with_the_parents_next_incarnation(
 
 
 @pytest.mark.parametrize(("name", "incarnation"), [("stop", 1), ("restart", 2)])
-async def test_two_at_once_are_one_and_wait_for_the_old_tasks(
+async def test_two_calls_at_once_act_once_and_wait_for_the_old_tasks(
     name: str, incarnation: int, autojump_clock: MockClock
 ) -> None:
-    """S7, S19: both return when the slowest member has ended, before which none starts."""
+    """S7, S19: both return when the slowest member has ended; no member starts before."""
     slow = Remote()
     slow.stop_slowly(5.0)
     ends = []
-    async with running(supervisor.run_group, {"slow": slow, "quick": idle}) as (tree, handle):
+    async with open_started(supervisor.run_group, {"slow": slow, "quick": idle}) as (tree, handle):
 
         async def operate() -> None:
             await getattr(handle, name)()
@@ -194,7 +176,7 @@ async def test_two_at_once_are_one_and_wait_for_the_old_tasks(
 
 @pytest.mark.parametrize("restart", [False, True])
 async def test_a_runnable_may_stop_or_restart_its_own_group(*, restart: bool) -> None:
-    """S19: it is cancelled in the call, which takes place all the same."""
+    """S19: it is cancelled in the call, which takes effect."""
     asked = trio.Event()
     handles: list[Handle] = []
     reached: list[str] = []
@@ -208,7 +190,7 @@ async def test_a_runnable_may_stop_or_restart_its_own_group(*, restart: bool) ->
             reached.append("beyond it")
         await trio.sleep_forever()
 
-    async with running(supervisor.run_group, {"own": own, "sibling": idle}) as (tree, handle):
+    async with open_started(supervisor.run_group, {"own": own, "sibling": idle}) as (tree, handle):
         handles.append(handle)
         asked.set()
         await wait_all_tasks_blocked()
@@ -221,12 +203,12 @@ async def test_a_runnable_may_stop_or_restart_its_own_group(*, restart: bool) ->
 @pytest.mark.parametrize(
     "state", [GroupState.RUNNING, GroupState.BACKOFF, GroupState.STOPPED, GroupState.FINISHED]
 )
-async def test_restart_starts_at_once_in_whatever_state(
+async def test_restart_starts_at_once_in_any_state(
     state: GroupState, autojump_clock: MockClock
 ) -> None:
-    """S19: it skips the backoff, and counts as the operator's and not as a failure."""
+    """S19: it skips the backoff, and counts as an operator's restart and not as a failure."""
     one = Remote()
-    async with running(supervisor.run, "one", one, backoff=LONG) as (tree, handle):
+    async with open_started(supervisor.run, "one", one, backoff=LONG) as (tree, handle):
         await one.become_healthy()
         ends = {"BACKOFF": one.die, "STOPPED": handle.stop, "FINISHED": one.be_done}
         if state.name in ends:
@@ -248,7 +230,7 @@ async def test_restart_starts_at_once_in_whatever_state(
 async def test_restart_calls_the_function_of_the_group_through_its_failures(
     limit: RestartLimit | None, autojump_clock: MockClock
 ) -> None:
-    """S8, S19: it returns when that has made runnables, or fails when the group gives up."""
+    """S8, S19: it returns when the function has made runnables, or raises if the group gives up."""
     handles: list[Handle] = []
     calls = []
 
@@ -262,7 +244,7 @@ async def test_restart_calls_the_function_of_the_group_through_its_failures(
         handles.append(supervisor.run_group(make, backoff=DOUBLING, limit=limit))
         await idle()
 
-    async with running(supervisor.run, "parent", parent, backoff=LONG) as (tree, _):
+    async with open_started(supervisor.run, "parent", parent, backoff=LONG) as (tree, _):
         if limit is None:
             await handles[0].restart()
             await handles[0].stop()
@@ -278,10 +260,10 @@ async def test_restart_calls_the_function_of_the_group_through_its_failures(
 
 @pytest.mark.parametrize("last", ["stop", "restart"])
 async def test_the_last_operation_wins(last: str) -> None:
-    """S19: a restart that a stop overtakes raises at once; a stop that is overtaken returns."""
+    """S19: a restart followed by a stop raises at once; a stop followed by a restart returns."""
     one = Remote()
     outcomes: list[str] = []
-    async with running(supervisor.run, "one", one) as (_, handle):
+    async with open_started(supervisor.run, "one", one) as (_, handle):
 
         async def operate(name: str) -> None:
             try:
@@ -306,12 +288,12 @@ async def test_the_last_operation_wins(last: str) -> None:
 
 @pytest.mark.parametrize("after", [0.0, 1.0])
 @pytest.mark.parametrize("name", ["stop", "restart", "wait_healthy"])
-async def test_a_cancelled_call_leaves_nothing_and_takes_place(
+async def test_a_cancelled_call_takes_effect_and_leaves_nothing(
     name: str, after: float, autojump_clock: MockClock
 ) -> None:
     """S19: cancelled at its checkpoint or in its wait, it is registered nowhere afterwards."""
     one = Remote()
-    async with running(supervisor.run, "one", one) as (_, handle):
+    async with open_started(supervisor.run, "one", one) as (_, handle):
         one.hang()
         await check_that_cancelling_leaves_nothing(getattr(handle, name), after)
         assert autojump_clock.current_time() == after
@@ -327,52 +309,12 @@ async def test_a_cancelled_call_leaves_nothing_and_takes_place(
 # Several operations at once
 
 
-@contextlib.asynccontextmanager
-async def resting(how: GroupState, one: Remote) -> AsyncIterator[tuple[Pool, Handle]]:
-    """Run a tree in which ``one`` was stopped, or is done, as ``root.one`` or in the pool."""
-    handles: list[Handle] = []
-    pools: list[Pool] = []
-
-    async def root() -> None:
-        pools.append(supervisor.run_pool("pool"))
-        if how is GroupState.FINISHED:
-            handles.append(supervisor.run("one", one))
-
-    async with open_harness(root):
-        await wait_all_tasks_blocked()
-        if how is GroupState.STOPPED:
-            handles.append(pools[0].run("one", one))
-        await one.become_healthy()
-        await (one.be_done() if how is GroupState.FINISHED else handles[0].stop())
-        await wait_all_tasks_blocked()
-        assert handles[0].state is how
-        yield pools[0], handles[0]
-
-
-async def at_once(*operations: Callable[[], Awaitable[object]]) -> tuple[list[str], list[str]]:
-    """Begin all of these in one step, in any order; return the order, and who was refused."""
-    begun: list[str] = []
-    refused: list[str] = []
-
-    async def operate(operation: Callable[[], Awaitable[object]]) -> None:
-        begun.append(operation.__name__)
-        try:
-            await operation()
-        except (GaveUpError, UnknownNameError):
-            refused.append(operation.__name__)
-
-    async with trio.open_nursery() as nursery:
-        for operation in operations:
-            nursery.start_soon(operate, operation)
-    return begun, refused
-
-
 @pytest.mark.parametrize("how", [GroupState.STOPPED, GroupState.FINISHED])
-async def test_restarts_at_once_are_one(how: GroupState) -> None:
-    """S19: all return when the members have been started, once; the group is as any that runs."""
+async def test_several_restarts_at_once_start_the_group_once(how: GroupState) -> None:
+    """S19: all return when the members have been started."""
     one = Remote()
-    async with resting(how, one) as (_, handle):
-        _, refused = await at_once(handle.restart, handle.restart, handle.restart)
+    async with open_at_rest(how, one) as (_, handle):
+        _, refused = await call_at_once(handle.restart, handle.restart, handle.restart)
         assert refused == []
         await one.become_healthy()
         assert handle.state is GroupState.RUNNING
@@ -384,11 +326,11 @@ async def test_restarts_at_once_are_one(how: GroupState) -> None:
 @pytest.mark.parametrize("stops", [1, 2])
 @pytest.mark.parametrize("how", [GroupState.STOPPED, GroupState.FINISHED])
 async def test_the_last_of_several_operations_at_once_wins(how: GroupState, stops: int) -> None:
-    """S19: this holds where the group had not yet begun to do what the first requested."""
+    """S19: also where the group has not begun to do what the first one asked for."""
     one = Remote()
-    async with resting(how, one) as (_, handle):
+    async with open_at_rest(how, one) as (_, handle):
         operations = [handle.stop] * stops + [handle.restart] * (3 - stops)
-        begun, refused = await at_once(*operations)
+        begun, refused = await call_at_once(*operations)
         await wait_all_tasks_blocked()
         if begun[-1] == "restart":
             assert refused == []

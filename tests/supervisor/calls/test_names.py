@@ -63,7 +63,7 @@ def test_exactly_one_to_64_of_the_allowed_characters_make_a_name(name: str) -> N
 def test_the_error_says_name_place_and_remedy(
     take: Callable[[object], object], name: object
 ) -> None:
-    """S2: InvalidNameError is a ValueError that shows the name and what would be one."""
+    """S2: InvalidNameError is a ValueError that shows the name and the rule."""
     with pytest.raises(ValueError, match=r"invalid name .* under root: use 1 to 64") as caught:
         in_root(partial(take, name))
     assert type(caught.value) is InvalidNameError
@@ -72,10 +72,10 @@ def test_the_error_says_name_place_and_remedy(
 
 @pytest.mark.parametrize("second", START.values(), ids=START)
 @pytest.mark.parametrize("first", START.values(), ids=START)
-def test_a_name_is_given_once(
+def test_a_name_can_be_used_once(
     first: Callable[[str], object], second: Callable[[str], object]
 ) -> None:
-    """S2: unique among children and sub-loggers, whichever comes first."""
+    """S2: it is unique among children and sub-loggers, whichever comes first."""
 
     def check() -> None:
         first("twin")
@@ -100,7 +100,7 @@ def test_a_sub_logger_asked_for_again_is_the_same() -> None:
     in_root(check)
 
 
-def test_a_member_of_a_group_takes_its_name_from_the_parent() -> None:
+def test_a_member_of_a_group_uses_a_name_of_the_parent() -> None:
     """S2: groups have no names of their own; all members are children of one node."""
 
     def check() -> None:
@@ -166,8 +166,8 @@ def test_run_group_is_all_or_nothing(
 
 
 @pytest.mark.parametrize("name", NOT_NAMES)
-def test_a_refused_name_leaves_the_parent_able_to_go_on(name: str) -> None:
-    """S2: after the error the parent starts children as if nothing had been."""
+def test_a_parent_can_go_on_after_a_refused_name(name: str) -> None:
+    """S2: after the error it starts children as before."""
     metrics = InMemoryMetrics()
 
     def check() -> None:
@@ -180,7 +180,7 @@ def test_a_refused_name_leaves_the_parent_able_to_go_on(name: str) -> None:
 
 
 async def test_a_restart_frees_the_names_of_children_and_sub_loggers() -> None:
-    """S2: names belong to an incarnation; the next one gives them anew."""
+    """S2: names belong to an incarnation; the next one can use them again."""
     parent, names = Remote(), iter(["first", "second"])
 
     async def middle() -> None:
@@ -209,7 +209,7 @@ DNS += [f"{dn}.{c}" for dn in DNS[3:] for c in "ab"]
 
 
 async def ask_in_turn(turns: list[str]) -> None:
-    """Have the runnables of a tree ask for their DNs, in the order of ``turns``."""
+    """Ask the runnables of a tree for their DNs, in the order of ``turns``."""
     asks = {dn: trio.open_memory_channel[str](0) for dn in DNS}
 
     async def node(dn: str = "root") -> None:
@@ -227,6 +227,6 @@ async def ask_in_turn(turns: list[str]) -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(turns=st.lists(st.sampled_from(DNS), min_size=1))
-def test_a_dn_is_the_same_whichever_was_asked_before(turns: list[str]) -> None:
-    """S1: a tree remembers the DN that was asked last, and gives nobody another's."""
+def test_a_dn_does_not_depend_on_which_was_asked_for_before(turns: list[str]) -> None:
+    """S1: a tree remembers the DN that was asked for last, and returns it for no other node."""
     trio.run(ask_in_turn, turns)

@@ -51,7 +51,7 @@ async def test_each_child_restarts_by_itself(autojump_clock: MockClock) -> None:
 
 
 async def test_any_task_of_the_run_may_start_a_child() -> None:
-    """S23: another runnable, the body of open_supervisor() and a worker by way of from_thread."""
+    """S23: another runnable, the body of open_supervisor(), and a thread with from_thread."""
     pools: list[Pool] = []
 
     async def other() -> None:
@@ -75,7 +75,7 @@ async def test_any_task_of_the_run_may_start_a_child() -> None:
 
 
 async def test_another_thread_is_refused() -> None:
-    """S23: a thread of its own, or with a Trio of its own, changes nothing and is told so."""
+    """S23: a thread without Trio, or with a run of its own, changes nothing and gets an error."""
     async with open_pool() as (_, pool):
         pool.run("child", idle)
         with pytest.raises(NotSupervisedError, match=r"run\(\) of the pool root\.pool was called"):
@@ -85,8 +85,8 @@ async def test_another_thread_is_refused() -> None:
         assert len(pool) == 1
 
 
-async def test_a_child_has_the_context_and_not_the_scope_of_its_starter() -> None:
-    """S23: context variables are the starter's; its cancel scope and its end don't matter."""
+async def test_a_child_has_the_context_but_not_the_scope_of_its_starter() -> None:
+    """S23: it finds the starter's context variables; the starter's scope and end don't matter."""
     colour = contextvars.ContextVar("colour", default="none")
     seen: list[str] = []
 
@@ -131,7 +131,7 @@ async def test_a_bad_call_leaves_nothing_behind() -> None:
 
 
 async def test_a_full_pool_takes_a_child_when_another_is_done() -> None:
-    """S23: over max_children there is a PoolFullError; those in backoff count, the done don't."""
+    """S23: PoolFullError above max_children; children in backoff count, DONE ones don't."""
     remote, dying = Remote(), Remote()
     async with open_pool(max_children=2) as (_, pool):
         pool.run("one", remote)
@@ -152,8 +152,8 @@ async def test_a_full_pool_takes_a_child_when_another_is_done() -> None:
 
 
 @pytest.mark.parametrize("max_children", [0, -1])
-async def test_a_pool_of_nobody_is_refused(max_children: int) -> None:
-    """S23: max_children is above 0, and nothing was started where it is not."""
+async def test_a_pool_without_room_is_refused(max_children: int) -> None:
+    """S23: max_children is above 0, and nothing has been started where it is not."""
 
     async def root() -> None:
         with pytest.raises(ValueError, match=rf"max_children={max_children} of the pool 'pool'"):
@@ -164,8 +164,8 @@ async def test_a_pool_of_nobody_is_refused(max_children: int) -> None:
         await tree.wait_settled()
 
 
-async def test_a_pool_is_started_as_any_child() -> None:
-    """S23, S6: by a runnable that is NEW, under a name that is free."""
+async def test_a_pool_is_started_like_any_child() -> None:
+    """S23, S6: by a runnable that is NEW, with a name that is free."""
     with pytest.raises(NotSupervisedError, match=r"supervisor\.run_pool\(\) was called outside"):
         supervisor.run_pool("pool")
 
@@ -182,8 +182,8 @@ async def test_a_pool_is_started_as_any_child() -> None:
         assert list(tree.snapshot().nodes) == ["root", "root.pool"]
 
 
-async def test_a_thread_that_knows_no_trio_is_refused_by_a_pool() -> None:
-    """S23: also one that neither Trio nor a runnable has started."""
+async def test_a_plain_thread_is_refused() -> None:
+    """S23: also a thread that neither Trio nor a runnable has started."""
     pools: list[Pool] = []
     errors: list[Exception] = []
 
@@ -206,7 +206,7 @@ async def test_a_thread_that_knows_no_trio_is_refused_by_a_pool() -> None:
     assert str(error).startswith("run() of the pool root.pool was called in another thread")
 
 
-async def test_a_pool_tells_its_name_state_and_size() -> None:
+async def test_a_pool_shows_its_name_state_and_size() -> None:
     """S23: its repr() counts the children, and its state is that of its own group."""
     pools: list[Pool] = []
 

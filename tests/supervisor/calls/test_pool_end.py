@@ -33,7 +33,7 @@ ONCE = RestartLimit(0, within=1.0)
 
 
 async def test_a_pool_that_restarts_begins_empty(autojump_clock: MockClock) -> None:
-    """S23, S10: it dies of a child that gives up; the others are stopped, the last first."""
+    """S23, S10: it dies when a child gives up; the others are stopped, the last one first."""
     ended: list[tuple[str, float]] = []
     failing = Remote()
     metrics = InMemoryMetrics()
@@ -74,7 +74,7 @@ async def test_a_pool_that_restarts_begins_empty(autojump_clock: MockClock) -> N
 async def test_a_pool_that_waits_for_its_restart_has_no_children(
     autojump_clock: MockClock,
 ) -> None:
-    """S23: a pool begins empty; those of its last incarnation are gone, and no more come."""
+    """S23: those of its last incarnation are gone, and no more can be started."""
     pools: list[Pool] = []
     remote = Remote()
 
@@ -97,7 +97,7 @@ async def test_a_pool_that_waits_for_its_restart_has_no_children(
 
 
 async def test_a_pool_that_restarts_forgets_the_loggers_of_its_children() -> None:
-    """S23: names in a pool are used once; what logging keeps of them would pile up."""
+    """S23: names in a pool are used once, so their loggers would add up."""
     pools: list[Pool] = []
     remote = Remote()
 
@@ -118,7 +118,7 @@ async def test_a_pool_that_restarts_forgets_the_loggers_of_its_children() -> Non
 
 
 async def test_a_stop_of_a_child_returns_when_its_pool_ends(autojump_clock: MockClock) -> None:
-    """S23: the pool restarts meanwhile; the child's tasks are gone, and nothing hangs."""
+    """S23: the pool restarts meanwhile; the child's tasks are gone, and the call returns."""
     hanging, failing = Remote(), Remote()
     hanging.stop_slowly(2.0)
     async with open_pool() as (tree, pool):
@@ -135,7 +135,7 @@ async def test_a_stop_of_a_child_returns_when_its_pool_ends(autojump_clock: Mock
 
 
 async def test_a_pool_that_is_being_stopped_takes_no_child(autojump_clock: MockClock) -> None:
-    """S23, S6: neither from a child that ends, nor from outside; nothing has been started."""
+    """S23, S6: neither a child that ends nor the body can start one."""
     refused: list[str] = []
 
     async with open_pool() as (tree, pool):
@@ -161,10 +161,10 @@ async def test_a_pool_that_is_being_stopped_takes_no_child(autojump_clock: MockC
     assert autojump_clock.current_time() == 0.0
 
 
-async def test_children_are_stopped_in_reverse_order_within_their_grace_periods(
+async def test_children_are_stopped_in_reverse_order_with_their_grace(
     autojump_clock: MockClock,
 ) -> None:
-    """S23, S21: each is asked when the one that was started after it is gone."""
+    """S23, S21: each is asked when the one started after it is gone."""
     asked: dict[str, float] = {}
 
     async def polite() -> None:

@@ -22,8 +22,8 @@ NOT_FUNCTIONS: list[object] = [None, 3, "idle", trio.Event()]
 
 
 @pytest.mark.parametrize("wrong", NOT_FUNCTIONS, ids=repr)
-def test_what_is_not_callable_is_refused_at_once(wrong: object) -> None:
-    """S2: the TypeError names function, name and offender, and nothing has been started."""
+def test_an_object_that_is_not_callable_is_refused_at_once(wrong: object) -> None:
+    """S2: the TypeError names function, name and object, and nothing has been started."""
     metrics = InMemoryMetrics()
     anything: Any = wrong
 
@@ -44,7 +44,7 @@ def test_what_is_not_callable_is_refused_at_once(wrong: object) -> None:
 
 
 def test_a_coroutine_object_is_refused_with_the_remedy() -> None:
-    """S2: calling the async function instead of passing it is the mistake named."""
+    """S2: the error says that the async function was called instead of passed."""
 
     def check() -> None:
         remedy = "pass the async function and its arguments, without calling it"
@@ -72,7 +72,7 @@ def test_a_root_that_is_not_callable_is_refused(wrong: object) -> None:
 
 
 def test_a_root_that_was_called_is_refused_with_the_remedy() -> None:
-    """S1: supervise(root()) is the mistake named."""
+    """S1: the error says that the root was called instead of passed."""
 
     async def main() -> None:
         with pytest.raises(TypeError, match=r"^supervise\(\) got <coroutine .*without calling it"):
@@ -91,7 +91,7 @@ def test_a_root_that_was_called_is_refused_with_the_remedy() -> None:
     ],
 )
 @pytest.mark.parametrize("factory", [False, True])
-def test_what_is_not_a_mapping_of_runnables_is_refused(
+def test_an_object_that_is_no_mapping_of_runnables_is_refused(
     wrong: object, error: type[Exception], message: str, *, factory: bool
 ) -> None:
     """S8: a group is a non-empty mapping, or a function that returns one."""
@@ -216,7 +216,7 @@ async def test_the_root_finds_the_context_variables_of_supervise() -> None:
 
 @pytest.mark.parametrize("signals", [[Signal.HEALTHY], [Signal.HEALTHY, Signal.DONE]])
 async def test_children_start_only_when_new(signals: list[Signal]) -> None:
-    """S6: HEALTHY promises that set-up is over: after it, run() and run_group() are errors."""
+    """S6: after HEALTHY, which ends the set-up, run() and run_group() are errors."""
     errors: list[str] = []
     tried = trio.Event()
 

@@ -51,8 +51,8 @@ async def test_a_wrong_signal_raises_and_changes_nothing(
 
 
 @pytest.mark.parametrize("wrong", list(Signal))
-async def test_a_runnable_that_has_returned_signals_no_more(wrong: Signal) -> None:
-    """S4: a task left behind by a DONE runnable whose children live can't signal for it."""
+async def test_a_task_of_a_runnable_that_has_returned_cannot_signal(wrong: Signal) -> None:
+    """S4: a task left behind by a DONE runnable can't signal for it, while its children run."""
     transitions = Transitions()
     outcome: list[str] = []
 
@@ -87,8 +87,8 @@ async def test_a_runnable_that_has_returned_signals_no_more(wrong: Signal) -> No
 
 
 @pytest.mark.parametrize("no_signal", ["HEALTHY", NodeState.HEALTHY, None, 1])
-async def test_what_is_no_signal_is_a_type_error(no_signal: object) -> None:
-    """S4: a state or a string in place of a signal is named in the error; nothing changes."""
+async def test_an_object_that_is_no_signal_is_a_type_error(no_signal: object) -> None:
+    """S4: the error names the state or string that was passed, and nothing changes."""
 
     async def root() -> None:
         with pytest.raises(TypeError, match=r"not a supervisor\.Signal: pass Signal\.") as caught:

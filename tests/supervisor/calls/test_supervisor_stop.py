@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 async def flush() -> None:
-    """Be a runnable that is in the middle of its work when it is asked to stop."""
+    """Wait for the request to stop, and then for a disk."""
     supervisor.signal(Signal.HEALTHY)
     await supervisor.wait_stop_requested()
     await write_to_disk()
@@ -45,8 +45,8 @@ async def three_levels(stops: StopTimes, grace: float) -> None:
     await stops.stay()
 
 
-async def test_all_grace_periods_share_one_budget(autojump_clock: MockClock) -> None:
-    """S21: those who are asked late get what is left of it, and it is never exceeded."""
+async def test_all_graces_share_one_budget(autojump_clock: MockClock) -> None:
+    """S21: nodes that are asked late get what is left of it, and it is never exceeded."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await trio.sleep(100.0)
@@ -71,7 +71,7 @@ async def test_all_grace_periods_share_one_budget(autojump_clock: MockClock) -> 
 async def test_a_budget_that_suffices_changes_nothing(
     budget: float | None, autojump_clock: MockClock
 ) -> None:
-    """S21: no stop waits for it, or raises; without one only the grace periods are a limit."""
+    """S21: a stop neither waits for it nor raises; without one the graces are the only limit."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
@@ -81,10 +81,10 @@ async def test_a_budget_that_suffices_changes_nothing(
     assert autojump_clock.current_time() == 16.0
 
 
-async def test_the_log_names_who_was_late_and_where_it_waits(
+async def test_the_log_names_the_late_node_and_the_line_where_it_waits(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S18, S21: a stop that runs out of time says which line of whose code it waited for."""
+    """S18, S21: a stop that runs out of time logs the stacks of the tasks that it waited for."""
 
     async def root() -> None:
         supervisor.run("flush", flush, grace=60.0)
@@ -106,7 +106,7 @@ async def test_the_log_names_who_was_late_and_where_it_waits(
 
 
 async def test_clean_up_after_the_budget_is_waited_for(autojump_clock: MockClock) -> None:
-    """S21: a budget shortens grace periods, but no clean-up; stop raises when no task is left."""
+    """S21: a budget limits graces and no clean-up; stop() raises when all tasks are gone."""
     slow = Remote()
     slow.stop_slowly(3.0)
 
@@ -122,8 +122,8 @@ async def test_clean_up_after_the_budget_is_waited_for(autojump_clock: MockClock
         assert autojump_clock.current_time() == 4.0 + 3.0
 
 
-async def test_a_budget_of_nothing_leaves_no_grace(autojump_clock: MockClock) -> None:
-    """S21: with nothing to share, each node that has a grace is cancelled at once and named."""
+async def test_a_budget_of_zero_leaves_no_grace(autojump_clock: MockClock) -> None:
+    """S21: nodes with a grace are cancelled at once, and named."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
@@ -135,7 +135,7 @@ async def test_a_budget_of_nothing_leaves_no_grace(autojump_clock: MockClock) ->
 
 
 async def test_the_shortest_of_two_budgets_counts(autojump_clock: MockClock) -> None:
-    """S21: of two stops at once, each learns that the tree was cut short."""
+    """S21: of two stops at once, both raise that the tree was cancelled."""
     ends = []
     async with open_supervisor(three_levels, StopTimes(), 4.0, grace=4.0) as tree:
 
@@ -173,7 +173,7 @@ async def test_two_stops_without_a_budget_both_wait_for_the_end(autojump_clock: 
 
 
 async def test_a_finished_tree_has_nothing_to_stop() -> None:
-    """S13, S21: a stop after the end returns, and the states stay what they were."""
+    """S13, S21: a stop after the end returns, and the states do not change."""
 
     async def root() -> None:
         supervisor.signal(Signal.HEALTHY)
@@ -188,7 +188,7 @@ async def test_a_finished_tree_has_nothing_to_stop() -> None:
 
 @pytest.mark.parametrize("budget", [-1.0, float("nan")])
 async def test_a_wrong_budget_is_an_error(budget: float) -> None:
-    """S21: it names the number, and the tree is not stopped."""
+    """S21: the error names the number, and the tree is not stopped."""
     async with open_supervisor(idle) as tree:
         await tree.wait_ready()
         with pytest.raises(ValueError, match=f"^timeout={budget!r} is not a number of seconds of"):
@@ -198,10 +198,10 @@ async def test_a_wrong_budget_is_an_error(budget: float) -> None:
 
 @pytest.mark.parametrize("after", [0.0, 2.0])
 @pytest.mark.parametrize(("budget", "end"), [(None, 16.0), (5.0, 5.0)])
-async def test_a_cancelled_stop_stops_all_the_same(
+async def test_a_cancelled_stop_takes_effect(
     after: float, budget: float | None, end: float, autojump_clock: MockClock
 ) -> None:
-    """S21: cancelled before or in its wait, the stop goes on, and its budget with it."""
+    """S21: cancelled at its checkpoint or in its wait, the stop and its budget go on."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
@@ -215,7 +215,7 @@ async def test_a_cancelled_stop_stops_all_the_same(
 
 
 async def test_a_runnable_may_stop_its_own_tree(autojump_clock: MockClock) -> None:
-    """S21: it is stopped like all others, in its turn."""
+    """S21: it is stopped like all others, in the usual order."""
     stops = StopTimes()
 
     async def operator() -> None:
@@ -239,7 +239,7 @@ async def test_a_runnable_may_stop_its_own_tree(autojump_clock: MockClock) -> No
 
 @pytest.mark.parametrize("leave", [False, True])
 async def test_a_tree_may_be_stopped_before_its_first_step(*, leave: bool) -> None:
-    """S12, S21: nothing of it is called; a body that is left at once does the same."""
+    """S12, S21: no runnable is called; the same holds for a body that ends at once."""
     called = []
 
     async def root() -> None:
@@ -253,7 +253,7 @@ async def test_a_tree_may_be_stopped_before_its_first_step(*, leave: bool) -> No
 
 
 async def test_a_root_in_backoff_is_stopped_at_once(autojump_clock: MockClock) -> None:
-    """S9, S21: there is nobody to ask, and nobody to wait for."""
+    """S9, S21: there is no task to ask or to wait for."""
     root = Remote()
     async with open_supervisor(root, backoff=LONG, grace=5.0) as tree:
         await root.die()
@@ -272,10 +272,10 @@ async def test_a_root_in_backoff_is_stopped_at_once(autojump_clock: MockClock) -
         ("cancel in the grace", {"root": 0.0}, {"root": 2.0, "root.child": 2.0}),
     ],
 )
-async def test_only_an_exception_or_a_cancellation_ends_all_at_once(
+async def test_only_an_exception_or_a_cancellation_skips_the_graces(
     way: str, asked: dict[str, float], ended: dict[str, float], autojump_clock: MockClock
 ) -> None:
-    """S12, S21: leaving the body is graceful; an error, or what comes from outside, asks nobody."""
+    """S12, S21: the end of the body asks all nodes; an error or an outside cancellation, none."""
     stops = StopTimes()
 
     async def root() -> None:
@@ -301,7 +301,7 @@ async def test_only_an_exception_or_a_cancellation_ends_all_at_once(
     assert autojump_clock.current_time() == max(ended.values())
 
 
-async def test_a_group_restarts_as_ever_until_its_turn_comes(autojump_clock: MockClock) -> None:
+async def test_a_group_restarts_as_usual_until_it_is_asked(autojump_clock: MockClock) -> None:
     """S21: a node that has not been asked dies and restarts; one in BACKOFF ends at once."""
     stops, restarting, waiting = StopTimes(), Remote(), Remote()
 
@@ -326,10 +326,10 @@ async def test_a_group_restarts_as_ever_until_its_turn_comes(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("other", [None, 2.0, 60.0])
-async def test_each_stop_tells_of_the_budget_that_was_over(
+async def test_each_stop_names_the_budget_that_was_spent(
     other: float | None, autojump_clock: MockClock
 ) -> None:
-    """S21: whatever its own: none, one that is over later, or one that never is."""
+    """S21: also a stop without a budget, or with a longer one."""
     slow = Remote()
     slow.stop_slowly(3.0)
     async with open_supervisor(slow, grace=9.0) as tree:

@@ -13,44 +13,29 @@ import supervisor
 from supervisor import GaveUpError, GroupState, Handle, RestartLimit
 from supervisor.testing import Remote, open_harness
 
-from ..helpers.backoffs import DOUBLING, LONG
+from ..helpers.backoffs import LONG
 from ..helpers.internals import waits_are_registered
 from ..helpers.runnables import finish, idle
 from ..helpers.traces import check_that_cancelling_leaves_nothing
+from ..helpers.trees import open_started
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from trio.testing import MockClock
 
 ONCE = RestartLimit(0, within=1.0)
 
 
-@contextlib.asynccontextmanager
-async def running(
-    function: Callable[..., Handle], *args: object, **options: object
-) -> AsyncIterator[tuple[supervisor.Supervisor, Handle]]:
-    """Run a tree whose root starts something, and yield it with the handle."""
-    handles: list[Handle] = []
-
-    async def root() -> None:
-        handles.append(function(*args, **{"backoff": DOUBLING, **options}))
-        supervisor.run("other", idle)
-
-    async with open_harness(root, patience=60.0) as tree:
-        await wait_all_tasks_blocked()
-        yield tree, handles[0]
-
-
 @pytest.mark.parametrize("runnable", [idle, finish])
 async def test_wait_healthy_returns_at_once(runnable: Callable[[], Awaitable[object]]) -> None:
-    """S19: where all members are HEALTHY or DONE it is a checkpoint and nothing more."""
-    async with running(supervisor.run_group, {"a": runnable, "b": finish}) as (_, handle):
+    """S19: where all members are HEALTHY or DONE it is only a checkpoint."""
+    async with open_started(supervisor.run_group, {"a": runnable, "b": finish}) as (_, handle):
         with assert_checkpoints():
             await handle.wait_healthy()
 
 
-async def test_wait_healthy_lives_through_crashes(autojump_clock: MockClock) -> None:
+async def test_wait_healthy_waits_through_crashes(autojump_clock: MockClock) -> None:
     """S19: it waits for the last member, through its deaths and the backoffs of the group."""
     attempts = 0
 
@@ -62,8 +47,9 @@ async def test_wait_healthy_lives_through_crashes(autojump_clock: MockClock) -> 
         await trio.sleep(10.0)
         await idle()
 
-    async with running(supervisor.run_group, {"a": finish, "b": reluctant, "c": idle}) as (_, h):
-        await h.wait_healthy()
+    members = {"a": finish, "b": reluctant, "c": idle}
+    async with open_started(supervisor.run_group, members) as (_, handle):
+        await handle.wait_healthy()
         assert autojump_clock.current_time() == 1.0 + 2.0 + 4.0 + 10.0
 
 
@@ -77,10 +63,10 @@ async def test_wait_healthy_lives_through_crashes(autojump_clock: MockClock) -> 
         ("tree cancelled", "ends with its parent"),
     ],
 )
-async def test_what_has_become_hopeless_fails_at_once(
+async def test_a_group_that_cannot_become_healthy_raises_at_once(
     way: str, why: str, autojump_clock: MockClock
 ) -> None:
-    """S19: wait_healthy and restart raise GaveUpError that names the cause; stop returns."""
+    """S19: wait_healthy() and restart() raise a GaveUpError with the cause; stop() returns."""
     parent, child = Remote(), Remote()
     handles: list[Handle] = []
 
@@ -132,7 +118,7 @@ async def test_what_has_become_hopeless_fails_at_once(
 
 
 class Refusals:
-    """Notes when calls were refused, and why."""
+    """Records when calls raised a GaveUpError, and its text."""
 
     def __init__(self, clock: MockClock) -> None:
         self._clock = clock
@@ -144,8 +130,8 @@ class Refusals:
         self.seen.append((self._clock.current_time(), str(caught.value)))
 
 
-async def test_what_ends_with_its_parent_cannot_be_brought_back(autojump_clock: MockClock) -> None:
-    """S19, S21: in its grace, restart and wait_healthy fail at once, and stop waits for the end."""
+async def test_a_group_that_ends_with_its_parent_cannot_restart(autojump_clock: MockClock) -> None:
+    """S19, S21: in its grace, restart() and wait_healthy() raise at once; stop() waits."""
     refusals = Refusals(autojump_clock)
     handles: list[Handle] = []
     seen = []
@@ -180,7 +166,7 @@ async def test_what_ends_with_its_parent_cannot_be_brought_back(autojump_clock: 
     assert seen == [(5.0, GroupState.STOPPED)]
 
 
-async def test_the_end_of_the_parent_is_told_to_who_waits_for_a_restart(
+async def test_a_wait_ends_when_the_parent_ends(
     autojump_clock: MockClock,
 ) -> None:
     """S19: a group that was restarting slowly when its parent ended will not be healthy."""
@@ -203,8 +189,10 @@ async def test_the_end_of_the_parent_is_told_to_who_waits_for_a_restart(
     assert [time for time, _ in refusals.seen] == [3.0]
 
 
-async def test_giving_up_is_told_before_the_parent_has_ended(autojump_clock: MockClock) -> None:
-    """S10, S19: nobody has to wait for the slow siblings of a group that has given up."""
+async def test_a_wait_ends_before_the_parent_of_a_group_that_gave_up(
+    autojump_clock: MockClock,
+) -> None:
+    """S10, S19: it does not wait for the slow siblings of the group."""
     refusals = Refusals(autojump_clock)
     handles: list[Handle] = []
     dying, slow = Remote(), Remote()
@@ -230,10 +218,8 @@ async def test_giving_up_is_told_before_the_parent_has_ended(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("how", ["cancelled", "fatal"])
-async def test_waiting_ends_with_the_tree_and_not_with_its_slowest_task(
-    how: str, autojump_clock: MockClock
-) -> None:
-    """S19: when all is cancelled, nobody waits for what will not be, and nothing is registered."""
+async def test_a_wait_ends_when_the_tree_is_cancelled(how: str, autojump_clock: MockClock) -> None:
+    """S19: it does not wait for the slowest task, and is registered nowhere afterwards."""
     handles: list[supervisor.Handle] = []
     ends: list[float] = []
 
@@ -273,7 +259,7 @@ async def test_waiting_ends_with_the_tree_and_not_with_its_slowest_task(
 async def test_a_member_that_is_cancelled_when_new_is_not_healthy(
     autojump_clock: MockClock,
 ) -> None:
-    """S12, S19: when all is cancelled from outside, nobody is told that a group is healthy."""
+    """S12, S19: when all is cancelled from outside, no wait for health returns."""
     handles: list[Handle] = []
     above, slow = Remote(), Remote()
     above.stop_slowly(1.0)
@@ -299,7 +285,7 @@ async def test_a_member_that_is_cancelled_when_new_is_not_healthy(
 
 
 async def test_a_wait_that_is_cancelled_leaves_nothing_registered() -> None:
-    """S19: neither with the group nor with its host."""
+    """S19: neither with the group nor with the nursery that it runs in."""
     handles: list[supervisor.Handle] = []
 
     async def root() -> None:

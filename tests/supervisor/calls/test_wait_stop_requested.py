@@ -12,8 +12,8 @@ from ..helpers.runnables import idle
 from ..helpers.traces import check_that_cancelling_leaves_nothing
 
 
-async def test_a_request_is_seen_whenever_one_asks() -> None:
-    """S21: before and after, by any number of tasks; the next incarnation starts without one."""
+async def test_a_request_is_seen_by_all_waits_before_and_after_it() -> None:
+    """S21: by any number of tasks; the next incarnation starts without a request."""
     starts = 0
     seen = []
     handles: list[Handle] = []
@@ -59,10 +59,10 @@ async def test_a_cancelled_wait_for_the_request_leaves_nothing(autojump_clock: M
     assert autojump_clock.current_time() == 2.0
 
 
-async def test_a_request_is_seen_by_who_asks_for_the_first_time_in_its_grace(
+async def test_a_request_is_seen_by_a_first_wait_in_the_grace(
     autojump_clock: MockClock,
 ) -> None:
-    """S21: a runnable that was busy when it was asked to stop learns of it afterwards."""
+    """S21: a runnable that was busy when it was asked to stop sees the request afterwards."""
 
     async def root() -> None:
         supervisor.signal(Signal.HEALTHY)

@@ -50,7 +50,7 @@ def test_each_failure_in_a_row_multiplies_the_delay_up_to_the_maximum() -> None:
 
 
 def test_a_factor_of_one_keeps_the_delay() -> None:
-    """S9: factor=1 means a constant delay, after however many failures."""
+    """S9: factor=1 is a constant delay, after any number of failures."""
     backoff = Backoff(initial=2.0, factor=1.0, jitter=0.0)
     assert [backoff.delay(n) for n in (1, 2, 1000, HUGE)] == [2.0] * 4
 
@@ -63,7 +63,7 @@ def test_a_huge_number_of_failures_gives_the_maximum(factor: float) -> None:
 
 
 def test_an_initial_delay_of_zero_stays_zero() -> None:
-    """S9: no power of the factor makes a delay out of none."""
+    """S9: a power of the factor times zero is zero."""
     backoff = Backoff(initial=0.0)
     assert [backoff.delay(n) for n in (1, 1000, HUGE)] == [0.0] * 3
 
@@ -78,7 +78,7 @@ def test_jitter_draws_from_both_sides_of_the_mean() -> None:
 
 
 def test_jitter_of_one_can_draw_zero() -> None:
-    """S9: the widest jitter reaches from nothing to twice the mean."""
+    """S9: the widest jitter is from zero to twice the mean."""
     drawn = [
         Backoff(initial=8.0, jitter=1.0, random=always(number)).delay(1) for number in (0.0, 1.0)
     ]
@@ -100,14 +100,14 @@ def test_an_initial_delay_above_the_maximum_is_cut() -> None:
 
 
 def test_each_delay_asks_the_injected_random_source_once() -> None:
-    """S9: the random source can be injected, which makes delays predictable."""
+    """S9: an injected random source makes delays predictable."""
     numbers = iter([0.0, 0.5, 0.0])
     backoff = Backoff(initial=2.0, factor=2.0, jitter=0.5, random=lambda: next(numbers))
     assert [backoff.delay(1), backoff.delay(1), backoff.delay(2)] == [1.0, 2.0, 2.0]
 
 
 def test_a_backoff_is_frozen() -> None:
-    """S9: it can be shared by many groups, for nothing can change it."""
+    """S9: many groups can share it, since it cannot be changed."""
     backoff = Backoff()
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         backoff.initial = 1.0  # type: ignore[misc]
@@ -115,7 +115,7 @@ def test_a_backoff_is_frozen() -> None:
 
 
 def test_its_repr_shows_the_numbers() -> None:
-    """S9: the defaults can be read off a repr."""
+    """S9: a repr shows the defaults."""
     assert repr(Backoff()) == (
         "Backoff(initial=0.5, factor=1.5, jitter=0.5, maximum=60.0, reset_after=10.0)"
     )
@@ -131,7 +131,7 @@ def test_a_number_out_of_range_is_refused_by_name(name: str, value: float) -> No
 
 @pytest.mark.parametrize(("name", "value"), [("factor", 0.999), ("jitter", 1.001)])
 def test_a_factor_below_one_and_a_jitter_above_one_are_refused(name: str, value: float) -> None:
-    """S9: delays never shrink, and never are negative."""
+    """S9: delays do not shrink, and are not negative."""
     with pytest.raises(ValueError, match=rf"{name}.*{value}"):
         Backoff(**{name: value})  # type: ignore[arg-type]
 
@@ -148,7 +148,7 @@ def test_a_factor_below_one_and_a_jitter_above_one_are_refused(name: str, value:
     ],
 )
 def test_the_ends_of_the_ranges_are_allowed(name: str, value: float) -> None:
-    """S9: zero delays, constant delays and both ends of jitter are legitimate."""
+    """S9: zero delays, constant delays and both ends of jitter are valid."""
     assert getattr(Backoff(**{name: value}), name) == value  # type: ignore[arg-type]
 
 
@@ -157,14 +157,14 @@ def test_the_ends_of_the_ranges_are_allowed(name: str, value: float) -> None:
 def test_a_delay_is_never_negative_and_never_above_the_maximum(
     backoff: Backoff, failures: int
 ) -> None:
-    """S9: whatever the parameters, 0 <= delay <= maximum."""
+    """S9: for all parameters, 0 <= delay <= maximum."""
     assert 0.0 <= backoff.delay(failures) <= backoff.maximum
 
 
 @settings(deadline=None, derandomize=True)
 @given(backoff=BACKOFFS)
 def test_a_further_failure_never_shortens_the_range_of_a_delay(backoff: Backoff) -> None:
-    """S9: for the same luck, each failure in a row waits at least as long as the one before."""
+    """S9: for the same random number, each failure in a row waits at least as long as the last."""
     delays = [backoff.delay(failures) for failures in range(1, 40)]
     assert all(earlier <= later for earlier, later in pairwise(delays))
 

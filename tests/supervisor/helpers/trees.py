@@ -10,14 +10,15 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 import supervisor
-from supervisor.testing import open_harness
+from supervisor import GaveUpError, GroupState, UnknownNameError
+from supervisor.testing import Remote, open_harness
 
 from .backoffs import DOUBLING, STEADY
-from .runnables import finish
+from .runnables import finish, idle
 from .transitions import TimedTransitions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from supervisor import Handle, Metrics, Pool, RestartLimit, Supervisor
 
@@ -36,6 +37,64 @@ async def open_recorded(
     async with open_harness(root, backoff=DOUBLING, metrics=transitions, patience=60.0) as tree:
         await wait_all_tasks_blocked()
         yield tree, handles[0], transitions
+
+
+@contextlib.asynccontextmanager
+async def open_started(
+    function: Callable[..., Handle], *args: object, **options: object
+) -> AsyncIterator[tuple[Supervisor, Handle]]:
+    """Run a tree whose root starts something, and yield it with the handle."""
+    handles: list[Handle] = []
+
+    async def root() -> None:
+        handles.append(function(*args, **{"backoff": DOUBLING, **options}))
+        supervisor.run("other", idle)  # so that the tree does not finish
+
+    async with open_harness(root, patience=60.0) as tree:
+        await wait_all_tasks_blocked()
+        yield tree, handles[0]
+
+
+@contextlib.asynccontextmanager
+async def open_at_rest(how: GroupState, one: Remote) -> AsyncIterator[tuple[Pool, Handle]]:
+    """Run a tree in which ``one`` is stopped in a pool, or is done as ``root.one``."""
+    handles: list[Handle] = []
+    pools: list[Pool] = []
+
+    async def root() -> None:
+        pools.append(supervisor.run_pool("pool"))
+        if how is GroupState.FINISHED:
+            handles.append(supervisor.run("one", one))
+
+    async with open_harness(root):
+        await wait_all_tasks_blocked()
+        if how is GroupState.STOPPED:
+            handles.append(pools[0].run("one", one))
+        await one.become_healthy()
+        await (one.be_done() if how is GroupState.FINISHED else handles[0].stop())
+        await wait_all_tasks_blocked()
+        assert handles[0].state is how
+        yield pools[0], handles[0]
+
+
+async def call_at_once(
+    *operations: Callable[[], Awaitable[object]],
+) -> tuple[list[str], list[str]]:
+    """Begin all of these in one step, in any order; return the order, and those that raised."""
+    begun: list[str] = []
+    refused: list[str] = []
+
+    async def operate(operation: Callable[[], Awaitable[object]]) -> None:
+        begun.append(operation.__name__)
+        try:
+            await operation()
+        except (GaveUpError, UnknownNameError):
+            refused.append(operation.__name__)
+
+    async with trio.open_nursery() as nursery:
+        for operation in operations:
+            nursery.start_soon(operate, operation)
+    return begun, refused
 
 
 @contextlib.asynccontextmanager

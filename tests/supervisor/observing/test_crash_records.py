@@ -20,7 +20,7 @@ from ..helpers.runnables import idle, start
 TWO_SECONDS = Backoff(initial=2.0, factor=2.0, jitter=0.0)
 
 
-async def test_a_crash_record_tells_when_and_of_what(autojump_clock: MockClock) -> None:
+async def test_a_crash_record_has_time_and_error(autojump_clock: MockClock) -> None:
     """S14: DN, time, uptime, incarnation, and the error in a line."""
     remote = Remote()
     async with open_harness(start, supervisor.run, "child", remote, backoff=TWO_SECONDS) as tree:
@@ -40,7 +40,7 @@ async def test_a_crash_record_tells_when_and_of_what(autojump_clock: MockClock) 
 
 
 async def test_uptime_counts_from_the_start_of_the_incarnation(autojump_clock: MockClock) -> None:
-    """S14: not from when it became healthy, nor with what its children took to end."""
+    """S14: not from HEALTHY, and without the time that its children took to end."""
 
     async def slow() -> None:
         try:
@@ -68,7 +68,7 @@ async def test_uptime_counts_from_the_start_of_the_incarnation(autojump_clock: M
 
 
 async def test_only_the_last_few_crashes_are_kept() -> None:
-    """S14: the record is bounded, the newest comes last, and it outlives restarts."""
+    """S14: the record is bounded, the newest comes last, and it is kept through restarts."""
     remote = Remote()
     async with open_harness(start, supervisor.run, "child", remote, backoff=AT_ONCE) as tree:
         for number in range(1, 13):
@@ -103,7 +103,7 @@ class Resource:
 
 
 async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
-    """S14: while the parent waits for its restart, the error that it died of is text only."""
+    """S14: while the parent waits for its restart, its error is kept as text only."""
     used: list[weakref.ref[Resource]] = []
 
     async def child() -> NoReturn:
@@ -127,8 +127,10 @@ async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
         assert used[0]() is None
 
 
-async def test_a_group_that_gave_up_in_vain_is_let_go_of(autojump_clock: MockClock) -> None:
-    """S14: a parent that is stopped in the meantime keeps nothing of what its child used."""
+async def test_a_stopped_parent_keeps_nothing_of_a_child_that_gave_up(
+    autojump_clock: MockClock,
+) -> None:
+    """S14: a parent that is stopped before it dies of its child keeps nothing of the child."""
     used: list[weakref.ref[Resource]] = []
     handles: list[supervisor.Handle] = []
 

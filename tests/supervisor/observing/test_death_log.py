@@ -14,6 +14,7 @@ from supervisor import Backoff, RestartLimit, Signal
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.loggers import of_package
 from ..helpers.runnables import idle, start
 
 if TYPE_CHECKING:
@@ -22,15 +23,11 @@ if TYPE_CHECKING:
 TWO_SECONDS = Backoff(initial=2.0, factor=2.0, jitter=0.0)
 
 
-def of_package(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.name.startswith("supervisor")]
-
-
 async def fail(error: Exception) -> NoReturn:
     raise error
 
 
-async def test_a_death_is_one_record_with_all_there_is_to_know(
+async def test_a_death_is_one_record(
     caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     """S17: DN, incarnation, uptime, error, next delay, and then the traceback."""
@@ -103,7 +100,7 @@ async def test_the_record_says_what_follows(
     consequence: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S17: who restarts, and when; or that it gives up, and why."""
+    """S17: what restarts, and when; or that it gives up, and why."""
     remote = Remote()
 
     async def root() -> None:
@@ -123,7 +120,7 @@ async def test_the_record_says_what_follows(
 
 
 async def test_a_repeated_identical_death_is_summarised(caplog: pytest.LogCaptureFixture) -> None:
-    """S17: of identical deaths the 1st, 11th and 21st show their traceback; a new one does too."""
+    """S17: of identical deaths the 1st, 11th and 21st show the traceback; a different one, too."""
     deaths = 0
 
     async def child() -> None:
@@ -170,14 +167,14 @@ async def test_the_same_error_from_another_place_is_another_death(
 
 
 class Unspeakable(Exception):  # noqa: N818  a property of it, not an error
-    """Cannot be put into words."""
+    """Its ``__str__`` raises."""
 
     def __str__(self) -> str:
         raise KeyError("no words")
 
 
 class Uncaused(Exception):  # noqa: N818  as above
-    """Cannot even be formatted."""
+    """It cannot be formatted."""
 
     @property
     def __cause__(self) -> NoReturn:  # type: ignore[override,mutable-override]
@@ -194,10 +191,10 @@ class Uncaused(Exception):  # noqa: N818  as above
     ],
     ids=["no str", "no cause", "no message", "two lines"],
 )
-async def test_an_error_that_is_hard_to_report_is_a_death_like_any_other(
+async def test_an_error_that_cannot_be_formatted_is_a_death_like_any_other(
     error: Exception, line: str, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S17: whatever the exception's own methods raise, the death is reported and survived."""
+    """S17: if the exception's own methods raise, the death is logged and the node restarts."""
     deaths = 0
 
     async def child() -> None:

@@ -65,7 +65,7 @@ async def test_a_death_that_cannot_be_logged_is_a_death_like_any_other(
 async def test_a_report_that_cannot_be_logged_harms_nothing(
     autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """S18: a stuck node is waited for all the same, and what it raises at last is kept."""
+    """S18: the stuck node is still waited for, and what it raises is kept."""
 
     async def child() -> None:
         try:
@@ -90,7 +90,7 @@ async def test_a_report_that_cannot_be_logged_harms_nothing(
 async def test_metrics_that_raise_into_a_broken_log_harm_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """S16: not even where neither the failure nor the metrics' own repr() can be shown."""
+    """S16: also where neither the failure nor the metrics' own repr() can be shown."""
 
     class Broken:
         def __repr__(self) -> NoReturn:
@@ -110,7 +110,7 @@ async def test_metrics_that_raise_into_a_broken_log_harm_nothing(
 
 
 class Exiting(logging.Handler):
-    """Ends the process at the first error, as some services want it."""
+    """Ends the process at the first error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR:

@@ -38,7 +38,7 @@ class Broken:
 async def test_metrics_that_raise_are_logged_and_harm_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S16: a node starts, dies, restarts and ends as if nobody were looking."""
+    """S16: a node starts, dies, restarts and ends as without metrics."""
     broken, family = Broken(), Family()
     async with supervisor.open_supervisor(family, metrics=broken, backoff=AT_ONCE) as tree:
         await family.become_healthy()
@@ -55,7 +55,7 @@ async def test_metrics_that_raise_are_logged_and_harm_nothing(
 
 @attrs.frozen
 class LeavingMetrics:
-    """Leaves when root.child gets into ``at``."""
+    """Raises SystemExit when root.child gets into ``at``."""
 
     at: NodeState
 
@@ -69,8 +69,8 @@ class LeavingMetrics:
 
 
 @pytest.mark.parametrize("state", [NodeState.NEW, NodeState.HEALTHY, NodeState.DEAD])
-async def test_what_metrics_raise_that_is_no_exception_leaves(state: NodeState) -> None:
-    """S11: it leaves supervise() as it is, from whatever transition, when all tasks are gone."""
+async def test_a_base_exception_of_metrics_leaves(state: NodeState) -> None:
+    """S11: it leaves supervise() as it is, at any transition, when all tasks are gone."""
     remote = Remote()
 
     async def script() -> None:
@@ -88,8 +88,8 @@ async def test_what_metrics_raise_that_is_no_exception_leaves(state: NodeState) 
         nursery.cancel_scope.cancel()
 
 
-async def test_what_metrics_raise_at_the_first_transition_leaves() -> None:
-    """S11: from the making of the tree on; nothing is started."""
+async def test_a_base_exception_of_metrics_leaves_at_the_first_transition() -> None:
+    """S11: also when the tree is made; nothing is started."""
 
     class Unwilling:
         def notify_node_state(self, dn: str, state: NodeState) -> None:
@@ -105,8 +105,8 @@ async def test_what_metrics_raise_at_the_first_transition_leaves() -> None:
     assert remote.incarnations == 0
 
 
-async def test_what_metrics_raise_at_a_vanishing_leaves() -> None:
-    """S11: as at a transition."""
+async def test_a_base_exception_of_metrics_leaves_when_a_node_is_gone() -> None:
+    """S11: notify_node_gone() is no different from a transition."""
     remote = Remote()
 
     async def parent() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -14,28 +13,14 @@ from supervisor import Signal
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.loggers import of_package, run_to_the_end
 from ..helpers.runnables import finish, idle, start
 
 library = logging.getLogger("somebody.elses.library")
 
 
-async def run_to_the_end(child: Callable[[], Awaitable[object]]) -> None:
-    """Run ``child`` under a root that is there for it alone, until it is DONE."""
-
-    async def root() -> None:
-        supervisor.run("child", child)
-        supervisor.signal(Signal.HEALTHY)
-        supervisor.signal(Signal.DONE)
-
-    await supervisor.supervise(root, propagate=True)
-
-
 def dn_of(record: logging.LogRecord) -> object:
     return record.__dict__["dn"]
-
-
-def of_package(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.name.startswith("supervisor")]
 
 
 async def test_a_runnables_loggers_are_named_after_its_dn() -> None:
@@ -54,7 +39,7 @@ async def test_a_runnables_loggers_are_named_after_its_dn() -> None:
 async def test_records_made_inside_of_a_runnable_carry_its_dn(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S17: by whatever library, in its nurseries and its worker threads as well."""
+    """S17: from any library, in its nurseries and its worker threads as well."""
 
     async def task() -> None:
         library.warning("in a nursery")
@@ -81,7 +66,7 @@ async def test_records_made_inside_of_a_runnable_carry_its_dn(
 async def test_the_records_of_deaths_and_stop_errors_carry_the_dn_of_the_node(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S17: what the package logs about a node is found under its DN."""
+    """S17: what the package logs about a node has the node's DN."""
     remote = Remote()
 
     async def loud() -> None:
@@ -103,7 +88,7 @@ async def test_the_records_of_deaths_and_stop_errors_carry_the_dn_of_the_node(
 
 
 async def test_a_clean_stop_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """S17: a healthy tree that is stopped is no news."""
+    """S17: the stop of a healthy tree is not logged."""
     caplog.set_level(logging.DEBUG)
     members = {"a": idle, "b": idle}
     async with open_harness(start, supervisor.run_group, members) as tree:
@@ -114,7 +99,7 @@ async def test_a_clean_stop_logs_nothing(caplog: pytest.LogCaptureFixture) -> No
 async def test_other_nodes_keep_their_loggers_through_restarts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S17: a level that was set for a node holds for its next incarnation."""
+    """S17: a level that is set for a node holds for its next incarnation."""
     caplog.set_level(logging.DEBUG, "supervisor.node.root.parent.child")
     child, parent = Remote(), Remote()
 

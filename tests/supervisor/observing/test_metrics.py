@@ -42,8 +42,8 @@ async def test_metrics_see_every_transition_in_order_to_the_end_of_the_shutdown(
     assert sorted(stopped[2:]) == [(A, CANCELED), (B, CANCELED)]
 
 
-async def test_nodes_vanish_when_their_parent_starts_again() -> None:
-    """S16: notify_node_gone comes after a node's last state and before its parent's NEW."""
+async def test_nodes_are_gone_when_their_parent_starts_again() -> None:
+    """S16: notify_node_gone() comes after a node's last state and before its parent's NEW."""
     transitions, family = Transitions(), Family()
     async with supervisor.open_supervisor(family, metrics=transitions, backoff=AT_ONCE):
         await family.become_healthy()
@@ -63,8 +63,8 @@ async def test_nodes_vanish_when_their_parent_starts_again() -> None:
     ]
 
 
-async def test_a_node_that_waits_for_its_restart_has_not_vanished() -> None:
-    """S16: during the backoff the dead node and what was below it keep their last states."""
+async def test_a_node_that_waits_for_its_restart_is_not_gone() -> None:
+    """S16: during the backoff the dead node and those below it keep their last states."""
     metrics, family = InMemoryMetrics(), Family()
     async with supervisor.open_supervisor(family, metrics=metrics, backoff=LONG) as tree:
         await family.become_healthy()
@@ -76,7 +76,7 @@ async def test_a_node_that_waits_for_its_restart_has_not_vanished() -> None:
 
 
 async def test_the_states_that_a_tree_ends_with_are_kept() -> None:
-    """S16: after the end nothing vanishes; DONE and CANCELED are told apart from DEAD."""
+    """S16: after the end no node is gone; DONE and CANCELED differ from DEAD."""
     metrics, family = InMemoryMetrics(), Family()
     async with supervisor.open_supervisor(family, metrics=metrics) as tree:
         await family.become_healthy()
@@ -87,7 +87,7 @@ async def test_the_states_that_a_tree_ends_with_are_kept() -> None:
     assert {dn: node.state for dn, node in tree.snapshot().nodes.items()} == states
 
 
-async def test_in_memory_metrics_tell_states_and_since_when(autojump_clock: MockClock) -> None:
+async def test_in_memory_metrics_show_states_and_since_when(autojump_clock: MockClock) -> None:
     """S16: nodes() is an immutable copy, which a worker thread may take as well."""
     metrics, remote = InMemoryMetrics(), Remote()
     async with open_harness(start, supervisor.run, "child", remote, metrics=metrics):
@@ -102,8 +102,8 @@ async def test_in_memory_metrics_tell_states_and_since_when(autojump_clock: Mock
         assert repr(metrics) == "<InMemoryMetrics of 2 nodes>"
 
 
-async def test_in_memory_metrics_forget_what_has_vanished() -> None:
-    """S16: a child that the next incarnation of its parent does not start is not there any more."""
+async def test_in_memory_metrics_forget_nodes_that_are_gone() -> None:
+    """S16: such as a child that the next incarnation of its parent does not start."""
     metrics, remote, names = InMemoryMetrics(), Remote(), iter(["old", "new"])
 
     async def parent() -> None:
@@ -119,7 +119,7 @@ async def test_in_memory_metrics_forget_what_has_vanished() -> None:
 
 
 async def test_metrics_may_look_at_the_tree() -> None:
-    """S16: a snapshot that is taken in a notification shows what it tells, and all else."""
+    """S16: a snapshot taken in a notification shows the transition that it is told of."""
     trees: list[supervisor.Supervisor] = []
     seen = []
 

@@ -3,35 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import pytest
 
 import supervisor
-from supervisor import Signal
 
+from ..helpers.loggers import of_package, run_to_the_end
 from ..helpers.runnables import finish
-
-
-def of_package(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.name.startswith("supervisor")]
-
-
-async def run_to_the_end(child: Callable[[], Awaitable[object]]) -> None:
-    """Run ``child`` under a root that is there for it alone, until it is DONE."""
-
-    async def root() -> None:
-        supervisor.run("child", child)
-        supervisor.signal(Signal.HEALTHY)
-        supervisor.signal(Signal.DONE)
-
-    await supervisor.supervise(root, propagate=True)
 
 
 async def lines_of(
     write: Callable[[supervisor.RawLogger], object], caplog: pytest.LogCaptureFixture
 ) -> list[str]:
-    """Return the messages that ``write`` brings about in the node root.child."""
+    """Return the messages that ``write`` logs in the node root.child."""
     caplog.set_level(logging.INFO, logger="supervisor.node.root.child")
     streams: list[supervisor.RawLogger] = []
 
@@ -83,7 +68,7 @@ async def test_each_complete_line_is_a_record(
 
 
 async def test_closing_logs_what_is_left(caplog: pytest.LogCaptureFixture) -> None:
-    """S17: once, and then the stream takes no more."""
+    """S17: once; then the stream takes no more text."""
 
     def write(stream: supervisor.RawLogger) -> None:
         assert stream.writable()

@@ -62,7 +62,7 @@ async def test_a_node_is_ready_when_healthy_or_done(autojump_clock: MockClock) -
 
 
 async def test_a_subtree_is_ready_when_each_of_its_nodes_is() -> None:
-    """S25: one node that is not counts for those above it, and for nobody else."""
+    """S25: a node that is not ready counts for those above it, and for no others."""
     leaf = Remote()
 
     async def middle() -> None:
@@ -84,8 +84,8 @@ async def test_a_subtree_is_ready_when_each_of_its_nodes_is() -> None:
 
 
 @pytest.mark.parametrize("dn", ["", "roo", "root.", "root.nobody", "root.node.nobody", "node"])
-async def test_what_is_not_there_is_not_ready(dn: str) -> None:
-    """S25: a DN of no node is no error, for it may be one later."""
+async def test_a_node_that_does_not_exist_is_not_ready(dn: str) -> None:
+    """S25: its DN is no error, since it may exist later."""
     async with open_harness(start, supervisor.run, "node", idle) as tree:
         await tree.wait_settled()
         assert tree.ready()
@@ -93,7 +93,7 @@ async def test_what_is_not_there_is_not_ready(dn: str) -> None:
 
 
 async def test_a_finished_tree_is_ready() -> None:
-    """S25: what is DONE has done what it was there for, also when nothing runs any more."""
+    """S25: DONE counts as ready, also when no task runs any more."""
     async with supervisor.open_supervisor(finish) as tree:
         await wait_all_tasks_blocked()
         assert repr(tree) == "<Supervisor FINISHED>"
@@ -102,10 +102,10 @@ async def test_a_finished_tree_is_ready() -> None:
 
 
 @pytest.mark.parametrize("stopped", ["root", "root.above", "root.above.node", "restart"])
-async def test_nothing_is_ready_from_the_request_of_a_stop(
+async def test_nothing_is_ready_once_its_stop_is_requested(
     stopped: str, autojump_clock: MockClock
 ) -> None:
-    """S25, S21: its own, an ancestor's or the tree's; though it is HEALTHY, and has its grace."""
+    """S25, S21: a stop of the node, an ancestor or the tree; though it is HEALTHY in its grace."""
     handles: dict[str, Handle] = {}
 
     async def above() -> None:
@@ -139,8 +139,8 @@ async def test_nothing_is_ready_from_the_request_of_a_stop(
         assert tree.ready() is (stopped == "restart")
 
 
-async def test_what_an_operator_has_stopped_is_missed_until_it_restarts() -> None:
-    """S25, S19: the subtree that it is in is not ready, although nothing fails in it."""
+async def test_a_subtree_with_a_stopped_node_is_not_ready() -> None:
+    """S25, S19: until an operator restarts the node."""
     handles: list[Handle] = []
 
     async def root() -> None:
@@ -157,7 +157,7 @@ async def test_what_an_operator_has_stopped_is_missed_until_it_restarts() -> Non
 
 
 async def test_nothing_is_ready_when_the_tree_is_cancelled() -> None:
-    """S25, S12: from the moment of the cancellation on, before any task has seen it."""
+    """S25, S12: from the cancellation on, before any task has seen it."""
     with trio.CancelScope() as scope:
         async with open_harness(start, supervisor.run, "node", idle) as tree:
             await tree.wait_settled()
@@ -187,7 +187,7 @@ async def test_a_member_waits_for_its_siblings_restart(autojump_clock: MockClock
 async def test_an_ordered_group_is_not_ready_before_its_last_member(
     autojump_clock: MockClock,
 ) -> None:
-    """S25, S20: one that waits for its turn is not ready, in later rounds as in the first."""
+    """S25, S20: a member that has not started is not ready, in later rounds as in the first."""
     first = Remote()
     group = {"first": first, "second": finish}
     run = partial(supervisor.run_group, ordered=True)
@@ -207,7 +207,7 @@ async def test_an_ordered_group_is_not_ready_before_its_last_member(
 async def test_nothing_is_ready_below_a_member_that_waits_for_its_turn(
     autojump_clock: MockClock,
 ) -> None:
-    """S25, S20: its children are those of its last incarnation, and about to vanish."""
+    """S25, S20: its children are those of its last incarnation, and will be removed."""
     first, second = Remote(), Remote()
 
     async def parent() -> None:
@@ -230,8 +230,8 @@ async def test_nothing_is_ready_below_a_member_that_waits_for_its_turn(
     assert autojump_clock.current_time() == 1.0
 
 
-async def test_nothing_is_ready_from_the_request_on(autojump_clock: MockClock) -> None:
-    """S21, S25: what has not been asked yet itself is HEALTHY, and not ready any more."""
+async def test_nothing_below_a_stop_is_ready_though_healthy(autojump_clock: MockClock) -> None:
+    """S21, S25: a node that has not been asked itself is HEALTHY, and not ready any more."""
     dns = ("root", "root.child", "root.child.leaf")
     handles: list[Handle] = []
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-async def test_wait_settled_waits_for_each_node_to_say_that_it_is_healthy() -> None:
-    """S16: no node is NEW when it returns; one that waits for its restart is settled."""
+async def test_wait_settled_waits_until_no_node_is_new() -> None:
+    """S16: a node that waits for its restart is settled."""
     family = Family()
     async with supervisor.open_supervisor(family, backoff=LONG) as tree:
         settled = trio.Event()
@@ -45,7 +45,7 @@ async def test_wait_settled_waits_for_each_node_to_say_that_it_is_healthy() -> N
 async def test_wait_settled_takes_no_step_before_the_tree_has_settled(
     autojump_clock: MockClock,
 ) -> None:
-    """S16: it is event driven: an hour of waiting costs nothing, and nor does an idle tree."""
+    """S16: the waiting task takes one step in an hour, and an idle tree takes none."""
     family = Family()
     async with supervisor.open_supervisor(family) as tree:
         await family.parent.become_healthy()
@@ -63,7 +63,7 @@ async def test_wait_settled_takes_no_step_before_the_tree_has_settled(
 
 
 async def test_wait_settled_returns_at_the_end_of_the_tree() -> None:
-    """S16: a tree that was never settled is so when nothing of it is left."""
+    """S16: a tree of which nothing is left is settled."""
     remote = Remote()
     async with trio.open_nursery() as nursery, supervisor.open_supervisor(remote) as tree:
         nursery.start_soon(tree.wait_settled)

@@ -22,7 +22,7 @@ TWO_SECONDS = Backoff(initial=2.0, factor=2.0, jitter=0.0)
 
 
 async def test_a_snapshot_holds_all_nodes_each_before_its_children() -> None:
-    """S16: in order of start; members of a group share what is said of their group."""
+    """S16: in order of start; members of a group share what is shown of their group."""
     family = Family()
     async with supervisor.open_supervisor(family) as tree:
         await family.become_healthy()
@@ -36,7 +36,7 @@ async def test_a_snapshot_holds_all_nodes_each_before_its_children() -> None:
 
 
 async def test_a_snapshot_does_not_change() -> None:
-    """S16: it is immutable, and what happens later is not seen in it."""
+    """S16: it is immutable, and does not show what happens later."""
     family = Family()
     async with supervisor.open_supervisor(family) as tree:
         await wait_all_tasks_blocked()
@@ -71,7 +71,7 @@ async def test_a_backoff_is_visible_with_its_deadline(autojump_clock: MockClock)
 
 
 async def test_str_of_a_snapshot_is_a_picture(autojump_clock: MockClock) -> None:
-    """S16: a line for each node: state, age, and what the group is at."""
+    """S16: a line for each node: state, age, and the state of its group."""
     family = Family()
     async with supervisor.open_supervisor(family, backoff=TWO_SECONDS) as tree:
         await family.become_healthy()

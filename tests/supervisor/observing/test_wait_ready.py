@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 async def test_wait_ready_waits_through_restarts(autojump_clock: MockClock) -> None:
-    """S25: also from a death on, and however often; it returns when all is well at once."""
+    """S25: it returns when all nodes are ready at the same time."""
     one, two = Remote(), Remote()
 
     async def root() -> None:
@@ -60,8 +60,8 @@ async def test_wait_ready_waits_through_restarts(autojump_clock: MockClock) -> N
             await tree.wait_ready()
 
 
-async def test_wait_ready_waits_for_a_node_that_is_to_come() -> None:
-    """S25: a child of a pool, by a name that nobody has yet."""
+async def test_wait_ready_waits_for_a_node_that_does_not_exist_yet() -> None:
+    """S25: such as a child of a pool."""
     pools: list[Pool] = []
 
     async def root() -> None:
@@ -78,8 +78,8 @@ async def test_wait_ready_waits_for_a_node_that_is_to_come() -> None:
 
 
 @pytest.mark.parametrize("leave", ["stop", "finish"])
-async def test_a_child_that_leaves_its_pool_is_missed_no_more(leave: str) -> None:
-    """S25, S23: when the one that was not ready vanishes, the rest is ready."""
+async def test_a_child_that_has_left_its_pool_is_not_waited_for(leave: str) -> None:
+    """S25, S23: when the one that was not ready is removed, the rest is ready."""
     pools: list[Pool] = []
     leaf = Remote()
 
@@ -110,7 +110,7 @@ async def test_a_child_that_leaves_its_pool_is_missed_no_more(leave: str) -> Non
 
 
 async def test_a_member_that_was_dropped_is_not_waited_for() -> None:
-    """S8, S25: nor is its turn in an ordered group, which will not come."""
+    """S8, S25: nor is its start in an ordered group."""
     slow, first, dropped = Remote(), Remote(), Remote()
     members = [{"first": first, "dropped": dropped}, {"first": first}]
 
@@ -136,7 +136,7 @@ async def test_a_member_that_was_dropped_is_not_waited_for() -> None:
 @pytest.mark.parametrize("dead", [False, True])
 @pytest.mark.parametrize("moves", [0, 1])
 async def test_a_cancelled_wait_leaves_nothing(*, dead: bool, moves: int) -> None:
-    """S25: whether it waits for a start or a restart, and has been woken before or not."""
+    """S25: whether it waits for a start or a restart, and whether it was woken before."""
     remote, other = Remote(), Remote()
 
     async def root() -> None:
@@ -157,7 +157,7 @@ async def test_a_cancelled_wait_leaves_nothing(*, dead: bool, moves: int) -> Non
 
 
 async def test_a_wait_that_is_cancelled_at_once_leaves_nothing() -> None:
-    """S25: in a scope that is cancelled already, also what is ready is not waited for."""
+    """S25: in a scope that is cancelled already, even for a subtree that is ready."""
     async with open_harness(start, supervisor.run, "node", idle) as tree:
         await tree.wait_settled()
         await check_that_cancelling_leaves_nothing(tree.wait_ready, 0.0)
@@ -167,7 +167,7 @@ async def test_a_wait_that_is_cancelled_at_once_leaves_nothing() -> None:
 
 
 async def test_a_stop_ends_the_wait_at_once(autojump_clock: MockClock) -> None:
-    """S25, S21: from the request on, also for a node that was NEW, and for one yet to come."""
+    """S25, S21: from the request on, also for a node that is NEW or does not exist."""
     times = []
 
     async def child() -> None:
@@ -200,7 +200,7 @@ async def test_a_stop_ends_the_wait_at_once(autojump_clock: MockClock) -> None:
 
 
 async def test_the_end_of_the_tree_ends_the_wait() -> None:
-    """S25, S13: of a tree that has finished all is ready, but for what is not there."""
+    """S25, S13: in a finished tree all nodes are ready, but for those that do not exist."""
     remote = Remote()
 
     async def root() -> None:
@@ -222,8 +222,8 @@ async def test_the_end_of_the_tree_ends_the_wait() -> None:
         await wait()
 
 
-async def test_what_leaves_the_tree_ends_the_wait(autojump_clock: MockClock) -> None:
-    """S25, S11: who waits beside a tree that is left waits no longer, not even for slow ends."""
+async def test_a_fatal_error_ends_the_wait(autojump_clock: MockClock) -> None:
+    """S25, S11: a wait in another task ends at once, and not after slow ends."""
     leaver, slow = Remote(), Remote()
     slow.stop_slowly(10.0)
     trees: list[Supervisor] = []
@@ -253,7 +253,7 @@ async def test_what_leaves_the_tree_ends_the_wait(autojump_clock: MockClock) -> 
 
 
 async def test_a_cancellation_from_outside_ends_the_wait_at_once(autojump_clock: MockClock) -> None:
-    """S25, S12: a task that waits elsewhere does not have to wait for a slow end."""
+    """S25, S12: a wait in another task does not last until a slow end."""
     slow = Remote()
     slow.stop_slowly(10.0)
     trees: list[Supervisor] = []
@@ -277,7 +277,7 @@ async def test_a_cancellation_from_outside_ends_the_wait_at_once(autojump_clock:
 
 
 async def test_a_wait_takes_no_steps_while_nothing_moves(autojump_clock: MockClock) -> None:
-    """S25, S16: it is woken by transitions, at most once for each, and by nothing else."""
+    """S25, S16: only transitions wake it, each at most once."""
     transitions = 0
     remotes = {f"node{number}": Remote() for number in range(50)}
 
@@ -345,7 +345,7 @@ def calls_of_a_wait(members: int) -> int:
     return calls
 
 
-def test_a_wait_for_many_that_start_in_turn_looks_at_each_a_few_times() -> None:
+def test_a_wait_for_an_ordered_start_looks_at_each_node_a_few_times() -> None:
     """S25: it goes on from the node that it has waited for, not from the first one again."""
     assert calls_of_a_wait(400) < 20 * 400
 
@@ -400,7 +400,7 @@ def test_a_transition_costs_a_wait_the_same_in_a_large_tree() -> None:
 
 @final
 class Puppet:
-    """A runnable that does whatever it is told, right or wrong."""
+    """A runnable that does what it is told, right or wrong."""
 
     def __init__(self, children: Sequence[Callable[[], object]] = ()) -> None:
         self._children = children
@@ -445,7 +445,7 @@ ACTS |= st.sampled_from([("pool", "run"), ("pool", "stop"), ("sleep", "")])
 
 
 async def play(acts: list[tuple[str, Signal | str | None]]) -> None:
-    """Do what is asked for, and see to it that all are woken who may go on."""
+    """Do what is asked for, and check that no task waits for a subtree that is ready."""
     handles: dict[str, Handle] = {}
     pools: list[Pool] = []
     puppets = {name: Puppet() for name in PUPPETS}
@@ -503,6 +503,6 @@ async def play(acts: list[tuple[str, Signal | str | None]]) -> None:
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(acts=st.lists(ACTS, min_size=1, max_size=30))
-def test_each_task_that_may_go_on_is_woken(acts: list[tuple[str, Signal | str | None]]) -> None:
-    """S25: whatever happens in a tree, nobody waits for a subtree that is ready."""
+def test_no_wait_for_a_ready_subtree_lasts(acts: list[tuple[str, Signal | str | None]]) -> None:
+    """S25: after any event in a tree, no task waits for a subtree that is ready."""
     trio.run(play, acts, clock=MockClock(autojump_threshold=0.0))

@@ -67,7 +67,7 @@ def test_run_is_main_for_a_root_by_name(root: str, status: int, lines: int) -> N
 
 
 def test_timeout_is_the_budget_of_a_stop() -> None:
-    """S22: with --timeout, SIGTERM has the tree stopped within as many seconds."""
+    """S22: with --timeout, SIGTERM stops the tree within that many seconds."""
     with subprocess.Popen(
         [sys.executable, "-m", "supervisor", "run", "services.endings:serve", "--timeout", "1.5"],
         cwd=HERE,
@@ -93,13 +93,13 @@ def test_timeout_is_half_a_minute_by_default() -> None:
 @pytest.mark.usefixtures("modules")
 @pytest.mark.parametrize("seconds", ["0", "1.5", "1e3", "inf"])
 def test_timeout_may_be_any_number_of_seconds(seconds: str) -> None:
-    """S22: from nothing to for ever."""
+    """S22: from 0 to infinity."""
     assert parse(["run", "odd:Roots.root", "--timeout", seconds]).timeout == float(seconds)
 
 
 @pytest.mark.parametrize("seconds", ["-1", "nan", "soon", ""])
 def test_a_bad_timeout_is_named(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """S22: what is no number of seconds is shown, and the status is 2."""
+    """S22: the error shows what is no number of seconds, and the status is 2."""
     with pytest.raises(SystemExit) as exit_:
         main(["run", "odd:Roots.root", f"--timeout={seconds}"])
     assert exit_.value.code == 2
@@ -133,7 +133,7 @@ def test_a_bad_timeout_is_named(seconds: str, capsys: pytest.CaptureFixture[str]
         ("odd:number", "'odd:number' is 42, and not an async function"),
     ],
 )
-def test_a_target_that_is_not_there_is_named(
+def test_a_target_that_does_not_exist_is_named(
     target: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """S22: the error says what could not be imported, without a traceback; the status is 2."""
@@ -161,7 +161,7 @@ def test_a_target_may_be_nested() -> None:
     ],
 )
 def test_an_error_inside_the_module_shows_as_itself(modules: Path, module: str, error: str) -> None:
-    """S22: where the module is at fault, its own line is shown, and not that it is missing."""
+    """S22: the traceback shows the line of the module, and not that the module is missing."""
     result = run("run", f"broken.{module}:root", folder=modules)
     assert result.returncode == 1
     assert f"{module}.py" in result.stderr
@@ -176,10 +176,10 @@ def test_an_error_inside_the_module_shows_as_itself(modules: Path, module: str, 
         (["walk"], "invalid choice: 'walk'"),
     ],
 )
-def test_what_is_missing_is_named(
+def test_a_missing_argument_is_named(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """S22: without a command, or a root, the error says what is to be there."""
+    """S22: without a command or a root, the error says which argument is required."""
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
@@ -187,7 +187,9 @@ def test_what_is_missing_is_named(
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"]])
-def test_help_tells_what_there_is(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_commands_options_and_statuses(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     """S22: the help shows the command, or its options and exit statuses, with status 0."""
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

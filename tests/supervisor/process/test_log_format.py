@@ -92,7 +92,7 @@ def test_json_has_five_fields_on_one_line() -> None:
     "message", ['a "quoted" \\ one', "tabs\t and \x00 \x1b[31m", "Grüße 👋\u2028", "a lone \udc80"]
 )
 def test_json_keeps_every_character(message: str) -> None:
-    """S22: whatever a message holds, one line holds it, and parsing gives it back."""
+    """S22: a message of any characters is one line, and parsing returns it."""
     text = JsonFormatter().format(a_record("%s", message))
     assert "\n" not in text
     assert json.loads(text)["message"] == message
@@ -109,7 +109,7 @@ def test_json_has_the_traceback_in_the_message() -> None:
 
 @pytest.mark.parametrize("formatter", [JsonFormatter(), TerminalFormatter(colour=False)])
 def test_a_stack_is_shown_after_the_message(formatter: logging.Formatter) -> None:
-    """S22: what stack_info=True asks for is not lost."""
+    """S22: the stack that stack_info=True asks for is shown."""
     record = a_record("here")
     record.stack_info = "Stack (most recent call last):\n  a frame"
     text = formatter.format(record).replace("\\n", "\n").replace("\n  | ", "\n")
@@ -131,8 +131,10 @@ def test_a_stack_is_shown_after_the_message(formatter: logging.Formatter) -> Non
         ("httpx", None, "-"),
     ],
 )
-def test_dn_is_what_the_logger_or_the_runnable_says(name: str, dn: str | None, shown: str) -> None:
-    """S22, S17: a node's logger speaks for the node, any other for the runnable it is used in."""
+def test_the_dn_is_that_of_the_logger_or_of_the_runnable(
+    name: str, dn: str | None, shown: str
+) -> None:
+    """S22, S17: a node's logger names the node; any other logger, the runnable that uses it."""
     record = a_record(name=name, dn=dn)
     assert json.loads(JsonFormatter().format(record))["dn"] == shown
 
@@ -167,7 +169,7 @@ def test_the_colour_tells_the_level(level: int, letter: str, colour: str | None)
     assert in_utc(TerminalFormatter(colour=True)).format(record) == coloured
 
 
-def test_messages_stay_below_each_other_as_names_grow() -> None:
+def test_messages_are_aligned_as_names_grow() -> None:
     """S22: the column of DNs is as wide as the widest so far, but at most 40."""
     formatter = TerminalFormatter(colour=False)
     names = ["r", "r" * 20, "r", "r" * 60, "r"]
@@ -223,8 +225,8 @@ def test_the_preset_is_text_on_a_terminal(
     assert re.fullmatch(pattern, stream.getvalue())
 
 
-def test_the_preset_leaves_alone_what_is_set_up() -> None:
-    """S22: where there is a handler, nothing changes, and a second preset is none."""
+def test_the_preset_changes_no_logging_that_is_set_up() -> None:
+    """S22: where there is a handler, nothing changes, and a second preset does nothing."""
     with bare_logging() as root:
         preset_logging(io.StringIO())
         before = root.handlers.copy()

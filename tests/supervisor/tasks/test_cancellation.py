@@ -24,7 +24,7 @@ DONE, DEAD, CANCELED = NodeState.DONE, NodeState.DEAD, NodeState.CANCELED
 
 
 class Stage:
-    """A tree of scripted nodes, and the moment at which it is to be cancelled."""
+    """A tree of scripted nodes, which is cancelled at some moment."""
 
     def __init__(self) -> None:
         self.remote = Remote()
@@ -130,7 +130,7 @@ async def test_a_cancellation_ends_everything_before_supervise_raises_it(
 
 
 async def test_a_cancellation_reaches_the_children_of_a_done_runnable() -> None:
-    """S12: the wait of a DONE node for its children is cancelled here, and they with it."""
+    """S12: it cancels the wait of a DONE node for its children, and the children."""
     stage, metrics = Stage(), InMemoryMetrics()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(supervisor.supervise, stage.pair_below_done, metrics=metrics))
@@ -147,7 +147,7 @@ async def test_a_cancellation_reaches_the_children_of_a_done_runnable() -> None:
 async def test_a_cancellation_during_the_join_of_children_waits_for_them(
     autojump_clock: MockClock,
 ) -> None:
-    """S12: the shielded wait of a dead node for its children holds supervise() until they end."""
+    """S12: supervise() returns when the children of a dead node have ended."""
     parent, leaf = Remote(), Remote()
     leaf.stop_slowly(3.0)
 
@@ -173,7 +173,7 @@ async def test_a_cancellation_during_the_join_of_children_waits_for_them(
 async def test_supervise_raises_cancelled_into_the_cancelled_scope_only(
     autojump_clock: MockClock,
 ) -> None:
-    """S12: a deadline around it ends the tree on time, and the code after it goes on."""
+    """S12: a deadline around it ends the tree on time, and the code after it continues."""
     with trio.CancelScope() as outer:
         with trio.move_on_after(5.0) as inner:
             await supervisor.supervise(idle)
@@ -184,7 +184,7 @@ async def test_supervise_raises_cancelled_into_the_cancelled_scope_only(
 
 
 async def test_in_a_cancelled_scope_nothing_starts() -> None:
-    """S12: where the scope was cancelled before, the root does not take a step."""
+    """S12: if the scope was cancelled before, the root does not take a step."""
     started, metrics = False, InMemoryMetrics()
 
     async def root() -> None:
@@ -199,8 +199,8 @@ async def test_in_a_cancelled_scope_nothing_starts() -> None:
     assert metrics.nodes()["root"].state is CANCELED
 
 
-async def test_a_runnable_that_swallows_its_cancellation_hides_it_from_nobody() -> None:
-    """S12: supervise() raises Cancelled whatever the runnables made of theirs."""
+async def test_supervise_raises_cancelled_although_a_runnable_swallows_it() -> None:
+    """S12: whatever the runnables do with their own Cancelled."""
 
     async def polite() -> None:
         supervisor.signal(Signal.HEALTHY)
@@ -222,7 +222,7 @@ async def wait_all_tasks_blocked_then(function: Callable[[], object]) -> None:
 
 
 async def test_supervise_and_wait_settled_are_checkpoints() -> None:
-    """S12: also where there is nothing to wait for."""
+    """S12: also when there is nothing to wait for."""
     with assert_checkpoints():
         await supervisor.supervise(finish)
     async with supervisor.open_supervisor(idle) as tree:
@@ -232,7 +232,7 @@ async def test_supervise_and_wait_settled_are_checkpoints() -> None:
 
 
 async def test_a_cancelled_wait_settled_leaves_nothing_behind() -> None:
-    """S12: cancelled here, and the next one sees the tree settle all the same."""
+    """S12: after a cancelled wait the next one still returns when the tree settles."""
     remote = Remote()
     async with supervisor.open_supervisor(remote) as tree:
         for _ in range(2):
@@ -248,8 +248,8 @@ async def test_a_cancelled_wait_settled_leaves_nothing_behind() -> None:
         assert scope.cancelled_caught
 
 
-async def test_a_cancelled_body_takes_the_tree_with_it() -> None:
-    """S12: cancelled here, in open_supervisor()'s body, all tasks are gone at its end."""
+async def test_a_cancelled_body_cancels_the_tree() -> None:
+    """S12: all tasks are gone at the end of open_supervisor()."""
     remote = Remote()
     with trio.CancelScope() as scope:
         async with supervisor.open_supervisor(remote):
@@ -261,7 +261,7 @@ async def test_a_cancelled_body_takes_the_tree_with_it() -> None:
 
 
 async def test_a_body_that_ends_at_once_starts_nothing() -> None:
-    """S12: a tree that is stopped before it has taken a step is cancelled like any other."""
+    """S12: a tree that is stopped before its first step is cancelled like any other."""
     remote = Remote()
     async with supervisor.open_supervisor(remote) as tree:
         pass
@@ -270,7 +270,7 @@ async def test_a_body_that_ends_at_once_starts_nothing() -> None:
 
 
 async def test_a_cancelled_exit_still_waits_for_the_tasks(autojump_clock: MockClock) -> None:
-    """S12: cancelled here, where open_supervisor() waits for a slow end, it waits on."""
+    """S12: open_supervisor(), cancelled while it waits for a slow end, still waits for it."""
     remote = Remote()
     remote.stop_slowly(3.0)
     with trio.move_on_after(1.0) as scope:
@@ -282,7 +282,7 @@ async def test_a_cancelled_exit_still_waits_for_the_tasks(autojump_clock: MockCl
 
 
 async def test_no_exception_crosses_a_nursery() -> None:
-    """S12: 400 levels, each of which raises in its clean-up, end without a RecursionError."""
+    """S12: 400 levels that all raise in their clean-ups end without a RecursionError."""
     ends = 0
 
     async def nest(levels: int) -> NoReturn:
@@ -304,7 +304,7 @@ async def test_no_exception_crosses_a_nursery() -> None:
 
 
 def try_to_start(errors: list[str]) -> None:
-    """Start a child in each way, expecting the refusal of each."""
+    """Try to start a child in each way, and record the errors."""
     for attempt in (
         partial(supervisor.run, "late", idle),
         partial(supervisor.run_group, {"late": idle}),
@@ -318,7 +318,7 @@ REFUSALS = ["root.parent can't start children: it has been asked to stop"] * 2
 
 
 async def test_a_runnable_that_is_being_stopped_can_start_nothing() -> None:
-    """S6, S12: not in its clean-up, when a sibling's death has asked it to stop."""
+    """S6, S12: nor in its clean-up, when a sibling's death has asked it to stop."""
     errors: list[str] = []
     sibling = Remote()
 
@@ -340,7 +340,7 @@ async def test_a_runnable_that_is_being_stopped_can_start_nothing() -> None:
 
 
 async def test_a_stop_is_known_before_the_cancellation_is_seen() -> None:
-    """S6, S12: a task that had been woken already when its sibling died can start nothing."""
+    """S6, S12: a task that was already woken when its sibling died can start nothing."""
     errors: list[str] = []
     go = trio.Event()
 
@@ -365,7 +365,7 @@ async def test_a_stop_is_known_before_the_cancellation_is_seen() -> None:
 
 @pytest.mark.parametrize("depth", [0, 1, 5])
 async def test_an_outside_cancellation_is_known_at_any_depth_at_once(depth: int) -> None:
-    """S6, S12: in the step after it no node, however deep, can start anything."""
+    """S6, S12: in the step after it no node at any depth can start anything."""
     errors: list[str] = []
     go = trio.Event()
 

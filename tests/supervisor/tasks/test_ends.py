@@ -28,7 +28,7 @@ Script = Callable[[], Awaitable[object]]
 
 
 async def a_cancelled() -> trio.Cancelled:
-    """Return a Cancelled that a scope of the caller's own has brought forth."""
+    """Return a Cancelled that a scope of the caller's own has raised."""
     with trio.CancelScope() as scope:
         scope.cancel()
         try:
@@ -364,6 +364,6 @@ async def run_child(signals: list[Signal], end: End) -> None:
 
 @settings(deadline=None, max_examples=150, derandomize=True)
 @given(signals=st.lists(st.sampled_from(Signal), max_size=5), end=st.sampled_from(End))
-def test_every_run_is_as_the_model_says(signals: list[Signal], end: End) -> None:
-    """S3, S4, S5: a wrong signal raises and changes nothing; being asked decides, not the error."""
+def test_every_run_agrees_with_a_model(signals: list[Signal], end: End) -> None:
+    """S3, S4, S5: a wrong signal changes nothing; a stop request decides, not the error."""
     trio.run(run_child, signals, end, clock=MockClock(autojump_threshold=0.0))

@@ -18,7 +18,7 @@ from ..helpers.runnables import CountsCleanUps, idle, root_above, start_and_idle
 
 
 class Abandon(BaseException):
-    """Something that is no Exception, and of nobody's library."""
+    """An exception that is no Exception, of no library."""
 
 
 FATAL = [KeyboardInterrupt("stop"), SystemExit(3), Abandon("why")]
@@ -26,7 +26,7 @@ FATAL = [KeyboardInterrupt("stop"), SystemExit(3), Abandon("why")]
 
 @pytest.mark.parametrize("depth", [0, 3])
 @pytest.mark.parametrize("error", FATAL, ids=repr)
-async def test_what_is_no_exception_leaves_supervise(error: BaseException, depth: int) -> None:
+async def test_a_base_exception_leaves_supervise(error: BaseException, depth: int) -> None:
     """S11: it cancels the tree and leaves as it is, when all tasks are gone."""
     other, metrics = CountsCleanUps(), InMemoryMetrics()
 
@@ -48,8 +48,10 @@ async def test_what_is_no_exception_leaves_supervise(error: BaseException, depth
 
 
 @pytest.mark.parametrize("error", FATAL, ids=repr)
-async def test_what_a_nursery_wrapped_leaves_without_the_wrapping(error: BaseException) -> None:
-    """S11: `except KeyboardInterrupt` catches it, in whatever nurseries of a runnable it arose."""
+async def test_a_base_exception_leaves_without_the_groups_of_nurseries(
+    error: BaseException,
+) -> None:
+    """S11: `except KeyboardInterrupt` catches it, raised in any nursery of a runnable."""
 
     async def fail() -> NoReturn:
         raise error
@@ -64,8 +66,8 @@ async def test_what_a_nursery_wrapped_leaves_without_the_wrapping(error: BaseExc
     assert caught.value is error
 
 
-async def test_a_group_is_split_never_guessed_at(caplog: pytest.LogCaptureFixture) -> None:
-    """S11: of a mixture the fatal part leaves, and the rest is what the node dies of."""
+async def test_an_exception_group_is_split(caplog: pytest.LogCaptureFixture) -> None:
+    """S11: the fatal part leaves, and the node dies of the rest."""
     other = CountsCleanUps()
     mixed = BaseExceptionGroup("mixed", [ValueError("broken"), SystemExit(3)])
 
@@ -81,14 +83,14 @@ async def test_a_group_is_split_never_guessed_at(caplog: pytest.LogCaptureFixtur
 
 
 class Whole(BaseExceptionGroup[BaseException]):
-    """A group that does not let itself be taken apart."""
+    """A group that cannot be split."""
 
     def derive(self, _: object) -> NoReturn:
         raise ValueError("indivisible")
 
 
 async def test_a_group_that_cannot_be_split_leaves_whole() -> None:
-    """S11: where the fatal part can't be told from the rest, nothing of it is swallowed."""
+    """S11: if the fatal part can't be told from the rest, all of it leaves."""
     whole = Whole("mixture", [ValueError("a mistake"), KeyboardInterrupt()])
 
     async def child() -> None:
@@ -100,7 +102,7 @@ async def test_a_group_that_cannot_be_split_leaves_whole() -> None:
 
 
 async def test_several_fatal_exceptions_leave_in_a_group() -> None:
-    """S11: those of one runnable stay in its group, without the mistakes among them."""
+    """S11: those of one runnable stay in its group, without its other errors."""
     error = BaseExceptionGroup("mixed", [KeyboardInterrupt(), ValueError("broken"), SystemExit(3)])
 
     async def root() -> NoReturn:
@@ -133,8 +135,8 @@ async def test_fatal_exceptions_of_several_runnables_leave_in_a_group() -> None:
         await supervisor.supervise(root)
 
 
-async def test_what_is_raised_while_stopping_leaves_too() -> None:
-    """S11: being asked to stop excuses no BaseException."""
+async def test_a_base_exception_raised_while_stopping_leaves_too() -> None:
+    """S11: also when the runnable had been asked to stop."""
 
     async def root() -> None:
         supervisor.signal(Signal.HEALTHY)
@@ -148,7 +150,7 @@ async def test_what_is_raised_while_stopping_leaves_too() -> None:
             await tree.wait_settled()
 
 
-async def test_what_a_factory_raises_leaves_too() -> None:
+async def test_a_base_exception_of_a_factory_leaves_too() -> None:
     """S11: the function that makes a group's runnables is a user's code as well."""
     remote, calls = Remote(), 0
 
@@ -190,10 +192,10 @@ async def test_no_fatal_exception_is_followed_by_a_restart() -> None:
 
 
 @pytest.mark.parametrize("fatal", [SystemExit(3), KeyboardInterrupt()])
-async def test_what_leaves_is_no_death(
+async def test_a_base_exception_is_no_crash(
     fatal: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S11: its node is DEAD, but there is nothing to restart, to log or to keep on record."""
+    """S11: its node is DEAD, but nothing restarts, and nothing is logged or recorded."""
     tree = None
 
     async def child() -> NoReturn:
@@ -215,7 +217,7 @@ async def test_what_leaves_is_no_death(
 # Beside a body
 
 
-async def test_what_leaves_the_tree_cancels_the_body() -> None:
+async def test_a_base_exception_cancels_the_body() -> None:
     """S11: open_supervisor()'s body ends, and the exception leaves as it is."""
 
     async def root() -> None:
@@ -244,7 +246,7 @@ async def test_an_error_of_the_body_leaves_as_it_is() -> None:
 
 
 async def test_errors_of_body_and_tree_leave_together() -> None:
-    """S11: neither hides the other."""
+    """S11: both leave in a group."""
 
     async def root() -> None:
         supervisor.signal(Signal.HEALTHY)
@@ -261,8 +263,8 @@ async def test_errors_of_body_and_tree_leave_together() -> None:
 
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.filterwarnings("ignore::trio.TrioDeprecationWarning")
-def test_what_leaves_the_tree_is_not_lost_beside_what_the_body_raises(*, strict: bool) -> None:
-    """S11: both leave in a group, however Trio runs."""
+def test_errors_of_body_and_tree_leave_together_however_trio_runs(*, strict: bool) -> None:
+    """S11: with and without strict exception groups."""
 
     async def root() -> None:
         try:

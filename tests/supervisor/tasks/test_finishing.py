@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def test_group_is_finished_when_all_subtrees_are_done() -> None:
-    """S13: a group ends with the last node below its members, and with the root's the tree."""
+    """S13: with the last node below its members; the tree finishes with the root's group."""
     first, last = Remote(), Remote()
 
     async def done() -> None:
@@ -46,7 +46,7 @@ async def test_group_is_finished_when_all_subtrees_are_done() -> None:
         assert {node.state for node in nodes.values()} == {NodeState.DONE}
 
 
-async def test_what_has_finished_with_its_parent_is_over() -> None:
+async def test_a_child_that_has_finished_with_its_parent_cannot_restart() -> None:
     """S13, S19: where parent and children are done, there is no tree to restart a child in."""
     handles: list[Handle] = []
 
@@ -68,8 +68,8 @@ async def test_what_has_finished_with_its_parent_is_over() -> None:
         await handles[0].wait_healthy()
 
 
-async def test_a_done_parent_lives_on_with_a_stopped_child(autojump_clock: MockClock) -> None:
-    """S13, S19: a child that is stopped keeps its tree from finishing; restarted and done, not."""
+async def test_a_tree_with_a_stopped_child_does_not_finish(autojump_clock: MockClock) -> None:
+    """S13, S19: it finishes when the child has been restarted and is done."""
     one = Remote()
     handles: list[Handle] = []
 
@@ -93,7 +93,7 @@ async def test_a_done_parent_lives_on_with_a_stopped_child(autojump_clock: MockC
 async def test_the_last_group_is_restarted_whole_or_not_at_all(
     steps: int, autojump_clock: MockClock
 ) -> None:
-    """S13, S19: however short before the end of its finished parent, which then lives on."""
+    """S13, S19: just before its parent ends, a restart keeps the parent running or is refused."""
     one = Remote()
     handles: list[Handle] = []
 

@@ -58,7 +58,7 @@ async def test_parent_dies_when_a_group_gives_up(
     siblings: dict[str, Callable[[], Awaitable[None]]],
     autojump_clock: MockClock,
 ) -> None:
-    """S10: in whatever state it is, with its other children stopped, and it starts again."""
+    """S10: in any state; its other children are stopped, and it restarts."""
     transitions = Transitions()
     lived = [NodeState.NEW, NodeState.HEALTHY, NodeState.DONE]
     lived = lived[: lived.index(state) + 1]
@@ -98,7 +98,7 @@ async def test_parent_dies_when_a_group_gives_up(
 
 
 async def test_limit_at_the_root_leaves_supervise(autojump_clock: MockClock) -> None:
-    """S10: the error tells which group gave up, of which deaths; the last one's is its cause."""
+    """S10: the error names the group that gave up, and its deaths; the last one is its cause."""
     errors: list[OSError] = []
 
     async def root() -> None:
@@ -191,7 +191,7 @@ async def test_steady_deaths_outside_the_window_go_on_for_ever(autojump_clock: M
 async def test_restart_of_several_members_counts_once(
     nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    """S10: a limit is of the group, however many members restart and whichever dies."""
+    """S10: a limit is the group's, whichever member dies and however many restart."""
     members = {"a": Remote(), "b": Remote()}
 
     async def root() -> None:
@@ -242,7 +242,7 @@ async def test_failing_factory_counts_against_the_limit(autojump_clock: MockCloc
 
 
 async def return_politely() -> None:
-    """End in the way in which a runnable may end when it is asked to."""
+    """Return, as a runnable may when it is asked to stop."""
 
 
 @pytest.mark.parametrize(("ending", "stop_error"), [(crash, "crash"), (return_politely, None)])
@@ -276,7 +276,7 @@ async def test_parent_dies_of_the_limit_however_it_ends(
 async def test_second_group_that_gives_up_meanwhile_changes_nothing(
     autojump_clock: MockClock,
 ) -> None:
-    """S10: a parent that is being stopped for one group dies once, of that one."""
+    """S10: a parent that is being stopped for one group dies once, because of that one."""
     first, second = Remote(), Remote()
     slow = Remote()
     slow.stop_slowly(2.0)
@@ -329,7 +329,7 @@ async def test_child_that_gives_up_when_its_parents_sibling_dies_is_no_second_fa
 
 
 async def test_stop_wins_over_a_limit_that_is_exceeded_afterwards() -> None:
-    """S5: once the tree is being stopped, a child's error makes nobody give up."""
+    """S5: once the tree is being stopped, a child's error makes no group give up."""
 
     async def clumsy() -> None:
         try:
@@ -348,10 +348,10 @@ async def test_stop_wins_over_a_limit_that_is_exceeded_afterwards() -> None:
     assert nodes["root.clumsy"].stop_error is not None
 
 
-async def test_a_death_by_a_child_that_comes_too_late_is_a_stop_error(
+async def test_a_child_that_gives_up_before_a_stop_leaves_a_stop_error(
     autojump_clock: MockClock,
 ) -> None:
-    """S5, S10: a DONE parent that is stopped while it joins what is left keeps what it dies of."""
+    """S5, S10: a DONE parent that is stopped meanwhile keeps the error as its stop error."""
     dying, slow = Remote(), Remote()
     slow.stop_slowly(10.0)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("state", [NodeState.NEW, NodeState.HEALTHY, NodeState.DONE])
-async def test_sibling_of_a_failed_member_restarts_in_whatever_state_it_is(
+async def test_sibling_of_a_failed_member_restarts_in_any_state(
     state: NodeState, autojump_clock: MockClock
 ) -> None:
     """S7: when a member dies, every other one starts again, those already DONE included."""
@@ -51,7 +51,7 @@ async def test_sibling_of_a_failed_member_restarts_in_whatever_state_it_is(
 async def test_all_start_in_order_when_the_slowest_subtree_is_gone(
     autojump_clock: MockClock,
 ) -> None:
-    """S7: each member's whole subtree is joined, then comes the backoff, then the mapping again."""
+    """S7: each member's whole subtree ends, then comes the backoff, then all start in order."""
     failing, slow = Remote(), Remote()
     slow.stop_slowly(4.0)
     transitions = TimedTransitions()

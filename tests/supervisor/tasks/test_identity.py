@@ -45,7 +45,7 @@ def refusal(name: str) -> str:
 
 
 @each_function
-def test_outside_of_trio_nobody_is_supervised(name: str) -> None:
+def test_outside_of_trio_no_call_is_supervised(name: str) -> None:
     """S1: NotSupervisedError, a RuntimeError, names the function and the remedy."""
     with pytest.raises(RuntimeError, match=refusal(name) + "outside of a runnable: call it") as it:
         PUBLIC[name]()
@@ -54,7 +54,7 @@ def test_outside_of_trio_nobody_is_supervised(name: str) -> None:
 
 @each_function
 async def test_a_task_outside_of_the_tree_is_not_supervised(name: str) -> None:
-    """S1: having a tree running beside it makes nobody a runnable of it."""
+    """S1: also when a tree runs beside it."""
     async with open_harness(idle) as tree:
         await tree.wait_settled()
         with pytest.raises(NotSupervisedError, match=refusal(name) + "outside of a runnable"):
@@ -149,7 +149,7 @@ async def test_a_worker_thread_cannot_change_the_tree(name: str) -> None:
 
 
 async def test_a_run_of_trio_in_a_worker_thread_cannot_change_the_tree_outside() -> None:
-    """S1: it is another thread too, although Trio runs in it."""
+    """S1: it is another thread, although Trio runs in it."""
     refused = trio.Event()
 
     async def main() -> None:
@@ -196,8 +196,8 @@ class Escape:
         await self._called.wait()
 
 
-async def test_a_task_that_escaped_can_say_nothing_when_its_incarnation_is_dead() -> None:
-    """S1: StaleRunnableError for each function, and nothing changes, while the group waits."""
+async def test_a_task_that_escaped_is_stale_when_its_incarnation_is_dead() -> None:
+    """S1: StaleRunnableError from each function, and nothing changes, while the group waits."""
     async with trio.open_nursery() as foreign:
         remote = Remote()
         escape = Escape(foreign, remote)
@@ -212,8 +212,8 @@ async def test_a_task_that_escaped_can_say_nothing_when_its_incarnation_is_dead(
     assert all(message in error for error in escape.errors.values())
 
 
-async def test_a_task_that_escaped_from_the_dead_is_stale_while_children_are_joined() -> None:
-    """S1: a runnable that has died is over, although its incarnation has not ended."""
+async def test_a_task_that_escaped_is_stale_while_children_of_the_dead_end() -> None:
+    """S1: a runnable that has died can't act, although its incarnation has not ended."""
     async with trio.open_nursery() as foreign:
         remote, leaf = Remote(), Remote()
         escape = Escape(foreign, remote)
@@ -234,8 +234,8 @@ async def test_a_task_that_escaped_from_the_dead_is_stale_while_children_are_joi
             leaf.release()
 
 
-async def test_a_task_that_escaped_has_no_say_in_the_next_incarnation() -> None:
-    """S1: after a restart too it is refused; the new incarnation is not touched."""
+async def test_a_task_that_escaped_cannot_act_for_the_next_incarnation() -> None:
+    """S1: it is refused after a restart too, and the new incarnation does not change."""
     async with trio.open_nursery() as foreign:
         remote = Remote()
         escape = Escape(foreign, remote)

@@ -15,7 +15,7 @@ from ..helpers.runnables import CountsCleanUps, idle, root_above
 
 @pytest.mark.parametrize("depth", [0, 3])
 async def test_propagate_lets_the_first_death_leave_as_it_is(depth: int) -> None:
-    """S15: it cancels the tree, and is the runnable's own exception with a note of the DN."""
+    """S15: it cancels the tree; the runnable's own exception leaves, with a note of the DN."""
     other, error = CountsCleanUps(), ValueError("broken")
 
     async def failing() -> None:
@@ -68,11 +68,11 @@ async def test_of_two_deaths_at_once_the_first_propagates(
 
 @dataclasses.dataclass(frozen=True)
 class Frozen(Exception):  # noqa: N818  its name is of no account
-    """Takes no notes."""
+    """It takes no notes."""
 
 
 async def test_an_exception_that_takes_no_note_propagates_without() -> None:
-    """S15: a frozen exception is the one that leaves, and not what its freezing raises."""
+    """S15: a frozen exception leaves as it is, and not the error of adding a note."""
 
     async def root() -> None:
         raise Frozen

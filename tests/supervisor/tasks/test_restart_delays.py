@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def test_members_that_die_together_count_once(autojump_clock: MockClock) -> None:
-    """S9: three members that die in one instant are one failure, with the first delay."""
+    """S9: three members that die at the same time are one failure, with the first delay."""
     doom = trio.Event()
 
     async def doomed() -> None:
@@ -110,7 +110,7 @@ HOUR = 3600.0
 
 
 def paced(backoff: Backoff, life: float) -> list[float]:
-    """Return when a group starts, within an hour, whose first member to die lives so long."""
+    """Return when a group starts within an hour, if its first member to die lives that long."""
     starts = [0.0]
     while (following := starts[-1] + life + backoff.delay(len(starts))) < HOUR:
         starts.append(following)
@@ -121,7 +121,7 @@ def paced(backoff: Backoff, life: float) -> list[float]:
 async def test_two_failing_members_keep_to_the_backoff(
     autojump_clock: MockClock, other: float
 ) -> None:
-    """S7, S9: two that always crash, at once or not, start as often as one would, no more."""
+    """S7, S9: two members that always crash start as often as one would."""
     backoff = Backoff(jitter=0.0)
     starts: dict[str, list[float]] = {"one": [], "two": []}
 
@@ -247,7 +247,7 @@ async def test_readiness_before_a_death_does_not_count_for_what_fails_after_it(
     assert autojump_clock.current_time() == 1001.5
 
 
-async def test_who_gets_healthy_within_its_grace_does_not_make_its_group_healthy(
+async def test_a_member_that_becomes_healthy_in_its_grace_does_not_make_its_group_healthy(
     autojump_clock: MockClock,
 ) -> None:
     """S9: a sibling has died, so no failure that follows counts as the first."""
@@ -283,7 +283,7 @@ async def test_health_before_a_restart_on_demand_counts_and_time_at_rest_does_no
     failures: int,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """S9, S19: the failures of before are made up for by reset_after seconds of health alone."""
+    """S9, S19: only reset_after seconds of health make up for earlier failures."""
     worker = Remote()
     handles: list[supervisor.Handle] = []
 
@@ -333,7 +333,7 @@ def broken() -> NoReturn:
 
 
 async def test_a_broken_random_source_ends_the_tree(autojump_clock: MockClock) -> None:
-    """S9: its error leaves supervise() when all tasks are gone, those that end slowly too."""
+    """S9: its error leaves supervise() when all tasks are gone, also those that end slowly."""
     remote, slow = Remote(), Remote()
     slow.stop_slowly(100.0)
 
@@ -368,7 +368,7 @@ async def test_a_random_source_that_breaks_after_a_factory_ends_the_tree() -> No
 
 
 async def test_a_random_source_out_of_its_range_ends_the_tree() -> None:
-    """S9, S11: nobody can know when to restart; the tree ends, and says why."""
+    """S9, S11: there is no delay to wait for, so the error leaves supervise()."""
     with pytest.raises(ValueError, match=r"returned -1\.0, which is not"), trio.fail_after(5.0):
         await supervisor.supervise(
             start_and_idle, supervisor.run, "child", crash, backoff=Backoff(random=lambda: -1.0)

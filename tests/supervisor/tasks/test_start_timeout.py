@@ -30,7 +30,7 @@ async def hang() -> None:
 async def test_a_runnable_that_stays_new_dies(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """S20: each incarnation has its own timeout; the death is on record, logged and counted."""
+    """S20: each incarnation has its own timeout; the death is recorded, logged and counted."""
     async with open_recorded(supervisor.run, "slow", hang, start_timeout=5.0) as (
         tree,
         handle,
@@ -90,7 +90,7 @@ async def test_a_member_that_stays_new_restarts_its_group(
 
 
 async def test_each_member_is_timed_from_its_own_start(autojump_clock: MockClock) -> None:
-    """S20: in an ordered group the wait for one's turn does not count."""
+    """S20: in an ordered group the wait for the members before does not count."""
 
     async def takes_three_seconds() -> None:
         await trio.sleep(3.0)
@@ -106,8 +106,8 @@ async def test_each_member_is_timed_from_its_own_start(autojump_clock: MockClock
         assert [node.incarnation for node in tree.snapshot().nodes.values()] == [1] * 4
 
 
-async def test_nothing_happens_to_who_is_healthy_in_time(autojump_clock: MockClock) -> None:
-    """S16, S20: the timeout passes without a death, and one step of one task is all it costs."""
+async def test_a_runnable_that_is_healthy_in_time_runs_on(autojump_clock: MockClock) -> None:
+    """S16, S20: the end of the timeout costs one step of one task."""
 
     async def in_time() -> None:
         await trio.sleep(4.0)
@@ -128,7 +128,9 @@ async def test_nothing_happens_to_who_is_healthy_in_time(autojump_clock: MockClo
         assert autojump_clock.current_time() == 3604.0
 
 
-async def test_who_is_asked_to_stop_is_not_timed_any_more(autojump_clock: MockClock) -> None:
+async def test_a_runnable_that_is_asked_to_stop_is_no_longer_timed(
+    autojump_clock: MockClock,
+) -> None:
     """S20, S21: a node that is NEW in its grace ends CANCELED, however long that takes."""
 
     async def polite() -> None:
@@ -163,8 +165,8 @@ async def test_a_start_timeout_is_above_zero(seconds: float) -> None:
         assert list(tree.snapshot().nodes) == ["root", "root.a"]
 
 
-def test_who_has_not_begun_in_time_has_died() -> None:
-    """S20: set-up of the parent that takes too long is no reason to forget the child."""
+def test_a_runnable_that_has_not_begun_in_time_dies() -> None:
+    """S20: also if the parent's set-up is what takes too long."""
 
     def alone(seconds: float) -> None:
         supervisor.run("child", idle, start_timeout=seconds, backoff=LONG)
@@ -200,11 +202,11 @@ def test_who_has_not_begun_in_time_has_died() -> None:
 
 
 @pytest.mark.parametrize("grace", [0.0, 5.0])
-async def test_who_is_too_late_dies_of_that_whatever_it_raises_then(
+async def test_a_runnable_dies_of_its_timeout_whatever_it_raises_then(
     grace: float,
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """S20: what a runnable raises when it is stopped for its timeout is kept, and not its death."""
+    """S20: what it raises when it is stopped for its timeout is kept as its stop error."""
 
     async def child() -> None:
         try:

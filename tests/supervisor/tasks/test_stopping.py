@@ -79,8 +79,10 @@ async def test_each_group_waits_for_the_clean_up_of_the_one_before(
     assert autojump_clock.current_time() == 8.0
 
 
-async def test_who_returns_within_its_grace_is_not_cancelled(autojump_clock: MockClock) -> None:
-    """S5, S21: it is CANCELED all the same, and nobody waits for the rest of the grace."""
+async def test_a_runnable_that_returns_within_its_grace_is_not_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    """S5, S21: it is CANCELED, and the stop does not wait for the rest of the grace."""
     stops = StopTimes()
 
     async def root() -> None:
@@ -109,10 +111,10 @@ async def test_who_returns_within_its_grace_is_not_cancelled(autojump_clock: Moc
         ("tree", "root has ended"),
     ],
 )
-async def test_who_does_not_return_is_told_why_it_is_cancelled(
+async def test_a_cancelled_runnable_gets_the_reason(
     way: str, reason: str, grace: float, autojump_clock: MockClock
 ) -> None:
-    """S21: after its grace, at once without one, the Cancelled tells the cause in one line."""
+    """S21: after its grace, or at once without one, the Cancelled has the cause in one line."""
     stops, failing, child = StopTimes(), Remote(), Remote()
     handles: list[Handle] = []
 
@@ -147,7 +149,7 @@ async def test_who_does_not_return_is_told_why_it_is_cancelled(
 
 
 async def test_a_groups_restart_honours_each_members_grace(autojump_clock: MockClock) -> None:
-    """S7, S21: siblings of the dead get theirs, by name or none; then comes the backoff."""
+    """S7, S21: siblings of the dead member get their graces; then comes the backoff."""
     stops, failing = StopTimes(), Remote()
 
     async def root() -> None:
@@ -176,7 +178,7 @@ async def test_a_groups_restart_honours_each_members_grace(autojump_clock: MockC
     ],
 )
 async def test_a_wrong_grace_is_an_error(grace: float | dict[str, float], message: str) -> None:
-    """S2, S21: it names the offender, and nothing has been started."""
+    """S2, S21: the error names the value, and nothing has been started."""
 
     async def root() -> None:
         with pytest.raises(ValueError, match=message):
@@ -228,7 +230,7 @@ async def test_an_error_raised_in_a_stop_is_kept_and_logged(
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), SystemExit(3)])
-async def test_what_is_no_exception_cuts_the_stop_short(
+async def test_a_base_exception_cuts_the_stop_short(
     failure: BaseException, autojump_clock: MockClock
 ) -> None:
     """S11, S21: raised while stopping, it leaves the tree, and all others end at once."""
@@ -250,8 +252,10 @@ async def test_what_is_no_exception_cuts_the_stop_short(
     assert autojump_clock.current_time() == 2.0
 
 
-async def test_who_has_not_begun_does_not_begin(autojump_clock: MockClock) -> None:
-    """S21: a runnable that is stopped in the step of its start is not called, nor waited for."""
+async def test_a_runnable_that_is_stopped_before_its_first_step_is_not_called(
+    autojump_clock: MockClock,
+) -> None:
+    """S21: nor is it waited for."""
     called = []
 
     async def unborn() -> None:
@@ -270,7 +274,7 @@ async def test_who_has_not_begun_does_not_begin(autojump_clock: MockClock) -> No
 
 
 async def test_children_of_a_done_parent_are_asked_at_once(autojump_clock: MockClock) -> None:
-    """S6, S21: a body that has ended needs no grace."""
+    """S6, S21: a parent that has returned needs no grace."""
     stops = StopTimes()
 
     async def root() -> None:
@@ -286,7 +290,7 @@ async def test_children_of_a_done_parent_are_asked_at_once(autojump_clock: MockC
 
 @pytest.mark.parametrize("work", [2.0, 1e9])
 async def test_escalation_honours_the_parents_grace(work: float, autojump_clock: MockClock) -> None:
-    """S10, S21: a parent whose child gave up is asked first, and dies of the child all the same."""
+    """S10, S21: a parent whose child gave up is asked first, and then dies of the child."""
     stops, child = StopTimes(), Remote()
 
     async def parent() -> None:

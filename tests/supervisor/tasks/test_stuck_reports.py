@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Reports(logging.Handler):
-    """Keeps when something was reported, of whom, and the text."""
+    """Records when a node was reported, its logger, and the text."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ async def stuck(seconds: float) -> None:
 
 
 async def pair(seconds: float, sibling: Remote) -> None:
-    """Be a root with a stuck node and a sibling under remote control, in one group."""
+    """Run a stuck node and a sibling under remote control, in one group."""
     members: dict[str, Callable[[], Awaitable[object]]] = {
         "stuck": partial(stuck, seconds),
         "sibling": sibling,
@@ -73,7 +73,7 @@ async def pair(seconds: float, sibling: Remote) -> None:
     await idle()
 
 
-async def test_it_is_reported_again_and_again_at_growing_intervals(
+async def test_a_stuck_node_is_reported_at_growing_intervals(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
     """S18: 5, 15, 35 and 75 s after the stop, and no more once it has ended."""
@@ -95,10 +95,10 @@ async def test_it_is_reported_again_and_again_at_growing_intervals(
         assert reports.times == []
 
 
-async def test_what_ends_in_time_is_not_reported(
+async def test_a_node_that_ends_in_time_is_not_reported(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
-    """S18: nothing is said of a node that takes less than five seconds to end."""
+    """S18: a node that takes less than five seconds to end is not logged."""
     sibling = Remote()
     async with supervisor.open_supervisor(pair, 4.999, sibling):
         await sibling.become_healthy()
@@ -112,7 +112,7 @@ async def test_what_ends_in_time_is_not_reported(
 async def test_the_report_shows_where_each_task_waits(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
-    """S18: the await stack of the node's own task and of those in its nurseries, users' frames."""
+    """S18: the await stacks of the node's own task and of those in its nurseries, users' frames."""
 
     async def helper() -> None:
         await flush_slowly(6.0)
@@ -147,10 +147,10 @@ async def test_the_report_shows_where_each_task_waits(
     assert [line.split('"')[1] for line in rest if f'"{__file__}"' in line] == [__file__] * 4
 
 
-async def test_a_report_of_no_users_code_shows_whose_it_is(
+async def test_a_report_without_users_code_shows_other_frames(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
-    """S18: where a runnable is Trio's or this package's own, its frames are better than none."""
+    """S18: where a runnable is Trio's or this package's own, its frames are shown."""
     remote = Remote()
     remote.stop_slowly(6.0)
     async with supervisor.open_supervisor(remote):
@@ -181,7 +181,7 @@ async def test_an_outside_cancellation_is_reported_too(
 async def test_a_stop_that_a_cancellation_takes_over_is_reported_once(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
-    """S18: of two stops that both concern a node, only the one at the top reports it."""
+    """S18: of two stops that concern a node, only the upper one reports it."""
     sibling = Remote()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervisor.supervise, pair, 20.0, sibling)
@@ -196,7 +196,7 @@ async def test_a_stop_that_a_cancellation_takes_over_is_reported_once(
 async def test_the_children_of_a_dead_node_are_reported(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
-    """S18: a node that died of itself waits for its children; they are the ones that are late."""
+    """S18: a node that died waits for its children, so they are late and it is not."""
     parent = Remote()
 
     async def middle() -> None:
@@ -219,7 +219,7 @@ async def test_the_children_of_a_dead_node_are_reported(
 async def test_the_siblings_of_a_group_that_gave_up_are_reported(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
-    """S18: also below a DONE parent, which dies of the group only when they have ended."""
+    """S18: also below a DONE parent, which dies of the group when they have ended."""
     remote = Remote()
 
     async def middle() -> None:
@@ -245,7 +245,7 @@ async def test_the_siblings_of_a_group_that_gave_up_are_reported(
 async def test_a_second_reason_to_stop_does_not_postpone_the_report(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
-    """S18: the time counts from when the group was first asked, here for a child that gave up."""
+    """S18: the time counts from the first request; here a child gave up first."""
     remote = Remote()
 
     async def parent() -> None:
@@ -268,7 +268,7 @@ async def test_a_second_reason_to_stop_does_not_postpone_the_report(
 async def test_a_member_that_waits_for_its_turn_is_not_reported(
     reports: Reports, autojump_clock: MockClock, budget: float, reported: float
 ) -> None:
-    """S18, S20, S21: only those who were started can be late, for a report or for the budget."""
+    """S18, S20, S21: only members that were started can be late, for a report or for the budget."""
 
     async def slow() -> None:
         with trio.CancelScope(shield=True):
@@ -289,7 +289,7 @@ async def test_a_member_that_waits_for_its_turn_is_not_reported(
 async def test_a_runnable_that_ended_is_not_reported_for_its_children(
     reports: Reports, autojump_clock: MockClock
 ) -> None:
-    """S18: who is named is who still runs, not everybody who waits for them."""
+    """S18: only nodes whose runnables still run are named."""
 
     async def nest(levels: int) -> None:
         if levels:
@@ -323,8 +323,8 @@ async def test_of_many_nodes_some_are_shown_and_the_rest_is_counted(
     assert [text.partition(" have")[0] for *_, text in rest] == more
 
 
-async def test_when_nothing_is_being_stopped_nothing_looks(autojump_clock: MockClock) -> None:
-    """S18, S16: after a stop the reporting task goes, and the idle tree takes no step."""
+async def test_nothing_runs_when_nothing_is_being_stopped(autojump_clock: MockClock) -> None:
+    """S18, S16: after a stop the reporting task ends, and the idle tree takes no step."""
     sibling = Remote()
     async with supervisor.open_supervisor(pair, 20.0, sibling):
         await sibling.become_healthy()

@@ -31,7 +31,7 @@ class Calls:
 
 
 async def test_timers_go_off_in_order_of_their_times(autojump_clock: MockClock) -> None:
-    """S21: each call is made at its time, whatever the order in which they were set."""
+    """S21: each call is made at its time, in whatever order they were set."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
         timers = Timers()
@@ -54,7 +54,7 @@ async def test_timers_of_one_time_go_off_in_the_order_of_setting(autojump_clock:
 
 
 async def test_an_earlier_timer_may_be_set_later(autojump_clock: MockClock) -> None:
-    """S21: a timer that is due before the one that is slept for goes off at its own time."""
+    """S21: it goes off at its own time, before the one that the task sleeps for."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
         timers = Timers()
@@ -68,7 +68,7 @@ async def test_an_earlier_timer_may_be_set_later(autojump_clock: MockClock) -> N
 
 
 async def test_a_cancelled_timer_does_not_go_off(autojump_clock: MockClock) -> None:
-    """S21: cancelled before the task's first step, in its sleep, twice, or too late: no harm."""
+    """S21: cancelled before the task's first step, in its sleep, twice, or too late."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
         timers = Timers()
@@ -87,7 +87,7 @@ async def test_a_cancelled_timer_does_not_go_off(autojump_clock: MockClock) -> N
 
 
 async def test_a_timer_may_cancel_one_of_the_same_time(autojump_clock: MockClock) -> None:
-    """S21: whether a timer has become needless is asked when its turn comes."""
+    """S21: a timer is cancelled until its call is made."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
         timers = Timers()
@@ -104,7 +104,7 @@ async def test_a_timer_may_cancel_one_of_the_same_time(autojump_clock: MockClock
 
 
 async def test_a_timer_may_set_the_next(autojump_clock: MockClock) -> None:
-    """S18: a report that is repeated sets its own next timer, at once or later."""
+    """S18: a repeated report sets its own next timer, at once or later."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
         timers = Timers()
@@ -141,8 +141,8 @@ async def test_there_is_one_task_while_there_are_timers(autojump_clock: MockCloc
         assert not nursery.child_tasks
 
 
-async def test_needless_timers_cost_no_steps(autojump_clock: MockClock) -> None:
-    """S16: of a thousand timers that were cancelled, only the one slept for wakes the task."""
+async def test_cancelled_timers_cost_no_steps(autojump_clock: MockClock) -> None:
+    """S16: of a thousand cancelled timers, only the one slept for wakes the task."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
         timers = Timers()
@@ -160,7 +160,7 @@ async def test_needless_timers_cost_no_steps(autojump_clock: MockClock) -> None:
     assert calls.made == [(1000.0, "last")]
 
 
-async def test_needless_timers_are_let_go_of(autojump_clock: MockClock) -> None:
+async def test_cancelled_timers_are_not_kept(autojump_clock: MockClock) -> None:
     """S20, S23: a million jobs that start within an hour of timeout keep no million timers."""
     calls = Calls(autojump_clock)
     timers = Timers()
@@ -195,7 +195,7 @@ async def test_timers_may_be_set_before_there_is_a_nursery(autojump_clock: MockC
 
 @pytest.mark.parametrize("begun", [False, True])
 async def test_close_ends_the_task_at_once(autojump_clock: MockClock, *, begun: bool) -> None:
-    """S16: a tree that has ended waits for none of its timers; closing twice is harmless."""
+    """S16: a tree that has ended waits for no timer; closing twice is harmless."""
     calls = Calls(autojump_clock)
     async with trio.open_nursery() as nursery:
         timers = Timers()
@@ -211,14 +211,14 @@ async def test_close_ends_the_task_at_once(autojump_clock: MockClock, *, begun: 
 
 
 async def test_close_without_timers_is_harmless() -> None:
-    """S16: a tree that never needed a timer closes them like any other."""
+    """S16: a tree that never set a timer closes them like any other."""
     async with trio.open_nursery() as nursery:
         Timers().close()
         assert not nursery.child_tasks
 
 
 async def test_timers_go_off_in_a_tree_that_is_cancelled(autojump_clock: MockClock) -> None:
-    """S18: a cancellation from outside doesn't silence the timers, before or in the sleep."""
+    """S18: a cancellation from outside stops no timer, whether set before or after."""
     calls = Calls(autojump_clock)
     with trio.CancelScope() as outside:
         async with trio.open_nursery() as nursery:
@@ -239,7 +239,7 @@ async def test_timers_go_off_in_a_tree_that_is_cancelled(autojump_clock: MockClo
     )
 )
 def test_timers_agree_with_a_sorted_list(plan: list[tuple[int, int, int | None]]) -> None:
-    """S21: set and cancelled at any times, exactly those go off that are due before it."""
+    """S21: exactly those go off that are due before they are cancelled."""
     clock = MockClock(autojump_threshold=0.0)
     calls = Calls(clock)
     # Whole seconds for what goes off, halves between them for what sets and cancels.
