@@ -239,7 +239,7 @@ async def test_done_member_is_restarted_when_its_sibling_dies() -> None:
         assert (inner.incarnations, inner.running) == (2, 1)
 
 
-async def test_faulty_runnables_do_not_harm_others() -> None:
+async def test_faulty_runnables_do_not_harm_others(autojump_clock: MockClock) -> None:
     """S5: wrong signals, busy loops and runaway growth leave a group of the same tree working."""
     requests, receive = trio.open_memory_channel[trio.Event](0)
     sibling = Remote()
@@ -289,6 +289,7 @@ async def test_faulty_runnables_do_not_harm_others() -> None:
             assert nodes[f"root.{name}"].crashes[0].error.startswith(f"{cause}: ")
         assert nodes["root.runs_busily"].incarnation == 1
         assert nodes["root.keeps_creating.r5.a.b"].state is NodeState.HEALTHY
+    assert autojump_clock.current_time() == 0.0
 
 
 async def test_sub_logger_logs_under_a_name_that_no_child_can_have(

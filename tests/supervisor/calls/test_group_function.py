@@ -181,7 +181,7 @@ async def test_a_function_may_start_other_children() -> None:
 # Members that come and go
 
 
-async def test_factory_may_change_the_members_at_a_restart() -> None:
+async def test_factory_may_change_the_members_at_a_restart(autojump_clock: MockClock) -> None:
     """S8: a missing name is removed with its subtree, a new one runs, the others stay."""
     metrics = supervisor.InMemoryMetrics()
     remote = Remote()
@@ -206,6 +206,7 @@ async def test_factory_may_change_the_members_at_a_restart() -> None:
         assert nodes["root.comes"].group.dn == "root.{stays,comes}"
         assert [nodes[dn].incarnation for dn in ("root.stays", "root.comes")] == [2, 1]
         assert len(nodes["root.stays"].crashes) == 1
+    assert autojump_clock.current_time() == 1.0
 
 
 async def test_new_members_take_the_place_of_the_old_ones() -> None:

@@ -284,7 +284,9 @@ async def test_a_member_that_is_cancelled_when_new_is_not_healthy(
                 await trio.sleep_forever()
 
 
-async def test_a_wait_that_is_cancelled_leaves_nothing_registered() -> None:
+async def test_a_wait_that_is_cancelled_leaves_nothing_registered(
+    autojump_clock: MockClock,
+) -> None:
     """S19: neither with the group nor with the nursery that it runs in."""
     handles: list[supervisor.Handle] = []
 
@@ -297,3 +299,4 @@ async def test_a_wait_that_is_cancelled_leaves_nothing_registered() -> None:
         await trio.testing.wait_all_tasks_blocked()
         await check_that_cancelling_leaves_nothing(handles[0].wait_healthy, 1.0)
         assert not waits_are_registered(handles[0])
+    assert autojump_clock.current_time() == 1.0

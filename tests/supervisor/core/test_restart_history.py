@@ -20,7 +20,7 @@ def doubling(*, reset_after: float = 10.0) -> Backoff:
 
 @attrs.frozen
 class Round:
-    """One round of a group's members, in whole seconds."""
+    """One joint life of a group's members, in whole seconds."""
 
     wait: int
     """From the death before to the start."""
@@ -119,12 +119,12 @@ def test_a_restart_leaves_the_window_after_more_than_within(now: float, *, gives
 
 
 def test_becoming_ready_does_not_extend_the_limit() -> None:
-    """S10: a reset of the backoff removes no time from the window."""
-    restarts = Restarts(doubling(reset_after=0.0), RestartLimit(1, within=100.0))
-    restarts.was_ready(0.0)
-    restarts.failed(0.0)
-    restarts.was_ready(0.0)
-    assert restarts.failed(50.0) == GiveUp((0.0, 50.0))
+    """S10: the window knows times only; a reset of the backoff is no pardon."""
+    history = RestartHistory(doubling(reset_after=0.0), RestartLimit(1, within=100.0))
+    history.add_readiness(0.0)
+    history.add_failure(0.0, 0.5)
+    history.add_readiness(0.0)
+    assert history.add_failure(50.0, 0.5) == GiveUp((0.0, 50.0))
 
 
 def test_without_a_limit_it_never_gives_up() -> None:
@@ -162,7 +162,7 @@ def test_a_window_is_a_finite_number_above_zero(value: float) -> None:
 
 
 def test_a_limit_is_frozen() -> None:
-    """S10: many groups can share it, since it cannot be changed."""
+    """S10: it can be shared by many groups, for nothing can change it."""
     limit = RestartLimit(1, within=2.0)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         limit.restarts = 5  # type: ignore[misc]

@@ -135,7 +135,9 @@ async def test_a_member_that_was_dropped_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("dead", [False, True])
 @pytest.mark.parametrize("moves", [0, 1])
-async def test_a_cancelled_wait_leaves_nothing(*, dead: bool, moves: int) -> None:
+async def test_a_cancelled_wait_leaves_nothing(
+    autojump_clock: MockClock, *, dead: bool, moves: int
+) -> None:
     """S25: whether it waits for a start or a restart, and whether it was woken before."""
     remote, other = Remote(), Remote()
 
@@ -154,6 +156,7 @@ async def test_a_cancelled_wait_leaves_nothing(*, dead: bool, moves: int) -> Non
                 await other.become_healthy()
                 await wait_all_tasks_blocked()
             assert len(nursery.child_tasks) == 1
+    assert autojump_clock.current_time() == 1.0
 
 
 async def test_a_wait_that_is_cancelled_at_once_leaves_nothing() -> None:

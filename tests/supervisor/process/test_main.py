@@ -84,7 +84,7 @@ def begin_request(stack: contextlib.ExitStack, port: int) -> socket.socket:
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
 def test_a_server_finishes_what_it_has_begun(signal: signals.Signals) -> None:
-    """S22: at a signal, it stops listening, answers all 50 open requests, and exits with 0."""
+    """S22: at a signal, the server listens no more, answers all 50 open requests, and exits 0."""
     with service("server.py", 5.0, LONG) as process, contextlib.ExitStack() as stack:
         port = int(next_line(process))
         requests = [begin_request(stack, port) for _ in range(50)]
@@ -102,7 +102,7 @@ def test_a_server_finishes_what_it_has_begun(signal: signals.Signals) -> None:
 
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
 def test_a_stop_ends_when_its_budget_is_spent(signal: signals.Signals) -> None:
-    """S22: a request that never ends takes no longer than timeout=; status and log show it."""
+    """S22: a request that never ends costs no more than timeout=; status and log tell of it."""
     with service("server.py", LONG, 0.1) as process, contextlib.ExitStack() as stack:
         begin_request(stack, int(next_line(process)))
         process.send_signal(signal)
@@ -132,7 +132,7 @@ def test_a_stop_ends_when_its_budget_is_spent(signal: signals.Signals) -> None:
 def test_a_second_signal_ends_the_process_at_once(
     first: signals.Signals, second: signals.Signals
 ) -> None:
-    """S22: a second signal of either kind skips grace and timeout; the status is 3."""
+    """S22: neither grace nor timeout hold up a second signal, of either kind; the status is 3."""
     with service("server.py", LONG, LONG) as process, contextlib.ExitStack() as stack:
         begin_request(stack, int(next_line(process)))
         process.send_signal(first)
@@ -148,7 +148,7 @@ def test_a_second_signal_ends_the_process_at_once(
 
 @pytest.mark.parametrize("third", [SIGTERM, SIGINT])
 def test_further_signals_change_nothing(third: signals.Signals) -> None:
-    """S22: cancelled runnables still clean up, and the status is that of the second signal."""
+    """S22: what is cancelled still cleans up, and the status is that of the second signal."""
     with service("endings.py", "linger") as process:
         assert next_line(process) == "serving"
         process.send_signal(SIGTERM)
@@ -164,7 +164,7 @@ def test_further_signals_change_nothing(third: signals.Signals) -> None:
 
 @pytest.mark.parametrize("second", [True, False])
 def test_a_task_that_ignores_its_cancellation_does_not_keep_the_process(*, second: bool) -> None:
-    """S22: 5 s after a second signal, or the timeout, the process logs where it is, and ends."""
+    """S22: 5 s after a second signal, or the timeout, it ends without it, and says where it is."""
     with service("endings.py", "stay", 30 if second else 0) as process:
         assert next_line(process) == "serving"
         process.send_signal(SIGTERM)
@@ -186,7 +186,7 @@ def test_a_task_that_ignores_its_cancellation_does_not_keep_the_process(*, secon
 
 
 def test_a_signal_ends_a_wait_for_a_restart() -> None:
-    """S22, S9: a service in which a node waits for its backoff stops at once, with 0."""
+    """S22, S9: a service of which a part waits for its backoff stops all the same, with 0."""
     with service("endings.py", "wait_for_restart") as process:
         assert next_line(process) == "serving"
         wait_for_log(process, "root.patient died")
@@ -202,13 +202,13 @@ def test_a_signal_ends_a_wait_for_a_restart() -> None:
 
 
 def test_a_tree_that_finishes_exits_with_0() -> None:
-    """S22: nothing is logged."""
+    """S22: finished is as good as stopped, and says nothing."""
     with service("endings.py", "finish") as process:
         assert end_of(process) == (0, [])
 
 
 def test_a_tree_that_gives_up_exits_with_1() -> None:
-    """S22, S10: what gave up and why is logged, with one traceback, that of the runnable."""
+    """S22, S10: what gave up and why is logged, the traceback once and not as the process's own."""
     with service("endings.py", "give_up") as process:
         status, (death, end) = end_of(process)
     assert status == 1
@@ -220,7 +220,7 @@ def test_a_tree_that_gives_up_exits_with_1() -> None:
 
 
 def test_system_exit_keeps_its_status() -> None:
-    """S22, S11: a runnable that raises SystemExit(7) ends the process with 7, without a log."""
+    """S11, S22: a runnable that raises SystemExit(7) ends the process with 7, with one line."""
     with service("endings.py", "leave") as process:
         status, records = end_of(process)
     assert status == 7
@@ -232,8 +232,8 @@ def test_system_exit_keeps_its_status() -> None:
 # Logging
 
 
-def test_a_log_that_cannot_be_written_does_not_keep_it_from_stopping() -> None:
-    """S22, S17: standard error shows what could not be logged, and why; the status is 0."""
+def test_without_a_log_it_stops_all_the_same() -> None:
+    """S22, S17: what could not be logged, and why, is on standard error; the status is 0."""
     with service("endings.py", "lose_the_log") as process:
         assert next_line(process) == "serving"
         process.send_signal(SIGTERM)
@@ -243,8 +243,8 @@ def test_a_log_that_cannot_be_written_does_not_keep_it_from_stopping() -> None:
     assert "supervisor could not log this: SIGTERM: stopping, within 30 s\n" in log
 
 
-def test_it_serves_without_a_standard_error() -> None:
-    """S22: a process may be started with standard error closed."""
+def test_without_a_standard_error_it_serves_all_the_same() -> None:
+    """S22: a process may be started with standard error closed; there is nothing to log to."""
     command = [sys.executable, str(SERVICES / "endings.py"), "finish"]
     closed = subprocess.run(
         ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *command], env=ENVIRONMENT, check=False
@@ -253,7 +253,7 @@ def test_it_serves_without_a_standard_error() -> None:
 
 
 def test_a_pipe_gets_a_json_object_a_line() -> None:
-    """S22: each line from level INFO on can be parsed, and has the DN that it comes from."""
+    """S22: each line parses by itself, from level INFO on, with the DN it comes from."""
     with service("logs.py") as process:
         status, log = end_of(process)
     assert status == 0
@@ -305,7 +305,7 @@ def test_no_color_takes_the_colours_away() -> None:
 
 
 def test_logging_that_is_set_up_stays_as_it_is() -> None:
-    """S22: handlers, format and level that the service has chosen do not change."""
+    """S22: handlers, format and level that the service has chosen are left alone."""
     with service("logs.py", "configured") as process:
         _, log = process.communicate()
     lines = log.splitlines()
@@ -321,7 +321,7 @@ def test_logging_that_is_set_up_stays_as_it_is() -> None:
 # In this process
 
 
-def test_main_passes_its_arguments_on() -> None:
+def test_main_hands_on_what_it_is_given() -> None:
     """S22: arguments, backoff, limit, metrics and grace are those of the tree that it runs."""
     metrics = InMemoryMetrics()
     got: list[object] = []
@@ -351,8 +351,8 @@ def test_main_passes_its_arguments_on() -> None:
     assert metrics.nodes()["root"].state is NodeState.CANCELED
 
 
-def test_main_restores_the_signal_handlers() -> None:
-    """S22: after the end of the tree, signals are handled as before."""
+def test_main_leaves_signals_as_they_were() -> None:
+    """S22: after the end of the tree, the process obeys signals as before."""
     before = [signals.getsignal(signal) for signal in (SIGTERM, SIGINT)]
     during: list[object] = []
 
@@ -367,8 +367,8 @@ def test_main_restores_the_signal_handlers() -> None:
     assert [signals.getsignal(signal) for signal in (SIGTERM, SIGINT)] == before
 
 
-def test_a_fatal_error_leaves_main() -> None:
-    """S22, S11: main() raises an exception that is no Exception as it is."""
+def test_what_leaves_the_tree_leaves_main() -> None:
+    """S22, S11: an exception that is no Exception is raised by main() as it is."""
 
     class EndOfWorldError(BaseException):
         pass
@@ -382,14 +382,14 @@ def test_a_fatal_error_leaves_main() -> None:
 
 @pytest.mark.parametrize("timeout", [-1.0, float("nan")])
 def test_a_wrong_timeout_is_named(timeout: float) -> None:
-    """S22: timeout= is a number of seconds; nothing has been run when it is not."""
+    """S22: timeout= is a number of seconds, and nothing has been run when it is not."""
     message = f"timeout={timeout!r} is not a number of seconds of at least 0"
     with pytest.raises(ValueError, match=re.escape(message)):
         supervisor.main(trio.sleep_forever, timeout=timeout)
 
 
 def test_a_wrong_grace_is_named() -> None:
-    """S22: grace= is a number of seconds; nothing has been run when it is not."""
+    """S22: grace= is a number of seconds, and nothing has been run when it is not."""
     with pytest.raises(ValueError, match=r"grace=-1\.0 is not a number of seconds of at least 0"):
         supervisor.main(trio.sleep_forever, grace=-1.0)
 

@@ -94,11 +94,11 @@ async def test_a_death_of_an_early_member_keeps_the_later_ones_waiting(
 
 
 @pytest.mark.parametrize("how", ["handle", "tree", "parent", "sibling", "outside"])
-@pytest.mark.parametrize("graces", [0.0, {"first": 1.0}])
-async def test_a_member_that_waits_for_its_turn_never_starts_after_a_stop(
-    how: str, graces: float | dict[str, float], autojump_clock: MockClock
+@pytest.mark.parametrize("grace", [0.0, {"first": 1.0}])
+async def test_what_waits_for_its_turn_never_starts_after_a_stop(
+    how: str, grace: float | dict[str, float], autojump_clock: MockClock
 ) -> None:
-    """S12, S20: any stop of the group in an ordered start keeps the later members away."""
+    """S12, S20: whatever stops the group while a member is awaited, the later ones stay away."""
     first, second, parent = Remote(), Remote(), Remote()
     handles: list[Handle] = []
     transitions = TimedTransitions()
@@ -139,7 +139,7 @@ async def test_a_member_that_waits_for_its_turn_never_starts_after_a_stop(
 
 
 async def test_restart_starts_from_the_first() -> None:
-    """S19, S20: each restart keeps the order, an operator's as well."""
+    """S19, S20: the order is kept at each restart, an operator's as well."""
     first, second = Remote(), Remote()
     group = {"first": first, "second": second}
     async with open_recorded(supervisor.run_group, group, ordered=True) as (tree, handle, _):
@@ -156,7 +156,7 @@ async def test_restart_starts_from_the_first() -> None:
 
 
 async def test_the_tree_is_not_settled_in_the_middle_of_an_ordered_start() -> None:
-    """S16, S20: between two members no node is NEW, but more will start."""
+    """S16, S20: between two members none is NEW, and yet there is more to come."""
     group = {f"m{number}": idle for number in range(20)}
 
     async def root() -> None:
@@ -171,7 +171,7 @@ async def test_the_tree_is_not_settled_in_the_middle_of_an_ordered_start() -> No
 
 @pytest.mark.parametrize("stop", [False, True])
 async def test_an_ordered_start_that_was_cut_short_is_settled(*, stop: bool) -> None:
-    """S16, S20: in BACKOFF or STOPPED no member starts for now, so the tree is settled."""
+    """S16, S20: where no member is to come for now, in BACKOFF or STOPPED, the tree is settled."""
     first = Remote()
     group = {"first": first, "second": idle}
     async with open_recorded(supervisor.run_group, group, ordered=True) as (tree, handle, _):

@@ -9,8 +9,8 @@ import trio
 
 from trio_event import MemoryValue, ValueMap, ValueWatch, Watcher, compose, pipe, select
 
-from .calls import Call
-from .piping import running
+from ..helpers.calls import Call
+from ..helpers.piping import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable
