@@ -22,8 +22,8 @@ import time
 from types import TracebackType
 from typing import IO, Final, final
 
-from supervisor._text._exceptions import format_error, one_line, type_name
-from supervisor._text._printable import cut, label, printable
+from supervisor._text._exceptions import format_error, one_line
+from supervisor._text._printable import cut, label, printable, type_name
 
 _COLOURS: Final = {
     logging.DEBUG: "2",

@@ -23,6 +23,7 @@ from trio.lowlevel import (
 from supervisor._core import _steps as steps, _tree as core
 from supervisor._core._events import Event, NodeRemoved
 from supervisor._text._crash import unwrapped
+from supervisor._text._printable import type_name
 
 from ._timers import Timers
 
@@ -115,7 +116,7 @@ class Tree(core.Tree):
     def abort(self, error: BaseException) -> None:
         """Cancel the whole tree, and let ``error`` leave it (S11)."""
         self.errors.append(error)
-        self.root.siblings.cancel(f"{type(error).__name__} leaves the tree")
+        self.root.siblings.cancel(f"{type_name(error)} leaves the tree")
 
     def watch(self, group: Group) -> None:
         """Report ``group`` from time to time as long as it has not ended (S18)."""

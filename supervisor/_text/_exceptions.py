@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, final
 from trio.lowlevel import enable_ki_protection
 
 from ._frames import ends_in_start, frames_of, remark, stack_text
-from ._printable import cut, single_line
+from ._printable import NAME_LENGTH, cut, single_line, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +100,6 @@ members_of: Callable[[BaseException], tuple[BaseException, ...]]
 members_of = BaseExceptionGroup.__dict__["exceptions"].__get__
 _group_message: Callable[[BaseException], str]
 _group_message = BaseExceptionGroup.__dict__["message"].__get__
-_qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 _module: Callable[[type], object] = type.__dict__["__module__"].__get__
 
 
@@ -170,11 +169,6 @@ def drop_tracebacks(error: BaseException) -> None:
 
 def _is_alone(error: BaseException) -> bool:
     return context_of(error) is None and cause_of(error) is None and not is_group(error)
-
-
-def type_name(error: BaseException) -> str:
-    """Return the name of the type of ``error``, without its module."""
-    return cut(_qualname(type(error)), LINE_LENGTH)
 
 
 def is_group(error: BaseException) -> bool:
@@ -403,8 +397,8 @@ def _full_name(error: BaseException) -> str:
     module = _module(type(error))
     if type(module) is not str:
         module = "<unknown>"
-    name = _qualname(type(error))
-    return cut(name if module in _OMITTED else f"{module}.{name}", LINE_LENGTH)
+    name = type_name(error)
+    return name if module in _OMITTED else f"{cut(module, NAME_LENGTH)}.{name}"
 
 
 _OMITTED: Final = ("__main__", "builtins")

@@ -8,7 +8,21 @@ terminal obeys or that hide what follows.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+NAME_LENGTH: Final = 500
+"""The name of a type or a module is cut to so many characters."""
+
+_qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
+
+
+def type_name(error: BaseException) -> str:
+    """Return the name of the type of ``error``, whatever its metaclass has under that name."""
+    return cut(_qualname(type(error)), NAME_LENGTH)
 
 
 def cut(text: str, limit: int) -> str:

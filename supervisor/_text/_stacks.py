@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final, final
 import attrs
 from trio.lowlevel import enable_ki_protection
 
-from ._exceptions import type_name
 from ._frames import is_machinery, stack_text, waiting
-from ._printable import label
+from ._printable import label, type_name
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -835,15 +835,18 @@ def test_a_group_that_cannot_be_split_leaves_as_it_is() -> None:
     assert split_fatal(error) == (error, None)
 
 
-async def test_the_dn_is_noted_where_that_is_possible() -> None:
-    """S15: an exception that takes no notes leaves without."""
+@pytest.mark.parametrize("make", HARD)
+async def test_what_cannot_be_described_leaves_as_it_is(make: str) -> None:
+    """S15: with a note of the DN, if it takes one."""
     REFUSALS.append(SystemExit(7))
+    error = HARD[make][0]()
 
     async def child() -> None:
-        raise Unnoted("why")
+        raise error
 
-    with pytest.raises(Unnoted):
+    with pytest.raises(Exception) as left:  # noqa: PT011  there are many kinds
         await supervisor.supervise(child, propagate=True)
+    assert left.value is error
 
 
 # Any tree of exceptions
