@@ -12,20 +12,23 @@ else is left to do, hours of backoff pass in no time::
 from __future__ import annotations
 
 import contextlib
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ._calls._runnable import signal
 from ._calls._supervisor import open_supervisor
 from ._core._errors import RestartLimitExceeded, SignalError
 from ._core._restart import RestartLimit
 from ._core._states import NodeState, Signal
-from ._tasks._members import bind
+from ._tasks._members import bind, check_runnable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+    from types import TracebackType
 
     from ._calls._supervisor import Supervisor
     from ._core._restart import Backoff
@@ -48,14 +51,13 @@ class RemoteDeathError(Exception):
     """What a :class:`Remote` dies of by default."""
 
 
-@contextlib.asynccontextmanager
-async def open_harness(
+def open_harness(
     root: Callable[[Unpack[ArgsT]], Awaitable[object]],
     *args: *ArgsT,
     backoff: Backoff | None = None,
     metrics: Metrics | Sequence[Metrics] | None = None,
     patience: float = 5.0,
-) -> AsyncIterator[Supervisor]:
+) -> AbstractAsyncContextManager[Supervisor]:
     """Run a tree beside the body of a test.
 
     The root is run once. If it dies, the test fails: the root is not run again. If it returns
@@ -73,8 +75,8 @@ async def open_harness(
             stop, on Trio's clock. Meanwhile the log says, as ever, which nodes have not
             ended and where they wait.
 
-    Yields:
-        The running tree.
+    Returns:
+        A context manager of the running tree.
 
     Raises:
         HarnessError: if the root died, with a picture of the tree at that time, from its
@@ -93,45 +95,78 @@ async def open_harness(
             await tree.wait_settled()
             assert tree.snapshot().nodes["root.worker"].state is NodeState.HEALTHY
     """
-    call = bind(root, args)
-    picture = ""
+    check_runnable(root, "open_harness()")
+    return _Harness(bind(root, args), backoff, metrics, patience)
 
-    async def once() -> None:
-        nonlocal picture
+
+@final
+class _Harness(AbstractAsyncContextManager["Supervisor"]):
+    """What :func:`open_harness` returns: a class for the reason that ``OpenSupervisor`` is one."""
+
+    __slots__ = ("_call", "_opened", "_patience", "_picture", "_tree")
+
+    def __init__(
+        self,
+        call: Callable[[], Awaitable[object]],
+        backoff: Backoff | None,
+        metrics: Metrics | Sequence[Metrics] | None,
+        patience: float,
+    ) -> None:
+        self._call: Callable[[], Awaitable[object]] = call
+        self._patience: float = patience
+        # The tree when its root died.
+        self._picture: str = ""
+        self._opened: AbstractAsyncContextManager[Supervisor] = open_supervisor(
+            self._run_root, backoff=backoff, limit=_ONCE, metrics=metrics
+        )
+
+    @enable_ki_protection
+    async def __aenter__(self) -> Supervisor:
+        self._tree: Supervisor = await self._opened.__aenter__()
+        return self._tree
+
+    async def _run_root(self) -> None:
         try:
-            await call()
+            await self._call()
         except Exception:
-            picture = str(tree.snapshot())
+            self._picture = str(self._tree.snapshot())
             raise
-        state = tree.snapshot().nodes["root"].state
+        state = self._tree.snapshot().nodes["root"].state
         if state is NodeState.NEW:
             signal(Signal.HEALTHY)
         with contextlib.suppress(SignalError):
             signal(Signal.DONE)
 
-    asked = 0.0
-    tree: Supervisor
-    try:
-        async with open_supervisor(once, backoff=backoff, limit=_ONCE, metrics=metrics) as tree:
-            try:
-                yield tree
-            finally:
-                asked = trio.current_time()
-    except RestartLimitExceeded as exceeded:
-        if exceeded not in tree._port.errors:
-            raise  # that of another tree, in the body
-        picture = picture or str(tree.snapshot())
-        msg = f"{exceeded.causes[-1].error}\n\nroot died in this tree:\n{picture}"
-        raise HarnessError(msg) from exceeded.__cause__
-    late = {
-        node.dn: node.since - asked
-        for node in tree.snapshot().nodes.values()
-        if node.since > asked + patience
-    }
-    if late:
-        names = ", ".join(f"{dn} ({seconds:.1f} s)" for dn, seconds in late.items())
-        msg = f"still alive {patience:g} s after the tree was asked to stop: {names}"
-        raise HarnessError(msg)
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        asked = trio.current_time()
+        try:
+            handled = await self._opened.__aexit__(exc_type, exc, traceback)
+        except RestartLimitExceeded as exceeded:
+            if exceeded not in self._tree._port.errors:
+                raise  # that of another tree, in the body
+            picture = self._picture or str(self._tree.snapshot())
+            msg = f"{exceeded.causes[-1].error}\n\nroot died in this tree:\n{picture}"
+            raise HarnessError(msg) from exceeded.__cause__
+        if exc is None or handled:
+            self._check_end(asked)
+        return handled
+
+    def _check_end(self, asked: float) -> None:
+        late = {
+            node.dn: node.since - asked
+            for node in self._tree.snapshot().nodes.values()
+            if node.since > asked + self._patience
+        }
+        if late:
+            names = ", ".join(f"{dn} ({seconds:.1f} s)" for dn, seconds in late.items())
+            msg = f"still alive {self._patience:g} s after the tree was asked to stop: {names}"
+            raise HarnessError(msg)
 
 
 @final

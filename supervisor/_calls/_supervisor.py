@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, TypeVarTuple, Unpack, final
@@ -25,12 +25,13 @@ from supervisor._tasks._rounds import start_round
 from supervisor._tasks._stopping import end_group
 from supervisor._tasks._tree import ChildNursery, Group, Node, Tree
 from supervisor._tasks._watchdog import look
-from supervisor._text._crash import unwrapped
+from supervisor._text._crash import unwrapped, without_repeated_interrupts
 
 from ._start import check_grace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
+    from types import TracebackType
 
     from supervisor._core._restart import RestartLimit
     from supervisor._observing._metrics import Metrics
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 ArgsT = TypeVarTuple("ArgsT")
 
 
+@enable_ki_protection
 async def supervise(
     root: Callable[[Unpack[ArgsT]], Awaitable[object]],
     *args: *ArgsT,
@@ -96,8 +98,7 @@ async def supervise(
     await trio.lowlevel.checkpoint_if_cancelled()
 
 
-@contextlib.asynccontextmanager
-async def open_supervisor(
+def open_supervisor(
     root: Callable[[Unpack[ArgsT]], Awaitable[object]],
     *args: *ArgsT,
     backoff: Backoff | None = None,
@@ -105,7 +106,7 @@ async def open_supervisor(
     metrics: Metrics | Sequence[Metrics] | None = None,
     grace: float = 0.0,
     propagate: bool = False,
-) -> AsyncIterator[Supervisor]:
+) -> AbstractAsyncContextManager[Supervisor]:
     """Run a supervision tree beside the body of an ``async with``.
 
     Leaving the body stops the tree as :meth:`Supervisor.stop` does, and waits until all its tasks
@@ -121,8 +122,8 @@ async def open_supervisor(
         grace: How long the root gets to stop.
         propagate: Let the first death leave.
 
-    Yields:
-        The running tree.
+    Returns:
+        A context manager of the running tree.
 
     Raises:
         RestartLimitExceeded: as :func:`supervise` does. Whatever leaves the tree
@@ -135,6 +136,8 @@ async def open_supervisor(
     Cancellation:
         As for :func:`supervise`.
 
+    Ctrl-C can come between any two instructions: the tree is never left behind.
+
     Example::
 
         async with supervisor.open_supervisor(root) as tree:
@@ -142,28 +145,72 @@ async def open_supervisor(
             print(tree.snapshot())
     """
     check_runnable(root, "open_supervisor()")
-    tree = Supervisor(bind(root, args), backoff, limit, metrics, grace, propagate=propagate)
-    errors: list[BaseException] = []
-    try:
-        async with trio.open_nursery(strict_exception_groups=True) as nursery:
+    call = bind(root, args)
+    return OpenSupervisor(
+        partial(Supervisor, call, backoff, limit, metrics, grace, propagate=propagate)
+    )
 
-            async def run() -> None:
-                await tree._run()
-                if tree._tree.errors:
-                    nursery.cancel_scope.cancel("the supervision tree has failed")
 
-            nursery.start_soon(run, name="supervisor")
-            yield tree
-            tree._end("the body of open_supervisor() has ended")
-    except BaseExceptionGroup as group:
-        # The nursery's own wrapper around what the body raised: its tasks raise nothing.
-        errors.extend(group.exceptions)
-    raise_all([*errors, *tree._tree.errors])
-    await trio.lowlevel.checkpoint_if_cancelled()
+@final
+class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
+    """What :func:`open_supervisor` returns.
+
+    It is no ``asynccontextmanager``, for the same reason as Trio's nurseries are none: a
+    ``KeyboardInterrupt`` in the frames of :mod:`contextlib`, which are not protected, would leave
+    the generator where it is, with the tree in it.
+    """
+
+    __slots__ = ("_make", "_nursery", "_opened", "_tree")
+
+    def __init__(self, make: Callable[[], Supervisor]) -> None:
+        self._make: Callable[[], Supervisor] = make
+
+    @enable_ki_protection
+    async def __aenter__(self) -> Supervisor:
+        self._tree: Supervisor = self._make()
+        self._opened: AbstractAsyncContextManager[trio.Nursery, bool | None] = trio.open_nursery(
+            strict_exception_groups=True
+        )
+        self._nursery: trio.Nursery = await self._opened.__aenter__()
+        self._nursery.start_soon(self._run, name="supervisor")
+        return self._tree
+
+    @enable_ki_protection
+    async def _run(self) -> None:
+        await self._tree._run()
+        if self._tree._port.errors:
+            self._nursery.cancel_scope.cancel("the supervision tree has failed")
+
+    @enable_ki_protection
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if exc is None:
+            self._tree._end("the body of open_supervisor() has ended")
+        errors: list[BaseException] = []
+        try:
+            handled = await self._opened.__aexit__(exc_type, exc, traceback)
+        except BaseExceptionGroup as group:
+            # The nursery's own wrapper around what the body raised: its tasks raise nothing.
+            errors.extend(group.exceptions)
+            handled = True
+        errors += self._tree._port.errors
+        if len(errors) == 1 and errors[0] is exc:
+            return False
+        try:
+            raise_all(errors)
+        finally:
+            del errors, exc  # they would keep this frame alive, and it them
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return bool(handled)
 
 
 def raise_all(errors: list[BaseException]) -> None:
-    """Raise what is to leave: a single exception as it is, several as a group."""
+    """Raise what is to leave: a single exception as it is, several as a group (S11)."""
+    errors = without_repeated_interrupts(errors)
     try:
         if len(errors) == 1:
             raise errors[0]
@@ -303,16 +350,28 @@ class Supervisor:
         if timeout is not None and not timeout >= 0:
             msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
             raise ValueError(msg)
-        if timeout is not None and not self._gone.is_set():
+        self._request_stop(timeout)
+        await self._gone.wait()
+        error = self._timeout_error()
+        if error is not None:
+            raise error
+
+    @enable_ki_protection
+    def _request_stop(self, timeout: float | None) -> None:
+        """Begin to stop the tree, unless it is ending, and bound that (S21)."""
+        if timeout is not None:
             self._tree.timers.set(timeout, partial(self._expire, timeout))
         self._end("the tree is stopped")
-        await self._gone.wait()
-        if self._late:
-            msg = (
-                f"the tree had not stopped after {self._budget:g} s and was cancelled; "
-                f"these nodes were running: {', '.join(self._late)}"
-            )
-            raise StopTimeoutError(msg, dns=self._late)
+
+    def _timeout_error(self) -> StopTimeoutError | None:
+        """Return what a stop raises whose time was over before the tree had stopped."""
+        if not self._late:
+            return None
+        msg = (
+            f"the tree had not stopped after {self._budget:g} s and was cancelled; "
+            f"these nodes were running: {', '.join(self._late)}"
+        )
+        return StopTimeoutError(msg, dns=self._late)
 
     @enable_ki_protection
     def _end(self, reason: str) -> None:

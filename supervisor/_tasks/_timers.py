@@ -83,7 +83,8 @@ class Timers:
             self._cancelled = 0
 
     def close(self) -> None:
-        """End, with all timers that are set."""
+        """End, with all timers that are set; those that are set from now on never go off."""
+        self._nursery = None
         self._heap.clear()
         if self._life is not None:
             self._life.cancel("the tree has ended")

@@ -76,9 +76,29 @@ def add_note(error: BaseException, note: str) -> None:
 
 
 def unwrapped(error: BaseException) -> BaseException:
-    """Return the one exception that is in ``error``, if it is a group of one."""
+    """Return the one exception that is in ``error``, if it is a group of one.
+
+    Ctrl-C that came several times counts as one.
+    """
     *_, last = unwrap(error)
+    rest, first = [last], None
+    for _ in range(HANDLED_SEARCHED):
+        if not rest:
+            return first or last
+        part = rest.pop()
+        if is_group(part):
+            rest.extend(members_of(part))
+        elif issubclass(type(part), KeyboardInterrupt):
+            first = part
+        else:
+            break
     return last
+
+
+def without_repeated_interrupts(errors: list[BaseException]) -> list[BaseException]:
+    """Drop each ``KeyboardInterrupt`` but the first: Ctrl-C twice leaves as one (S11)."""
+    repeated = [error for error in errors if issubclass(type(error), KeyboardInterrupt)][1:]
+    return [error for error in errors if not any(error is each for each in repeated)]
 
 
 def handled_error(cancelled: BaseException) -> Exception | None:
