@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal as signals
 import sys
+import threading
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack, final
 
 import trio
 
 from supervisor._calls._supervisor import Supervisor, raise_all
-from supervisor._core._errors import RestartLimitExceeded, StopTimeoutError
+from supervisor._core._errors import RestartLimitExceeded
 from supervisor._observing._logging import log
 from supervisor._tasks._members import bind, check_runnable
 
+from ._countdown import LAST_RESORT, Request
+from ._last_resort import CUT_SHORT, LastResort
 from ._log_format import preset_logging
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from supervisor._core._restart import Backoff, RestartLimit
     from supervisor._observing._metrics import Metrics
-    from supervisor._tasks._port import Port
+    from supervisor._tasks._blocking import LoopThread
 
 ArgsT = TypeVarTuple("ArgsT")
 
 STOPPED: Final = 0
-GAVE_UP: Final = 1
-CUT_SHORT: Final = 3
-
-LAST_RESORT: Final = 5.0
-"""Seconds that cancelled tasks get to end before the process ends without them."""
+FAILED: Final = 1
 
 _logger = logging.getLogger("supervisor")
 
@@ -48,10 +45,33 @@ def main(
 ) -> NoReturn:
     """Run a tree as a service's ``main`` until it ends or the process is told to stop (S22).
 
-    At the first ``SIGTERM`` or ``SIGINT`` (Ctrl-C) the tree is stopped as by
-    :meth:`Supervisor.stop`, within ``timeout``. A second one cancels everything at once. If a
-    task has not ended 5 seconds after it was cancelled, where it waits is logged and the
-    process ends without it.
+    At the first ``SIGTERM``, ``SIGINT`` (Ctrl-C) or ``SIGHUP`` the tree is stopped as by
+    :meth:`Supervisor.stop`, within ``timeout``. A second one cancels everything at once. What comes
+    within 0.2 seconds of the first is the same one, sent by a terminal and by a wrapper. A signal
+    that was ignored when the process started stays ignored.
+
+    If a task has not ended 5 seconds after it was cancelled, or a runnable blocks the event loop so
+    that nothing can be cancelled, that is logged, with the line where it is, and the process ends
+    without it. A process that is suspended loses none of these seconds.
+
+    ====================================== ====== ==================================================
+    What happened                          Status What was logged last
+    ====================================== ====== ==================================================
+    The tree has finished                  0      nothing
+    A signal, and the tree has stopped     0      INFO ``SIGTERM: stopping, within 30 s``
+    The tree gave up                       1      CRITICAL ``root gave up: ...``
+    The timeout was over                   3      ERROR ``the tree had not stopped after 30 s ...``
+    A second signal                        3      WARNING ``SIGTERM again: stopping at once``
+    A task did not end when cancelled      3      CRITICAL ``the process ends without these nodes``
+    A runnable blocked the loop            3      CRITICAL ``root.a blocks the event loop; ...``
+    A runnable raised ``SystemExit``       its    ERROR ``root.a raised SystemExit ...``
+    Another exception that is no Exception 1      its traceback on standard error, unlogged
+    ====================================== ====== ==================================================
+
+    The status is decided when the tree has ended. Signals that come then change nothing, whatever
+    the process still does before it exits, and handlers that were there before ``main`` do not come
+    back. Only if it does not exit, a signal ends it 5 seconds later, with the status that was
+    decided.
 
     Logging is set up, unless it is already: on a terminal as text, in a pipe or a file as one JSON
     object a line, on standard error, from level ``INFO``.
@@ -67,8 +87,8 @@ def main(
         grace: How long the root gets to stop.
 
     Raises:
-        SystemExit: always, at last: with status 0 if the tree was stopped or finished, 1 if it
-            gave up, 3 if a stop was cut short by the timeout or a second signal.
+        SystemExit: always, at last, with the status.
+        RuntimeError: if it is not called in the main thread, or from within Trio.
         TypeError: if ``root`` is not callable.
         ValueError: if ``grace`` or ``timeout`` is out of its range.
         BaseException: what else left the tree.
@@ -82,64 +102,102 @@ def main(
     if not timeout >= 0:
         msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
         raise ValueError(msg)
-    if sys.stderr is not None:
-        preset_logging(sys.stderr)
+    if threading.current_thread() is not threading.main_thread():
+        msg = (
+            f"main() was called in the thread {threading.current_thread().name!r}: call it in the "
+            "main thread, which gets the signals, or call trio.run(supervisor.supervise, ...)"
+        )
+        raise RuntimeError(msg)
+    preset_logging(sys.stderr)
     make = partial(Supervisor, bind(root, args), backoff, limit, metrics, grace, propagate=False)
-    sys.exit(trio.run(_serve, make, timeout))
-
-
-async def _serve(make: Callable[[], Supervisor], timeout: float) -> int:  # noqa: ASYNC109  it bounds a stop
-    """Run a tree, and obey signals; return the exit status."""
-    tree = make()
-    port = tree._port
-    status = STOPPED
-    with trio.open_signal_receiver(signals.SIGTERM, signals.SIGINT) as received:
-        async with trio.open_nursery() as nursery:
-
-            async def stop() -> None:
-                nonlocal status
-                try:
-                    await tree.stop(timeout=timeout)
-                except StopTimeoutError as error:
-                    log(port.abort, _logger, logging.ERROR, "%s", error)
-                    status = CUT_SHORT
-
-            async def obey() -> None:
-                nonlocal status
-                name = await _next(received)
-                log(port.abort, _logger, logging.INFO, "%s: stopping, within %g s", name, timeout)
-                nursery.start_soon(stop)
-                port.call_later(timeout + LAST_RESORT, partial(_exit, port, CUT_SHORT))
-                name = await _next(received)
-                log(port.abort, _logger, logging.WARNING, "%s again: stopping at once", name)
-                status = CUT_SHORT
-                port.cancel(f"a second {name}")
-                port.call_later(LAST_RESORT, partial(_exit, port, CUT_SHORT))
-                while True:
-                    await _next(received)  # left over, it would kill the process at the very end
-
-            nursery.start_soon(obey)
-            await tree._run()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            nursery.cancel_scope.cancel("the tree has ended")
-    errors = port.errors
-    if len(errors) == 1 and isinstance(errors[0], RestartLimitExceeded):
-        log(port.abort, _logger, logging.CRITICAL, "%s", errors[0])
-        if len(errors) == 1:
-            return GAVE_UP
-    raise_all(errors)
-    return status
-
-
-async def _next(received: AsyncIterator[int]) -> str:
-    return signals.Signals(await anext(received)).name
-
-
-def _exit(port: Port, status: int) -> None:
-    """End the process although there are tasks left, which nothing can end."""
+    last_resort = LastResort(timeout)
+    last_resort.start()
     try:
-        port.report_stuck(port.running(), f"{LAST_RESORT:g} s after it was cancelled")
-        log(port.abort, _logger, logging.CRITICAL, "the process ends without these nodes")
-        logging.shutdown()
+        status = trio.run(_serve, make, timeout, last_resort)
+    except BaseException as error:
+        if last_resort.is_attached:
+            last_resort.decide(_status_of(error))
+        else:
+            last_resort.release()  # nothing has run
+        raise
+    sys.exit(last_resort.decide(status))
+
+
+def _status_of(error: BaseException) -> int:
+    """Return the status with which Python exits because of ``error``."""
+    if not isinstance(error, SystemExit):
+        return FAILED
+    if error.code is None:
+        return STOPPED
+    return error.code if isinstance(error.code, int) else FAILED
+
+
+async def _serve(
+    make: Callable[[], Supervisor],
+    timeout: float,  # noqa: ASYNC109  it bounds a stop
+    last_resort: LastResort,
+) -> int:
+    """Run a tree, and obey signals; return the exit status."""
+    service = _Service(make(), timeout, last_resort)
+    last_resort.attach(service)
+    try:
+        return await service.run()
     finally:
-        os._exit(status)
+        last_resort.detach()
+
+
+@final
+class _Service:
+    """The tree of a process, as signals see it. All of it runs in Trio's loop."""
+
+    def __init__(self, tree: Supervisor, timeout: float, last_resort: LastResort) -> None:
+        self._tree = tree
+        self._port = tree._port
+        self._timeout = timeout
+        self._last_resort = last_resort
+        self._status = STOPPED
+        self._is_over = False
+        self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
+        self.thread: LoopThread = self._port.loop_thread()
+
+    async def run(self) -> int:
+        """Run the tree to its end; return the exit status, or raise what has left it."""
+        await self._tree._run()
+        self._is_over = True
+        late = self._tree._timeout_error()
+        if late is not None:
+            self._status = CUT_SHORT
+            self._log(logging.ERROR, "%s", late)
+        errors = self._port.errors
+        if len(errors) == 1 and isinstance(errors[0], RestartLimitExceeded):
+            self._log(logging.CRITICAL, "%s", errors[0])
+            if len(errors) == 1:  # the log may have raised another one
+                return FAILED
+        raise_all(errors)
+        return self._status
+
+    def obey(self, request: Request, name: str) -> None:
+        """Do what the signal of that name asks for, unless the tree has ended meanwhile."""
+        if self._is_over:
+            return
+        if request is Request.STOP:
+            self._log(logging.INFO, "%s: stopping, within %g s", name, self._timeout)
+            self._tree._request_stop(self._timeout)
+            # The stop was bounded first, so that it has cancelled everything when this is called.
+            self._port.call_later(self._timeout, self._last_resort.cancelled)
+        else:
+            self._log(logging.WARNING, "%s again: stopping at once", name)
+            self._status = CUT_SHORT
+            self._port.cancel(f"a second {name}")
+            self._last_resort.cancelled()
+
+    def report(self, done: threading.Event) -> None:
+        """Report what has not ended, and set ``done``."""
+        if self._is_over:
+            return
+        self._port.report_stuck(self._port.running(), f"{LAST_RESORT:g} s after it was cancelled")
+        self._log(logging.CRITICAL, "the process ends without these nodes")
+        done.set()
+
+    def _log(self, level: int, text: str, *args: object) -> None:
+        log(self._port.abort, _logger, level, text, *args)

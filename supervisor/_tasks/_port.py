@@ -6,7 +6,7 @@ use a tree by these methods, and by nothing else.
 - Look: ``nodes``, ``path``, ``running``, ``time``, and the questions of the model's classes.
 - Follow: ``add_observer`` for each event, in order; ``wait_changed`` and ``wait_settled``.
 - Act: ``end``, ``cancel``, ``abort`` on the tree; ``stop_node``, ``restart_node`` on its group.
-- Later: ``call_later``.
+- Later: ``call_later``. From another thread: ``loop_thread``.
 
 Nodes, incarnations and groups are passed by reference, to be read. Only the model writes them.
 """
@@ -21,6 +21,7 @@ from supervisor._core._events import NodesStuck
 from supervisor._core._plan import END
 from supervisor._core._tree import subtree
 
+from ._blocking import LoopThread
 from ._rounds import restart_group
 from ._stopping import end_group, hold_group
 from ._watchdog import running
@@ -135,6 +136,10 @@ class Port:
         self.tree.publish()
 
     # Later
+
+    def loop_thread(self) -> LoopThread:
+        """Return the thread of the loop, to be asked from another one what blocks it."""
+        return LoopThread()
 
     def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
         """Call ``call``, which must not raise, so many seconds from now."""

@@ -1,0 +1,250 @@
+"""The last resort: a thread that ends the process if nothing else does.
+
+A stop is bounded: when its time is over, all is cancelled, and what has not ended 5 seconds later
+never will. The loop can't bound that itself, for it may be what is held up: by a runnable that
+blocks, or by a log that nobody reads. So a thread of its own takes the signals, counts the seconds,
+tells the loop what is asked of it, and ends the process when the seconds are over.
+
+- It counts the seconds from the cancellation, as soon as the loop has cancelled; until then from
+  when it should have. So clean-up has its time, although the loop was held up before.
+- It counts only the seconds in which the process runs, in steps of a quarter of one. A process that
+  was suspended goes on where it was.
+- What it does at the end may block as well: to write to a pipe that nobody reads, to flush a
+  stream whose lock is held. So that is done in further threads, to which it gives a second.
+- The exit status is decided once, by the main thread or by this one, whichever is first.
+
+A thread can't run while a C function holds the interpreter's lock. Nothing in the process can.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import math
+import os
+import select
+import signal as signals
+import sys
+import threading
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol, final
+
+import trio
+
+from ._countdown import Countdown
+from ._signals import StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from supervisor._tasks._blocking import LoopThread
+
+    from ._countdown import Request
+
+TICK: Final = 0.25
+"""At most so many seconds are counted at once."""
+
+LAST_WORDS: Final = 1.0
+"""Seconds that each part of the last report may take."""
+
+CUT_SHORT: Final = 3
+"""The exit status of a process whose stop was cut short."""
+
+_logger = logging.getLogger("supervisor")
+
+
+class Loop(Protocol):
+    """What the last resort needs of the service that runs in Trio's loop."""
+
+    token: trio.lowlevel.TrioToken
+    thread: LoopThread
+
+    def obey(self, request: Request, name: str) -> object:
+        """Do what the signal of that name asks for; called in the loop."""
+
+    def report(self, done: threading.Event) -> object:
+        """Report what has not ended, and set ``done``; called in the loop."""
+
+
+@final
+class LastResort:
+    """Takes the signals of a process, and ends it if they don't."""
+
+    def __init__(self, timeout: float) -> None:
+        """Prepare for a stop that may take ``timeout`` seconds."""
+        self._signals = StopSignals()
+        self._lock = threading.Lock()
+        # What was decided, under the lock.
+        self._status: int | None = None
+        self._loop: Loop | None = None
+        # What the main thread has told.
+        self._told: deque[Callable[[], object]] = deque()
+        # The rest is this thread's alone.
+        self._countdown = Countdown(timeout)
+        self._requests: deque[tuple[Request, str]] = deque()
+        self._released = False
+
+    # In the main thread
+
+    def start(self) -> None:
+        """Take the signals from now on, until the process exits."""
+        self._signals.catch()
+        atexit.register(self._exit)
+        threading.Thread(target=self._run, name="supervisor: signals", daemon=True).start()
+
+    def release(self) -> None:
+        """Leave the signals as they were."""
+        self._signals.release()
+        atexit.unregister(self._exit)
+        self._tell(self._release)
+
+    def attach(self, loop: Loop) -> None:
+        """Hand what is asked to ``loop``, from within whose run this is called."""
+        self._loop = loop
+        self._signals.listen()
+        self._tell(self._deliver)
+
+    @property
+    def is_attached(self) -> bool:
+        """A tree was run."""
+        return self._loop is not None
+
+    def detach(self) -> None:
+        """Let Trio's run end."""
+        self._signals.unlisten()
+
+    def cancelled(self) -> None:
+        """Count from now: everything was cancelled."""
+        self._tell(self._countdown.cancelled)
+
+    def decide(self, status: int) -> int:
+        """Decide the exit status, the tree being over; return the one that was decided first."""
+        status = self._decide(status)
+        self._tell(self._countdown.ended)
+        self._signals.listen()
+        return status
+
+    def _tell(self, call: Callable[[], object]) -> None:
+        self._told.append(call)
+        self._signals.wake()
+
+    def _exit(self) -> None:
+        # Python does it too, but after it has stopped all other threads.
+        _flush()
+        self._signals.ignore()
+
+    # In either
+
+    def _decide(self, status: int) -> int:
+        with self._lock:
+            if self._status is None:
+                self._status = status
+            return self._status
+
+    # In the thread
+
+    def _run(self) -> None:
+        countdown = self._countdown
+        while not self._released and countdown.left > 0:
+            limit = None if math.isinf(countdown.left) else min(countdown.left, TICK)
+            began = time.monotonic()
+            numbers = self._signals.receive(limit)
+            now = time.monotonic()
+            countdown.ran(min(now - began, TICK))
+            while self._told:
+                self._told.popleft()()
+            for number in filter(self._signals.is_caught, numbers):
+                request = countdown.signalled(now)
+                if request is not None:
+                    self._requests.append((request, signals.Signals(number).name))
+            self._deliver()
+        if not self._released:
+            self._end()
+
+    def _release(self) -> None:
+        self._released = True
+
+    def _deliver(self) -> None:
+        """Tell the loop what is asked of it, and wake it for signals that are others' to handle."""
+        if self._loop is None:
+            return
+        with contextlib.suppress(trio.RunFinishedError):
+            while self._requests:
+                self._loop.token.run_sync_soon(self._loop.obey, *self._requests.popleft())
+            self._loop.token.run_sync_soon(_pass, idempotent=True)
+
+    def _end(self) -> None:
+        """End the process, and say what it does not wait for."""
+        try:
+            self._decide(CUT_SHORT)
+            flush = _start(_flush)
+            if not self._loop_reports():
+                text = self._describe()
+                if not _ends(_start(partial(_logger.critical, "%s", text))):
+                    _ends(_start(partial(_write, text)))
+            _ends(_start(logging.shutdown))
+            _ends(flush)
+        finally:
+            os._exit(self._decide(CUT_SHORT))
+
+    def _loop_reports(self) -> bool:
+        """Have the loop report the nodes that have not ended, if it can."""
+        if self._loop is None or self._countdown.is_ended or not self._countdown.is_cancelled:
+            return False
+        done = threading.Event()
+        with contextlib.suppress(trio.RunFinishedError):
+            self._loop.token.run_sync_soon(self._loop.report, done)
+        return done.wait(LAST_WORDS)
+
+    def _describe(self) -> str:
+        """Say what holds up the main thread."""
+        if self._loop is None:
+            return "the process ends before it has run a tree"
+        place = self._loop.thread.look()
+        if self._countdown.is_ended:
+            rest = [
+                t.name for t in threading.enumerate() if t.name != "MainThread" and not t.daemon
+            ]
+            waits = f" (there are other threads: {', '.join(rest)})" if rest else ""
+            what = f"the tree has ended, but the process does not exit{waits}"
+        else:
+            what = f"{place.dn or 'a task of no node'} blocks the event loop"
+        return f"{what}; the process ends without it. It is here:\n{place.lines}"
+
+
+def _pass() -> None:
+    """Do nothing: Trio runs signal handlers when it is woken."""
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # closed, a pipe without a reader, or a substitute
+            stream.flush()
+
+
+def _write(text: str) -> None:
+    """Write to standard error past all buffers and locks, if there is room in it."""
+    _, writable, _ = select.select([], [2], [], 0)
+    if writable:
+        os.write(2, text.encode("utf-8", "backslashreplace")[: select.PIPE_BUF - 1] + b"\n")
+
+
+def _start(call: Callable[[], object]) -> threading.Thread:
+    """Make a call that may block for ever."""
+
+    def attempt() -> None:
+        with contextlib.suppress(BaseException):  # a stream or handler may raise anything
+            call()
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    return thread
+
+
+def _ends(thread: threading.Thread) -> bool:
+    """Wait a second for its end; return whether it came."""
+    thread.join(LAST_WORDS)
+    return not thread.is_alive()

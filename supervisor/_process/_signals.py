@@ -1,0 +1,119 @@
+"""The signals that stop the process, seen even while its main thread is blocked.
+
+The problem: Python runs the handler of a signal in the main thread, between two instructions.
+While that thread is in a C function, or holds the loop with code of its own, a handler can't tell
+Trio's loop anything. So neither the loop nor a handler can bound how long a stop takes.
+
+What works: the C function that CPython registers with the system runs at once, in whatever thread.
+It writes the signal's number to the socket that ``signal.set_wakeup_fd()`` has set. A thread reads
+the other end, and wakes Trio by its token, so that handlers of other signals run as if the socket
+were Trio's.
+
+Trio sets its socket when a run starts, and resets it when the run ends. So ours is set from within
+the run, and again after it. Until then, and in between, the handler that is written in Python
+writes the number. So a signal may be written twice, which counts once, as do two within 0.2 s.
+
+The handlers stay until the process exits. Then the signals are ignored, since CPython resets all
+handlers before it is gone. So nothing but the decided status can be the end of the process.
+
+Rejected: ``trio.open_signal_receiver``, which sends what it has not handed out once more when it is
+closed, and so kills a process whose tree has just ended. Blocking the signals, with a thread in
+``sigwait()``: the processes that a service starts would inherit the mask, and not obey ``SIGTERM``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal as signals
+import socket
+from typing import TYPE_CHECKING, Final, final
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+STOP_SIGNALS: Final = tuple(
+    signals.Signals[name]
+    for name in ("SIGTERM", "SIGINT", "SIGHUP")
+    if name in signals.Signals.__members__  # there is no SIGHUP on Windows
+)
+"""What stops the process. One that was ignored when ``main`` was called stays ignored."""
+
+
+@final
+class StopSignals:
+    """Catches the signals, and hands them to the thread that calls :meth:`receive`."""
+
+    def __init__(self) -> None:
+        """Catch nothing yet."""
+        self._reader, self._writer = socket.socketpair()
+        self._writer.settimeout(0)  # it does not block
+        self._replaced: dict[signals.Signals, signals.Handlers] = {}
+        # The C part of the handler writes to the socket.
+        self._is_direct = False
+
+    # In the main thread
+
+    def catch(self) -> None:
+        """Catch the signals from now on, but for those that are ignored."""
+        for number in STOP_SIGNALS:
+            before = signals.getsignal(number)
+            if before is not signals.SIG_IGN:
+                # None is a handler that was not set by Python, which can't set it again.
+                self._replaced[number] = before or signals.SIG_DFL  # type: ignore[assignment]  # or a function
+                signals.signal(number, self._handle)
+        if hasattr(os, "register_at_fork"):
+            # A signal to a forked child must not stop its parent, with which it shares the socket.
+            os.register_at_fork(after_in_child=self.release)
+
+    def listen(self) -> None:
+        """Have the signals written while the main thread is blocked, too."""
+        signals.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        self._is_direct = True
+
+    def unlisten(self) -> None:
+        """Be ready for a change of the socket to which C writes."""
+        self._is_direct = False
+
+    def ignore(self) -> None:
+        """Ignore the signals: the process exits."""
+        for number in self._replaced:
+            if self.is_caught(number):
+                signals.signal(number, signals.SIG_IGN)
+
+    def release(self) -> None:
+        """Have signals handled as they were before."""
+        if self._is_direct:
+            signals.set_wakeup_fd(-1)
+            self._is_direct = False
+        for number, before in self._replaced.items():
+            if self.is_caught(number):
+                signals.signal(number, before)
+        self._replaced.clear()
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if not self._is_direct:
+            self._write(number)
+
+    # In any thread
+
+    def wake(self) -> None:
+        """Let :meth:`receive` return."""
+        self._write(0)
+
+    def is_caught(self, number: int) -> bool:
+        """Return whether it is a signal that is caught, and whose handler is still ours."""
+        return number in self._replaced and signals.getsignal(number) == self._handle
+
+    def receive(self, seconds: float | None) -> bytes:
+        """Wait for so many seconds; return the numbers of the signals that came, and zeros."""
+        self._reader.settimeout(seconds)
+        try:
+            return self._reader.recv(4096)
+        except TimeoutError:
+            return b""
+
+    def _write(self, number: int) -> None:
+        # If there is no room, the reader has not read hundreds of signals yet.
+        with contextlib.suppress(BlockingIOError):
+            self._writer.send(bytes((number,)))
