@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, final
 import trio
 
 from supervisor._text._frames import is_machinery
+
 from ._current import current
 
 if TYPE_CHECKING:

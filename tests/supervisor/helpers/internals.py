@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supervisor.__main__ import load, main, parse
 from supervisor._core._plan import GiveUp, Retry
 from supervisor._core._restart import RestartHistory
 from supervisor._core._tree import Group, Incarnation, Node
+from supervisor._process._command_line import load, main, parse
+from supervisor._process._countdown import DOUBLED, LAST_RESORT, Countdown, Request
 from supervisor._process._log_format import JsonFormatter, TerminalFormatter, preset_logging
+from supervisor._process._signals import STOP_SIGNALS
 from supervisor._tasks._timers import Timer, Timers
 
 if TYPE_CHECKING:
     from supervisor import Handle
 
 __all__ = [
+    "DOUBLED",
+    "LAST_RESORT",
+    "STOP_SIGNALS",
+    "Countdown",
     "GiveUp",
     "Group",
     "Incarnation",
     "JsonFormatter",
     "Node",
+    "Request",
     "RestartHistory",
     "Retry",
     "TerminalFormatter",

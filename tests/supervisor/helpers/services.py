@@ -1,0 +1,85 @@
+"""Services that tests run as processes: to talk with them, and to see them end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal as signals
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import supervisor
+
+from .internals import DOUBLED, STOP_SIGNALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVICES = Path(__file__).parents[2] / "services"
+# Where this test's own supervisor comes from, wherever the service runs.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(supervisor.__file__).parent.parent)}
+
+SIGTERM, SIGINT, SIGHUP = signals.SIGTERM, signals.SIGINT, signals.SIGHUP
+# Longer than any test may take: a test that waits for its end has failed.
+LONG = 3600.0
+
+
+@contextlib.contextmanager
+def service(
+    name: str, *arguments: object, stderr: int = subprocess.PIPE, **environment: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a service; a test that fails leaves no process behind."""
+    with subprocess.Popen(
+        [sys.executable, SERVICES / name, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env=ENVIRONMENT | environment,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def end_of(process: subprocess.Popen[str]) -> tuple[int, list[dict[str, str]]]:
+    """Wait for the end of a service; return its status and what it logged."""
+    # Not communicate(), which knows nothing of what readline() has read ahead.
+    assert process.stderr is not None
+    log = process.stderr.readlines()
+    return process.wait(), [json.loads(line) for line in log]
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+def wait_for_log(process: subprocess.Popen[str], text: str) -> None:
+    """Read the log up to a record whose message begins with ``text``."""
+    assert process.stderr is not None
+    while not json.loads(process.stderr.readline())["message"].startswith(text):
+        pass
+
+
+def send_second(process: subprocess.Popen[str], signal: signals.Signals) -> None:
+    """Send another signal than the first, which has been logged: one within 0.2 s is the same."""
+    time.sleep(DOUBLED)
+    process.send_signal(signal)
+
+
+@contextlib.contextmanager
+def keep_handlers() -> Iterator[None]:
+    """Set the handlers of signals again, which main() leaves as they are at the end."""
+    before = {signal: signals.getsignal(signal) for signal in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        signals.set_wakeup_fd(-1)
+        for signal, handler in before.items():
+            signals.signal(signal, handler)
