@@ -227,9 +227,10 @@ def _flush() -> None:
 
 def _write(text: str) -> None:
     """Write to standard error past all buffers and locks, if there is room in it."""
-    _, writable, _ = select.select([], [2], [], 0)
+    file = sys.stderr.fileno()  # not simply 2, which may be another file where it was closed
+    _, writable, _ = select.select([], [file], [], 0)
     if writable:
-        os.write(2, text.encode("utf-8", "backslashreplace")[: select.PIPE_BUF - 1] + b"\n")
+        os.write(file, text.encode("utf-8", "backslashreplace")[: select.PIPE_BUF - 1] + b"\n")
 
 
 def _start(call: Callable[[], object]) -> threading.Thread:
