@@ -178,7 +178,7 @@ class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
     @enable_ki_protection
     async def _run(self) -> None:
         await self._tree._run()
-        if self._tree._port.errors:
+        if self._tree._tree.errors:
             self._nursery.cancel_scope.cancel("the supervision tree has failed")
 
     @enable_ki_protection
@@ -197,7 +197,7 @@ class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
             # The nursery's own wrapper around what the body raised: its tasks raise nothing.
             errors.extend(group.exceptions)
             handled = True
-        errors += self._tree._port.errors
+        errors += self._tree._tree.errors
         if len(errors) == 1 and errors[0] is exc:
             return False
         try:

@@ -14,7 +14,7 @@ LINE_LENGTH: Final = 64 * 1024
 
 @final
 class RawLogger(io.TextIOBase):
-    """A text stream whose lines become log records of a node, at level ``INFO``.
+    """A text stream whose lines become log records of a node, at level ``INFO`` (S17).
 
     A line is logged when it is complete, or when it exceeds 65 536 characters;
     :meth:`close` logs what is left.

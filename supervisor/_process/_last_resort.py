@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 TICK: Final = 0.25
 """At most so many seconds are counted at once."""
 
-LAST_WORDS: Final = 1.0
+LAST_OUTPUT: Final = 1.0
 """Seconds that each part of the last report may take."""
 
 CUT_SHORT: Final = 3
@@ -197,7 +197,7 @@ class LastResort:
         done = threading.Event()
         with contextlib.suppress(trio.RunFinishedError):
             self._loop.token.run_sync_soon(self._loop.report, done)
-        return done.wait(LAST_WORDS)
+        return done.wait(LAST_OUTPUT)
 
     def _describe(self) -> str:
         """Say what holds up the main thread."""
@@ -247,5 +247,5 @@ def _start(call: Callable[[], object]) -> threading.Thread:
 
 def _ends(thread: threading.Thread) -> bool:
     """Wait a second for its end; return whether it came."""
-    thread.join(LAST_WORDS)
+    thread.join(LAST_OUTPUT)
     return not thread.is_alive()

@@ -17,7 +17,7 @@ from supervisor._tasks._members import bind, check_runnable
 
 from ._countdown import LAST_RESORT, Request
 from ._last_resort import CUT_SHORT, LastResort
-from ._log_format import preset_logging
+from ._logging_preset import preset_logging
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

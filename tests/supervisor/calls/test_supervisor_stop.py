@@ -45,7 +45,7 @@ async def three_levels(stops: StopTimes, grace: float) -> None:
     await stops.stay()
 
 
-async def test_all_graces_share_one_budget(autojump_clock: MockClock) -> None:
+async def test_all_grace_periods_share_one_budget(autojump_clock: MockClock) -> None:
     """S21: nodes that are asked late get what is left of it, and it is never exceeded."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
@@ -71,7 +71,7 @@ async def test_all_graces_share_one_budget(autojump_clock: MockClock) -> None:
 async def test_a_budget_that_suffices_changes_nothing(
     budget: float | None, autojump_clock: MockClock
 ) -> None:
-    """S21: a stop neither waits for it nor raises; without one the graces are the only limit."""
+    """S21: a stop neither waits for it nor raises; without one only grace periods are a limit."""
     stops = StopTimes()
     async with open_supervisor(three_levels, stops, 4.0, grace=4.0) as tree:
         await wait_all_tasks_blocked()
@@ -106,7 +106,7 @@ async def test_the_log_names_the_late_node_and_the_line_where_it_waits(
 
 
 async def test_clean_up_after_the_budget_is_waited_for(autojump_clock: MockClock) -> None:
-    """S21: a budget limits graces and no clean-up; stop() raises when all tasks are gone."""
+    """S21: a budget limits grace periods and no clean-up; stop() raises when all tasks are gone."""
     slow = Remote()
     slow.stop_slowly(3.0)
 
@@ -272,7 +272,7 @@ async def test_a_root_in_backoff_is_stopped_at_once(autojump_clock: MockClock) -
         ("cancel in the grace", {"root": 0.0}, {"root": 2.0, "root.child": 2.0}),
     ],
 )
-async def test_only_an_exception_or_a_cancellation_skips_the_graces(
+async def test_only_an_exception_or_a_cancellation_skips_the_grace_periods(
     way: str, asked: dict[str, float], ended: dict[str, float], autojump_clock: MockClock
 ) -> None:
     """S12, S21: the end of the body asks all nodes; an error or an outside cancellation, none."""

@@ -9,9 +9,10 @@ from supervisor._core._restart import RestartHistory
 from supervisor._core._tree import Group, Incarnation, Node
 from supervisor._process._command_line import load, main, parse
 from supervisor._process._countdown import DOUBLED, LAST_RESORT, Countdown, Request
-from supervisor._process._log_format import JsonFormatter, TerminalFormatter, preset_logging
+from supervisor._process._logging_preset import preset_logging
 from supervisor._process._signals import STOP_SIGNALS
 from supervisor._tasks._timers import Timer, Timers
+from supervisor.logs import JSONFormatter, TextFormatter
 
 if TYPE_CHECKING:
     from supervisor import Handle
@@ -24,12 +25,12 @@ __all__ = [
     "GiveUp",
     "Group",
     "Incarnation",
-    "JsonFormatter",
+    "JSONFormatter",
     "Node",
     "Request",
     "RestartHistory",
     "Retry",
-    "TerminalFormatter",
+    "TextFormatter",
     "Timer",
     "Timers",
     "load",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..helpers.internals import JsonFormatter, TerminalFormatter, preset_logging
+from ..helpers.internals import JSONFormatter, TextFormatter, preset_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def an_error() -> OSError:
         return error
 
 
-def in_utc(formatter: TerminalFormatter) -> TerminalFormatter:
+def in_utc(formatter: TextFormatter) -> TextFormatter:
     """Make the clock of a formatter independent of where the test runs."""
     formatter.converter = time.gmtime
     return formatter
@@ -77,7 +77,7 @@ def bare_logging() -> Iterator[logging.Logger]:
 
 def test_json_has_five_fields_on_one_line() -> None:
     """S22: time in UTC to the millisecond, level, DN, logger, and message with its arguments."""
-    text = JsonFormatter().format(a_record("%s of\n%d", "two", 2, level=logging.WARNING))
+    text = JSONFormatter().format(a_record("%s of\n%d", "two", 2, level=logging.WARNING))
     assert "\n" not in text
     assert list(json.loads(text).items()) == [
         ("time", "2023-11-14T22:13:20.250Z"),
@@ -93,21 +93,21 @@ def test_json_has_five_fields_on_one_line() -> None:
 )
 def test_json_keeps_every_character(message: str) -> None:
     """S22: a message of any characters is one line, and parsing returns it."""
-    text = JsonFormatter().format(a_record("%s", message))
+    text = JSONFormatter().format(a_record("%s", message))
     assert "\n" not in text
     assert json.loads(text)["message"] == message
 
 
 def test_json_has_the_traceback_in_the_message() -> None:
     """S22: the record of an exception is one line too."""
-    text = JsonFormatter().format(a_record("no room", error=an_error()))
+    text = JSONFormatter().format(a_record("no room", error=an_error()))
     assert "\n" not in text
     message = json.loads(text)["message"]
     assert re.match(r"(?s)no room\nTraceback \(most recent call last\):\n.*an_error\n", message)
     assert message.endswith("\nOSError: the disk is full")
 
 
-@pytest.mark.parametrize("formatter", [JsonFormatter(), TerminalFormatter(colour=False)])
+@pytest.mark.parametrize("formatter", [JSONFormatter(), TextFormatter(colour=False)])
 def test_a_stack_is_shown_after_the_message(formatter: logging.Formatter) -> None:
     """S22: the stack that stack_info=True asks for is shown."""
     record = a_record("here")
@@ -136,13 +136,13 @@ def test_the_dn_is_that_of_the_logger_or_of_the_runnable(
 ) -> None:
     """S22, S17: a node's logger names the node; any other logger, the runnable that uses it."""
     record = a_record(name=name, dn=dn)
-    assert json.loads(JsonFormatter().format(record))["dn"] == shown
+    assert json.loads(JSONFormatter().format(record))["dn"] == shown
 
 
 @pytest.mark.parametrize("dn", ["-", None])
 def test_a_terminal_shows_the_logger_where_there_is_no_dn(dn: str | None) -> None:
     """S22: outside of all runnables, the logger's name says more than a dash."""
-    formatter = in_utc(TerminalFormatter(colour=False))
+    formatter = in_utc(TextFormatter(colour=False))
     text = formatter.format(a_record(name="supervisor", dn=dn))
     assert text == "22:13:20 I supervisor    hello"
 
@@ -164,14 +164,14 @@ def test_the_colour_tells_the_level(level: int, letter: str, colour: str | None)
     """S22: a letter for the level, and a colour for each but INFO, if colours are wanted."""
     plain = f"22:13:20 {letter} root.net      hello"
     record = a_record(level=level)
-    assert in_utc(TerminalFormatter(colour=False)).format(record) == plain
+    assert in_utc(TextFormatter(colour=False)).format(record) == plain
     coloured = plain if colour is None else f"\033[{colour}m{plain}\033[0m"
-    assert in_utc(TerminalFormatter(colour=True)).format(record) == coloured
+    assert in_utc(TextFormatter(colour=True)).format(record) == coloured
 
 
 def test_messages_are_aligned_as_names_grow() -> None:
     """S22: the column of DNs is as wide as the widest so far, but at most 40."""
-    formatter = TerminalFormatter(colour=False)
+    formatter = TextFormatter(colour=False)
     names = ["r", "r" * 20, "r", "r" * 60, "r"]
     lines = [formatter.format(a_record(name=f"supervisor.node.{name}")) for name in names]
     column = len("hh:mm:ss I ")
@@ -181,7 +181,7 @@ def test_messages_are_aligned_as_names_grow() -> None:
 
 def test_a_terminal_shows_the_traceback_below() -> None:
     """S22: a traceback follows on lines of its own, in the colour of its record."""
-    formatter = TerminalFormatter(colour=True)
+    formatter = TextFormatter(colour=True)
     text = formatter.format(a_record("no room", level=logging.ERROR, error=an_error()))
     first, second, *_, last = text.splitlines()
     assert first.endswith("  no room")

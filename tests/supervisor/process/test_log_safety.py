@@ -20,13 +20,13 @@ import trio
 
 import supervisor
 from supervisor import Backoff, Signal
-from supervisor._process._log_format import (
+from supervisor._process._logging_preset import preset_logging
+from supervisor.logs._formatters import (
     CONTINUED,
     MESSAGE_LENGTH,
     NAME_LENGTH,
-    JsonFormatter,
-    TerminalFormatter,
-    preset_logging,
+    JSONFormatter,
+    TextFormatter,
 )
 from supervisor.testing import open_harness
 
@@ -51,11 +51,11 @@ def a_record(msg: object = "hello", *args: object, **fields: object) -> logging.
 
 
 def text_of(record: logging.LogRecord) -> str:
-    return TerminalFormatter(colour=False).format(record)
+    return TextFormatter(colour=False).format(record)
 
 
 def json_of(record: logging.LogRecord) -> dict[str, str]:
-    line = JsonFormatter().format(record)
+    line = JSONFormatter().format(record)
     assert line.isascii()
     assert line.splitlines() == [line]
     parsed = json.loads(line)
@@ -137,7 +137,7 @@ def test_a_record_in_json_is_one_line_in_any_encoding(encoding: str, control: st
     """S22: and parsing gives back what was logged."""
     raw = io.BytesIO()
     handler = logging.StreamHandler(io.TextIOWrapper(raw, encoding=encoding))
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JSONFormatter())
     said = f"a{control}b"
     handler.handle(a_record("%s", said, name=said, dn=said, levelname=said))
     (line,) = raw.getvalue().decode(encoding).splitlines()

@@ -149,7 +149,7 @@ async def test_a_cancelled_runnable_gets_the_reason(
 
 
 async def test_a_groups_restart_honours_each_members_grace(autojump_clock: MockClock) -> None:
-    """S7, S21: siblings of the dead member get their graces; then comes the backoff."""
+    """S7, S21: siblings of the dead member get their grace periods; then comes the backoff."""
     stops, failing = StopTimes(), Remote()
 
     async def root() -> None:

@@ -14,13 +14,11 @@ its own record from being written:
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 import time
 from types import TracebackType
-from typing import IO, Final, final
+from typing import Final, final
 
 from supervisor._text._exceptions import format_error, one_line
 from supervisor._text._printable import cut, label, printable, type_name
@@ -43,10 +41,10 @@ CONTINUED: Final = "  | "
 
 
 @final
-class TerminalFormatter(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """One line to a record, the DNs below each other, coloured by level if wanted."""
 
-    def __init__(self, *, colour: bool) -> None:
+    def __init__(self, *, colour: bool = False) -> None:
         """Make a formatter, with colours or without."""
         super().__init__()
         self._colour = colour
@@ -69,7 +67,7 @@ class TerminalFormatter(logging.Formatter):
 
 
 @final
-class JsonFormatter(logging.Formatter):
+class JSONFormatter(logging.Formatter):
     """One JSON object to a record, on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -144,47 +142,3 @@ def _created(record: logging.LogRecord) -> float:
 
 
 _YEAR_10000: Final = 253_402_300_800
-
-
-@final
-class _PresetHandler(logging.StreamHandler[IO[str]]):
-    """Writes what can be written; raises nothing into the code that logs."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Escape what the stream's encoding does not have."""
-        text = super().format(record)
-        encoding = getattr(self.stream, "encoding", None)
-        if text.isascii() or not isinstance(encoding, str):
-            return text
-        return text.encode(encoding, "backslashreplace").decode(encoding)
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
-        """Say what is wrong, unless standard error is what is: closed, or a broken pipe."""
-        with contextlib.suppress(Exception):  # ValueError, OSError, or what a substitute raises
-            super().handleError(record)
-
-
-def preset_logging(stream: IO[str] | None) -> None:
-    """Log everything of level ``INFO`` and above to ``stream``, unless logging is set up already.
-
-    A terminal gets text, with colours unless ``NO_COLOR`` is set; anything else gets JSON. Without
-    a stream, which is what a process that was started without standard error has, nothing is
-    done.
-    """
-    root = logging.getLogger()
-    if root.handlers or stream is None:
-        return
-    handler = _PresetHandler(stream)
-    if _is_terminal(stream):
-        handler.setFormatter(TerminalFormatter(colour="NO_COLOR" not in os.environ))
-    else:
-        handler.setFormatter(JsonFormatter())
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-
-
-def _is_terminal(stream: IO[str]) -> bool:
-    try:
-        return bool(stream.isatty())
-    except Exception:  # noqa: BLE001  it is closed, or a substitute that has no isatty()
-        return False
