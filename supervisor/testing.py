@@ -146,7 +146,8 @@ class _Harness(AbstractAsyncContextManager["Supervisor"]):
     ) -> bool | None:
         asked = trio.current_time()
         try:
-            handled = await self._opened.__aexit__(exc_type, exc, traceback)
+            # As that of open_supervisor().
+            handled = await self._opened.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
         except RestartLimitExceeded as exceeded:
             if exceeded not in self._tree._port.errors:
                 raise  # that of another tree, in the body

@@ -192,19 +192,20 @@ class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
             self._tree._end("the body of open_supervisor() has ended")
         errors: list[BaseException] = []
         try:
-            handled = await self._opened.__aexit__(exc_type, exc, traceback)
+            # Cancelled from outside, all tasks of the tree are, and it waits for them.
+            handled = await self._opened.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
         except BaseExceptionGroup as group:
             # The nursery's own wrapper around what the body raised: its tasks raise nothing.
             errors.extend(group.exceptions)
             handled = True
         errors += self._tree._tree.errors
         if len(errors) == 1 and errors[0] is exc:
-            return False
+            return False  # noqa: ASYNC910  the exit of the nursery is a checkpoint
         try:
             raise_all(errors)
         finally:
             del errors, exc  # they would keep this frame alive, and it them
-        await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.checkpoint_if_cancelled()  # noqa: ASYNC102  nothing is left to clean up
         return bool(handled)
 
 

@@ -70,13 +70,22 @@ SUMMARISED: Final = 10
 """Of deaths that repeat without a change, one in so many shows its traceback again."""
 
 
-def node_logger(node: Node, name: str | None = None) -> logging.Logger:
-    """Return the logger of a node, or the one below it that is called ``name`` (S17)."""
-    full = f"{PREFIX}{node.dn}" if name is None else f"{PREFIX}{node.dn}.{name}"
+def node_logger(node: Node, name: str | None = None, dn: str | None = None) -> logging.Logger:
+    """Return the logger of a node, or the one below it that is called ``name`` (S17).
+
+    Args:
+        node: The node.
+        name: The last part of a sub-logger's name.
+        dn: The node's DN, where it is known already.
+    """
+    full = f"{PREFIX}{dn or node.dn}" if name is None else f"{PREFIX}{node.dn}.{name}"
     tree: Tree = node.group.siblings.tree  # type: ignore[assignment]  # all trees are of that class
-    if not tree.observes_removals:
-        tree.observe_removals()
-    tree.loggers.setdefault(node, set()).add(full)
+    names = tree.loggers.get(node)
+    if names is None:
+        names = tree.loggers[node] = set()
+        if not tree.observes_removals:
+            tree.observe_removals()
+    names.add(full)
     return logging.getLogger(full)
 
 
@@ -225,7 +234,7 @@ class TreeLog:
 
     def _log_death(self, node: Node, crash: Crash, plan: Plan) -> None:
         """Report a death: one record, in which the newest tells all there is to know."""
-        logger = node_logger(node)
+        logger = node_logger(node, dn=crash.dn)
         if is_wanted(logger, logging.ERROR):
             text = f"{cut(crash.dn, DN_LENGTH)} died in incarnation {crash.incarnation}, "
             text += f"{crash.uptime:.1f} s old: {crash.error}; {_consequence(node.group, plan)}"

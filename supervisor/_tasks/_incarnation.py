@@ -135,7 +135,10 @@ def record(incarnation: Incarnation, outcome: steps.Outcome) -> None:
     if tree.propagate:
         add_note(error, f"raised by the runnable {node.dn}")
         tree.abort(error)
-    carry_out(group, action, f"group {group.dn} restarts: {node.dn} died: {crash.error}")
+    reason = ""  # where no other member has to be stopped, nobody reads it
+    if action is not None:
+        reason = f"group {group.dn} restarts: {node.dn} died: {crash.error}"
+    carry_out(group, action, reason)
     if isinstance(group.plan, Retry) and not tree.errors:
         drop_tracebacks(error)  # it goes no further, and they keep what the run used
 

@@ -131,7 +131,11 @@ class Tree(core.Tree):
         """Deliver the events of a step, and wake those who wait for a change in the tree."""
         if self.events and not self._delivering:
             self._deliver()
-        self.notify()
+        # As notify() does: this is called several times for each restart.
+        if self.changed is not None:
+            self.changed.unpark_all()
+        if not self.unsettled and self.settled:
+            self.settled.unpark_all()
 
     def notify(self) -> None:
         """Wake those who wait for a change in the tree."""
