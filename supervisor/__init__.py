@@ -57,6 +57,7 @@ from ._core._errors import (
     StartTimeoutError as StartTimeoutError,
     StopTimeoutError as StopTimeoutError,
     SupervisorError as SupervisorError,
+    UnclosedScopeError as UnclosedScopeError,
     UnexpectedReturnError as UnexpectedReturnError,
     UnknownNameError as UnknownNameError,
 )
@@ -109,6 +110,7 @@ __all__ = (
     "StopTimeoutError",
     "Supervisor",
     "SupervisorError",
+    "UnclosedScopeError",
     "UnexpectedReturnError",
     "UnknownNameError",
     "current_dn",

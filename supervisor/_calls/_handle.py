@@ -9,6 +9,7 @@ from trio.lowlevel import enable_ki_protection
 
 from supervisor._core._errors import GaveUpError
 from supervisor._core._states import FAILED, FINISHED, GroupState
+from supervisor._tasks._current import check_run
 from supervisor._tasks._rounds import restart_group
 from supervisor._tasks._stopping import hold_group
 
@@ -21,7 +22,8 @@ class Handle:
     """Stands for a group of runnables, through all its restarts (S19).
 
     It is returned by :func:`run`, whose runnable is alone in its group, and by
-    :func:`run_group`. It may be passed around and used by any task of the same Trio run. It is
+    :func:`run_group`. It may be passed around and used by any task of the same Trio run;
+    elsewhere its methods raise :exc:`NotSupervisedError`, and what it shows can be read. It is
     of no more use when the incarnation that started the group has ended: the next one starts
     another group.
 
@@ -58,6 +60,7 @@ class Handle:
         Raises:
             GaveUpError: as soon as that can't happen any more: the group has been stopped, has
                 given up, or has ended with its parent.
+            NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
             Always.
@@ -65,6 +68,7 @@ class Handle:
         Cancellation:
             Leaves nothing behind.
         """
+        self._check_run("wait_healthy")
         await trio.lowlevel.checkpoint()
         group = self._group
         while not group.is_healthy:
@@ -80,12 +84,16 @@ class Handle:
         once. A group that has finished, or has ended with its parent, stays as it is. A tree
         in which a group is kept stopped does not finish.
 
+        Raises:
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
         Checkpoints:
             Always; it returns when all tasks of the group are gone.
 
         Cancellation:
             The group is stopped all the same, only not waited for.
         """
+        self._check_run("stop")
         group = self._group
         round_ = group.rounds
         hold_group(group, f"{group.dn} is stopped on demand")
@@ -102,6 +110,7 @@ class Handle:
         Raises:
             GaveUpError: if the group has given up, or has ended or ends with its parent; or if
                 somebody stops it meanwhile.
+            NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
             Always; it returns when the members have been started.
@@ -109,6 +118,7 @@ class Handle:
         Cancellation:
             The group is restarted all the same, only not waited for.
         """
+        self._check_run("restart")
         group = self._group
         if group.is_over:
             self._give_up("restart")
@@ -119,6 +129,10 @@ class Handle:
             if group.is_held or group.is_over:
                 self._give_up("restart")
             await group.wait_changed()
+
+    def _check_run(self, function: str) -> None:
+        group = self._group
+        check_run(group.siblings.tree, group, "handle", function, waits=True)
 
     def _give_up(self, what: str) -> NoReturn:
         group = self._group

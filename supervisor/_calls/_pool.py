@@ -8,13 +8,14 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from supervisor._core import _steps as steps
-from supervisor._core._errors import NotSupervisedError, PoolFullError, RunError, UnknownNameError
+from supervisor._core._arguments import check_count, plain, shown
+from supervisor._core._errors import PoolFullError, RunError, UnknownNameError
 from supervisor._core._states import SIGNALLED_HEALTHY, NodeState
-from supervisor._tasks._current import acting_incarnation, current
+from supervisor._tasks._current import acting_incarnation, check_run, current
 from supervisor._tasks._members import bind, check_runnable
 from supervisor._tasks._stopping import end_group
 
-from ._start import new_group, start_alone
+from ._start import make_options, new_group, start_alone
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -55,6 +56,7 @@ def run_pool(
         InvalidNameError: if the name has a wrong form.
         DuplicateNameError: if the name is taken.
         RunError: if the caller is not ``NEW`` or has been asked to stop.
+        TypeError: if an option is of a wrong kind.
         ValueError: if ``max_children`` is not above 0.
         NotSupervisedError: if no runnable calls, or another thread does.
         StaleRunnableError: if the caller's incarnation has ended.
@@ -71,10 +73,9 @@ def run_pool(
                 jobs.run(f"order{number}", handle, order)
     """
     parent = acting_incarnation("run_pool")
-    if max_children is not None and max_children < 1:
-        msg = f"max_children={max_children!r} of the pool {name!r} is not above 0"
-        raise ValueError(msg)
-    group = new_group(parent, backoff, limit)
+    if max_children is not None:
+        check_count("max_children", max_children, least=1, of=f" of the pool {shown(name)}")
+    group = new_group(parent, make_options(backoff, limit))
     pool = Pool(max_children)
     pool._handle = start_alone(group, name, pool._keep_open, pool._remove)
     (pool._node,) = group.members
@@ -162,23 +163,23 @@ class Pool:
             DuplicateNameError: if a child has the name.
             PoolFullError: if there are ``max_children`` children.
             RunError: if the pool is not ``HEALTHY`` or has been asked to stop.
-            TypeError: if ``async_fn`` is not callable.
+            TypeError: if ``async_fn`` is not callable, or an option is of a wrong kind.
             ValueError: if a number of seconds is out of its range.
-            NotSupervisedError: if another thread calls.
+            NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
             Never; the child starts when the caller next waits.
         """
         parent = self._acting("run")
-        check_runnable(async_fn, "run(%r)", name)
+        check_runnable(async_fn, "run(%s)", name)
+        options = make_options(backoff, limit, grace=grace, start_timeout=start_timeout)
         if self._max_children is not None and len(parent.children or ()) >= self._max_children:
             msg = (
                 f"the pool {self.dn} is full: it has its {self._max_children} children, "
-                f"and {name!r} has to wait until one is done"
+                f"and {shown(name)} has to wait until one is done"
             )
             raise PoolFullError(msg)
-        group = new_group(parent, backoff, limit, grace=grace, start_timeout=start_timeout)
-        return start_alone(group, name, bind(async_fn, args))
+        return start_alone(new_group(parent, options), name, bind(async_fn, args))
 
     @enable_ki_protection
     async def stop(self, name: str) -> None:
@@ -190,7 +191,7 @@ class Pool:
         Raises:
             UnknownNameError: if there is no child of that name.
             RunError: if the pool is not running.
-            NotSupervisedError: if another thread calls.
+            NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
             Always; it returns when all tasks of the child are gone, and the name is free.
@@ -198,11 +199,12 @@ class Pool:
         Cancellation:
             The child is stopped all the same, only not waited for.
         """
-        children = self._acting("stop").children or {}
-        if name not in children:
-            msg = f"the pool {self.dn} has no child {name!r}"
+        children = self._acting("stop", waits=True).children or {}
+        child = children.get(plain(name) or "")
+        if child is None:
+            msg = f"the pool {self.dn} has no child {shown(name)}"
             raise UnknownNameError(msg)
-        group = children[name].group
+        group = child.group
         end_group(group, f"{group.dn} is stopped on demand")
         await trio.lowlevel.checkpoint()
         await group.wait_idle()
@@ -220,19 +222,11 @@ class Pool:
         if steps.remove_pool_child(group):
             group.publish()
 
-    def _acting(self, method: str) -> Incarnation:
-        incarnation = self._node.incarnation
+    def _acting(self, function: str, *, waits: bool = False) -> Incarnation:
+        node = self._node
+        check_run(node.group.siblings.tree, node, "pool", function, waits=waits)
+        incarnation = node.incarnation
         assert incarnation is not None
-        try:
-            here = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            here = None
-        if here is not self._node.group.siblings.tree.token:
-            msg = (
-                f"{method}() of the pool {self.dn} was called in another thread than the tree's: "
-                f"call trio.from_thread.run_sync(pool.{method}, ...)"
-            )
-            raise NotSupervisedError(msg)
         if incarnation.state is not NodeState.HEALTHY:
             msg = f"the pool {self.dn} is not HEALTHY, but {incarnation.state.name}"
             raise RunError(msg)

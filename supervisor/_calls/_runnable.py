@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 import trio
 
 from supervisor._core import _steps as steps
+from supervisor._core._arguments import shown
 from supervisor._core._errors import SignalError
 from supervisor._core._states import (
     NEW,
@@ -20,7 +21,7 @@ from supervisor._observing._raw_logger import RawLogger
 from supervisor._tasks._current import acting_incarnation, calling_incarnation
 from supervisor._tasks._members import bind, check_free, check_name, check_runnable
 
-from ._start import new_group, start_alone, start_together
+from ._start import make_options, new_group, start_alone, start_together
 
 if TYPE_CHECKING:
     import logging
@@ -71,7 +72,7 @@ def run(
         InvalidNameError: if the name has a wrong form.
         DuplicateNameError: if the name is taken.
         RunError: if the caller is not ``NEW`` or has been asked to stop.
-        TypeError: if ``async_fn`` is not callable.
+        TypeError: if ``async_fn`` is not callable, or an option is of a wrong kind.
         ValueError: if a number of seconds is out of its range.
         NotSupervisedError: if no runnable calls, or another thread does.
         StaleRunnableError: if the caller's incarnation has ended.
@@ -87,9 +88,9 @@ def run(
             supervisor.signal(Signal.DONE)
     """
     parent = acting_incarnation("run")
-    check_runnable(async_fn, "run(%r)", name)
-    group = new_group(parent, backoff, limit, grace=grace, start_timeout=start_timeout)
-    return start_alone(group, name, bind(async_fn, args))
+    check_runnable(async_fn, "run(%s)", name)
+    options = make_options(backoff, limit, grace=grace, start_timeout=start_timeout)
+    return start_alone(new_group(parent, options), name, bind(async_fn, args))
 
 
 @trio.lowlevel.enable_ki_protection
@@ -136,7 +137,8 @@ def run_group(
         ValueError: if the mapping is empty, a number of seconds is out of its range, or
             ``grace`` names a member that there is not.
         RunError: if the caller is not ``NEW`` or has been asked to stop.
-        TypeError: if what is passed is no such mapping or function.
+        TypeError: if what is passed is no such mapping or function, or an option is of a
+            wrong kind.
         NotSupervisedError: if no runnable calls, or another thread does.
         StaleRunnableError: if the caller's incarnation has ended.
 
@@ -159,10 +161,10 @@ def run_group(
             supervisor.signal(Signal.DONE)
     """
     parent = acting_incarnation("run_group")
-    group = new_group(
-        parent, backoff, limit, grace=grace, ordered=ordered, start_timeout=start_timeout
+    options = make_options(
+        backoff, limit, grace=grace, by_name=True, ordered=ordered, start_timeout=start_timeout
     )
-    return start_together(group, runnables)
+    return start_together(new_group(parent, options), runnables)
 
 
 @trio.lowlevel.enable_ki_protection
@@ -197,7 +199,7 @@ def signal(signal: Signal) -> None:
     incarnation = acting_incarnation("signal")
     passed: object = signal
     if not isinstance(passed, Signal):
-        msg = f"{signal!r} is not a supervisor.Signal: pass Signal.HEALTHY or Signal.DONE"
+        msg = f"{shown(passed)} is not a supervisor.Signal: pass Signal.HEALTHY or Signal.DONE"
         raise TypeError(msg)
     event = SIGNALLED_HEALTHY if signal is Signal.HEALTHY else SIGNALLED_DONE
     group = incarnation.node.group
@@ -249,7 +251,7 @@ async def wait_stop_requested() -> None:
                 await supervisor.wait_stop_requested()
                 stop_accepting()  # and let the nursery wait for the open connections
     """
-    incarnation = acting_incarnation("wait_stop_requested")
+    incarnation = acting_incarnation("wait_stop_requested", waits=True)
     if incarnation.stop_event is None:
         incarnation.stop_event = trio.Event()
         if incarnation.stop_requested:
@@ -317,7 +319,7 @@ def sub_logger(name: str) -> logging.Logger:
     """
     incarnation = calling_incarnation("sub_logger")
     node = incarnation.node
-    check_name(name, node)
+    name = check_name(name, node)
     check_free(name, node, incarnation.children, None)
     steps.reserve_name(incarnation, name)
     return node_logger(node, name)

@@ -7,7 +7,9 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 from supervisor._core import _steps as steps
+from supervisor._core._arguments import check_flag, check_kind, check_seconds, plain
 from supervisor._core._errors import RunError
+from supervisor._core._restart import Backoff, RestartLimit
 from supervisor._core._tree import DEFAULT_OPTIONS, GroupOptions
 from supervisor._tasks._members import make_member, make_members
 from supervisor._tasks._rounds import start_round
@@ -18,33 +20,60 @@ from ._handle import Handle
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from supervisor._core._restart import Backoff, RestartLimit
     from supervisor._tasks._tree import Incarnation
 
 
-def new_group(
-    parent: Incarnation,
+def make_options(
     backoff: Backoff | None,
     limit: RestartLimit | None,
     *,
     grace: float | Mapping[str, float] = 0.0,
+    by_name: bool = False,
     ordered: bool = False,
     start_timeout: float | None = None,
-) -> Group:
+) -> GroupOptions:
+    """Check what was asked for when a group is started (S2).
+
+    Args:
+        backoff: As for :func:`run`, like the other arguments.
+        limit: How often it may restart.
+        grace: How long its members get to stop.
+        by_name: A mapping for ``grace`` is right: there may be several members.
+        ordered: The members start one after the other.
+        start_timeout: How long each may be ``NEW``.
+
+    Raises:
+        TypeError: if something is of a wrong kind.
+        ValueError: if a number of seconds is out of its range.
+    """
+    nothing = backoff is None and limit is None and start_timeout is None and ordered is False
+    if nothing and type(grace) is float and grace == 0.0:
+        return DEFAULT_OPTIONS
+    check_backoff(backoff)
+    check_kind("limit", limit, RestartLimit, "RestartLimit(3, within=60.0)")
+    check_flag("ordered", ordered)
+    periods: float | dict[str, float]
+    if by_name and isinstance(grace, Mapping):
+        periods = {plain(k) or k: check_seconds("grace", v) for k, v in grace.items()}
+    else:
+        periods = check_seconds("grace", grace)
+    if start_timeout is not None:
+        start_timeout = check_seconds("start_timeout", start_timeout, above_zero=True)
+    return GroupOptions(backoff, limit, periods, ordered, start_timeout)
+
+
+def check_backoff(backoff: object) -> None:
+    """Raise :exc:`TypeError` unless it is a :class:`Backoff` or ``None``."""
+    check_kind("backoff", backoff, Backoff, "Backoff(initial=1.0)")
+
+
+def new_group(parent: Incarnation, options: GroupOptions) -> Group:
     """Make a group without members that is not in the tree yet.
 
     Raises:
         RunError: if ``parent`` can have no more children.
-        ValueError: if a number of seconds is out of its range.
     """
     check_admits(parent)
-    if grace == 0.0 and not (backoff or limit or start_timeout is not None or ordered):
-        options = DEFAULT_OPTIONS
-    else:
-        if start_timeout is not None and not start_timeout > 0:
-            msg = f"start_timeout={start_timeout!r} is not a number of seconds above 0"
-            raise ValueError(msg)
-        options = GroupOptions(backoff, limit, check_grace_periods(grace), ordered, start_timeout)
     siblings = parent.siblings or ChildNursery(parent.node.group.siblings.tree, closed=False)
     return Group(parent, siblings, options, copy_context())
 
@@ -61,24 +90,6 @@ def check_admits(parent: Incarnation) -> None:
             "start them before signal(Signal.HEALTHY), or start a pool there"
         )
         raise RunError(msg)
-
-
-def check_grace_periods(grace: float | Mapping[str, float]) -> float | Mapping[str, float]:
-    """Return ``grace`` in seconds, for all members or by name.
-
-    Raises:
-        ValueError: if one is out of its range.
-    """
-    if isinstance(grace, Mapping):
-        return {name: check_grace(seconds) for name, seconds in grace.items()}
-    return check_grace(grace)
-
-
-def check_grace(grace: float) -> float:
-    if not grace >= 0:
-        msg = f"grace={grace!r} is not a number of seconds of at least 0"
-        raise ValueError(msg)
-    return float(grace)
 
 
 def start_alone(

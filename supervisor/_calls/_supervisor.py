@@ -5,19 +5,20 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack, final
+from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack, final
 
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from supervisor._core import _steps as steps
+from supervisor._core._arguments import check_dn, check_flag, check_seconds
 from supervisor._core._errors import StopTimeoutError
 from supervisor._core._restart import Backoff
-from supervisor._core._tree import GroupOptions
 from supervisor._observing._logging import TreeLog
 from supervisor._observing._metrics import add_metrics, check_metrics
 from supervisor._observing._ready import is_ready, wait_ready
 from supervisor._observing._snapshot import Snapshot, take_snapshot
+from supervisor._tasks._current import check_run
 from supervisor._tasks._incarnation import run_incarnation
 from supervisor._tasks._members import bind, check_runnable
 from supervisor._tasks._port import Port
@@ -27,7 +28,7 @@ from supervisor._tasks._tree import ChildNursery, Group, Node, Tree
 from supervisor._tasks._watchdog import look
 from supervisor._text._crash import unwrapped, without_repeated_interrupts
 
-from ._start import check_grace
+from ._start import check_backoff, make_options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from supervisor._observing._metrics import Metrics
 
 ArgsT = TypeVarTuple("ArgsT")
+
+ROOT: Final = "root"
+"""The name of the root node, with which each DN begins."""
 
 
 @enable_ki_protection
@@ -69,7 +73,8 @@ async def supervise(
 
     Raises:
         RestartLimitExceeded: if the root's ``limit`` is exceeded.
-        TypeError: if ``root`` is not callable, or ``metrics`` is no ``Metrics``.
+        TypeError: if ``root`` is not callable, ``metrics`` is no ``Metrics``, or an option is
+            of a wrong kind.
         ValueError: if ``grace`` is out of its range.
         BaseException: what a runnable raised that is not an ``Exception``
             (``KeyboardInterrupt``, ``SystemExit``); with ``propagate``, the
@@ -240,12 +245,15 @@ class Supervisor:
     ) -> None:
         """Make a tree that is yet to run; users get theirs from :func:`open_supervisor`."""
         observers = check_metrics(metrics)
-        options = GroupOptions(limit=limit, grace_periods=check_grace(grace))
+        check_backoff(backoff)
+        check_flag("propagate", propagate)
+        options = make_options(None, limit, grace=grace)
         self._gone = trio.Event()
         # The first time for a stop that was over, and the nodes that were running then.
         self._budget: float = 0.0
         self._late: tuple[str, ...] = ()
-        tree = self._tree = Tree(backoff or Backoff(), run_incarnation, look, propagate=propagate)
+        backoff = Backoff() if backoff is None else backoff
+        tree = self._tree = Tree(backoff, run_incarnation, look, propagate=propagate)
         self._port = Port(tree)
         self._log = TreeLog(self._port)
         tree.on_observer_error = self._log.observer_failed
@@ -253,7 +261,7 @@ class Supervisor:
         self._port.add_observer(self._log.observe, moves=False, removals=False)
         root = Group(None, ChildNursery(tree, closed=True), options, copy_context())
         steps.set_root(tree, root)
-        steps.add_only_member(root, Node("root", call, root))
+        steps.add_only_member(root, Node(ROOT, call, root))
         start_round(root)
 
     def __repr__(self) -> str:
@@ -262,6 +270,10 @@ class Supervisor:
 
     def snapshot(self) -> Snapshot:
         """Take an immutable picture of all nodes at this instant.
+
+        It can be called from any thread, and after the end of the tree or of its run of Trio.
+        Its time is then that of the end. In another thread the tree may go on while
+        the picture is taken.
 
         Returns:
             The snapshot. It costs time and memory in proportion to the number
@@ -279,12 +291,16 @@ class Supervisor:
         healthy, or has died and waits for its restart. Don't wait for it in a
         runnable that has not signalled ``HEALTHY`` itself.
 
+        Raises:
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
         Checkpoints:
             Always.
 
         Cancellation:
             Leaves nothing behind.
         """
+        self._check_run("wait_settled")
         await trio.lowlevel.checkpoint()
         await self._port.wait_settled()
 
@@ -297,10 +313,13 @@ class Supervisor:
         Args:
             dn: The top node of the subtree; by default the whole tree.
 
+        Raises:
+            InvalidNameError: if no node can ever have that DN.
+
         Checkpoints:
-            Never. It costs time in proportion to the nodes below.
+            Never. It may be called from any thread. It costs time in proportion to the nodes below.
         """
-        return is_ready(self._port, dn)
+        return is_ready(self._port, check_dn(dn, ROOT))
 
     async def wait_ready(self, dn: str = "root") -> None:
         """Wait until a node and all nodes below it are ``HEALTHY`` or ``DONE``.
@@ -312,6 +331,8 @@ class Supervisor:
 
         Raises:
             GaveUpError: as soon as that can't happen any more: the tree is stopped, or has ended.
+            InvalidNameError: if no node can ever have that DN.
+            NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
             Always.
@@ -319,6 +340,8 @@ class Supervisor:
         Cancellation:
             Leaves nothing behind.
         """
+        self._check_run("wait_ready")
+        dn = check_dn(dn, ROOT)
         await trio.lowlevel.checkpoint()
         await wait_ready(self._port, dn)
 
@@ -340,7 +363,9 @@ class Supervisor:
             StopTimeoutError: if the time was over before the tree had stopped; it has
                 now. It names the nodes that were running. Of several stops each raises it,
                 whichever's time it was.
+            TypeError: if ``timeout`` is not a number.
             ValueError: if ``timeout`` is out of its range.
+            NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
             Always.
@@ -348,9 +373,9 @@ class Supervisor:
         Cancellation:
             The tree is stopped all the same, only not waited for.
         """
-        if timeout is not None and not timeout >= 0:
-            msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
-            raise ValueError(msg)
+        self._check_run("stop")
+        if timeout is not None:
+            timeout = check_seconds("timeout", timeout)
         self._request_stop(timeout)
         await self._gone.wait()
         error = self._timeout_error()
@@ -360,7 +385,7 @@ class Supervisor:
     @enable_ki_protection
     def _request_stop(self, timeout: float | None) -> None:
         """Begin to stop the tree, unless it is ending, and bound that (S21)."""
-        if timeout is not None:
+        if timeout is not None and not self._gone.is_set():
             self._tree.timers.set(timeout, partial(self._expire, timeout))
         self._end("the tree is stopped")
 
@@ -373,6 +398,9 @@ class Supervisor:
             f"these nodes were running: {', '.join(self._late)}"
         )
         return StopTimeoutError(msg, dns=self._late)
+
+    def _check_run(self, function: str) -> None:
+        check_run(self._tree, self._tree.root, "tree", function, waits=True)
 
     @enable_ki_protection
     def _end(self, reason: str) -> None:
@@ -403,6 +431,7 @@ class Supervisor:
                     tree.timers.close()  # its task is shielded, and would go on for ever
         except BaseException as error:  # noqa: BLE001  Ctrl-C while the last tasks were awaited
             tree.errors.append(unwrapped(error))
+        tree.end_time = tree.time()
         self._gone.set()
         tree.publish()
         tree.settled.unpark_all()

@@ -13,12 +13,24 @@ if TYPE_CHECKING:
 
 
 class SupervisorError(Exception):
-    """The root of the package's exceptions."""
+    """The root of the package's exceptions. They can be copied and pickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make copies without ``__init__``, which may take more than ``args``."""
+        return _copy, (type(self), self.args), self.__dict__
+
+
+def _copy(kind: type[SupervisorError], args: tuple[object, ...]) -> SupervisorError:
+    return kind.__new__(kind, *args)
 
 
 @final
 class NotSupervisedError(SupervisorError, RuntimeError):
-    """A function that needs a calling runnable was called outside of one."""
+    """A function was called where the tree that it acts on can't be reached.
+
+    One that needs a calling runnable was called outside of one; or something of a tree was used in
+    another thread than the tree's, or in another run of Trio. Nothing was changed.
+    """
 
 
 @final
@@ -56,6 +68,15 @@ class UnexpectedReturnError(SupervisorError, RuntimeError):
     """A runnable ended, without an error, before it had signalled ``DONE``.
 
     This is what such a node dies of; it is found in crash records and logs.
+    """
+
+
+@final
+class UnclosedScopeError(SupervisorError, RuntimeError):
+    """A runnable ended, and a cancel scope or nursery that it had opened was still open.
+
+    This is what such a node dies of; it is found in crash records and logs. The tasks in the
+    nursery have been cancelled, and are gone.
     """
 
 

@@ -26,19 +26,33 @@ from typing import TYPE_CHECKING, final
 
 import attrs
 
+from ._arguments import check_count, check_function, check_number, real
 from ._plan import GiveUp, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def _seconds(*, least: float = 0.0) -> Callable[[object, attrs.Attribute[float], float], None]:
-    def check(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-        if not (math.isfinite(value) and value >= least):
-            msg = f"{attribute.name}={value!r} is not a finite number of at least {least:g}"
-            raise ValueError(msg)
+def _number(
+    *, least: float = 0.0, most: float = math.inf, above: bool = False
+) -> Callable[[object, attrs.Attribute[float], object], None]:
+    def check(_: object, attribute: attrs.Attribute[float], value: object) -> None:
+        check_number(attribute.name, value, least=least, most=most, above=above)
 
     return check
+
+
+def _function(_: object, attribute: attrs.Attribute[Callable[[], float]], value: object) -> None:
+    check_function(attribute.name, value, "a number from 0 to 1")
+
+
+def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
+    check_count(attribute.name, value, least=0)
+
+
+def _draw() -> float:
+    # It is pickled by its name, so that copies elsewhere draw numbers of their own.
+    return random.random()  # noqa: S311  no secret depends on it
 
 
 @final
@@ -66,7 +80,8 @@ class Backoff:
             delays predictable.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        TypeError: if an argument is not a number, or ``random`` is not callable.
+        ValueError: if a number is out of its range.
 
     Example::
 
@@ -75,14 +90,12 @@ class Backoff:
         [1.0, 2.0, 4.0, 5.0]
     """
 
-    initial: float = attrs.field(default=0.5, validator=_seconds())
-    factor: float = attrs.field(default=1.5, validator=_seconds(least=1.0))
-    jitter: float = attrs.field(
-        default=0.5, validator=[attrs.validators.ge(0.0), attrs.validators.le(1.0)]
-    )
-    maximum: float = attrs.field(default=60.0, validator=_seconds())
-    reset_after: float = attrs.field(default=10.0, validator=_seconds())
-    random: Callable[[], float] = attrs.field(default=random.random, repr=False)
+    initial: float = attrs.field(default=0.5, validator=_number())
+    factor: float = attrs.field(default=1.5, validator=_number(least=1.0))
+    jitter: float = attrs.field(default=0.5, validator=_number(most=1.0))
+    maximum: float = attrs.field(default=60.0, validator=_number())
+    reset_after: float = attrs.field(default=10.0, validator=_number())
+    random: Callable[[], float] = attrs.field(default=_draw, validator=_function, repr=False)
 
     def delay(self, failures: int) -> float:
         """Draw the delay after this many failures in a row.
@@ -100,15 +113,15 @@ class Backoff:
         return self._delay(failures, self._draw())
 
     def _draw(self) -> float:
-        share = self.random()
-        if not 0.0 <= share <= 1.0:
+        share: object = self.random()
+        if not 0.0 <= real(share) <= 1.0:
             msg = f"random={self.random!r} returned {share!r}, which is not a number from 0 to 1"
             raise ValueError(msg)
-        return share
+        return real(share)
 
     def _delay(self, failures: int, share: float) -> float:
         try:
-            mean = min(self.initial * self.factor ** (failures - 1), self.maximum)
+            mean = min(self.initial * float(self.factor) ** (failures - 1), self.maximum)
         except OverflowError:
             mean = self.maximum if self.initial else 0.0
         # Near the maximum the range is cut rather than the delay: cutting the
@@ -116,18 +129,6 @@ class Backoff:
         low = mean * (1.0 - self.jitter)
         high = min(mean * (1.0 + self.jitter), self.maximum)
         return low + (high - low) * share
-
-
-def _positive(_: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        msg = f"{attribute.name}={value!r} is not a finite number above 0"
-        raise ValueError(msg)
-
-
-def _count(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        msg = f"{attribute.name}={value!r} is not a whole number of at least 0"
-        raise ValueError(msg)
 
 
 @final
@@ -148,8 +149,8 @@ class RestartLimit:
             backoff takes for that many restarts, or the limit never bites.
 
     Raises:
-        ValueError: if ``restarts`` is negative or not whole, or ``within`` is
-            not above 0.
+        TypeError: if ``restarts`` is not a whole number, or ``within`` not a number.
+        ValueError: if ``restarts`` is negative, or ``within`` is not above 0.
 
     Example::
 
@@ -158,7 +159,7 @@ class RestartLimit:
     """
 
     restarts: int = attrs.field(validator=_count)
-    within: float = attrs.field(validator=_positive)
+    within: float = attrs.field(validator=_number(above=True))
 
 
 @final

@@ -401,14 +401,18 @@ def subtree(node: Node) -> Iterator[Node]:
 
 
 def descendants(incarnation: Incarnation) -> Iterator[Node]:
-    """Walk through the nodes below ``incarnation``, each before its own children."""
-    rest = [iter((incarnation.children or {}).values())]
+    """Walk through the nodes below ``incarnation``, each before its own children.
+
+    Children are listed before they are walked through: meanwhile the tree may change, when
+    the walk is made in another thread.
+    """
+    rest = [iter(tuple((incarnation.children or {}).values()))]
     while rest:
         for node in rest[-1]:
             yield node
             below = node.incarnation
             if below is not None and below.children:
-                rest.append(iter(below.children.values()))
+                rest.append(iter(tuple(below.children.values())))
                 break
         else:
             rest.pop()

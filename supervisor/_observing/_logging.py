@@ -181,12 +181,13 @@ def log(
     is no ``Exception``, such as ``SystemExit``, is handed to ``abort``.
     """
     try:
-        logger.log(level, text, *args, exc_info=exc_info, stacklevel=2)
-    except Exception:  # noqa: BLE001  a foreign handler may raise anything
-        # Nor must standard error's troubles come there, or those of an argument's repr().
-        with contextlib.suppress(BaseException):
-            sys.stderr.write(printable(cut(traceback.format_exc(limit=-20), TROUBLE_LENGTH)))
-            sys.stderr.write(printable(f"{logger.name} could not log this: {text % args}\n"))
+        try:
+            logger.log(level, text, *args, exc_info=exc_info, stacklevel=2)
+        except Exception:  # noqa: BLE001  a foreign handler may raise anything
+            # Nor must standard error's troubles come there, or those of an argument's repr().
+            with contextlib.suppress(BaseException):
+                sys.stderr.write(printable(cut(traceback.format_exc(limit=-20), TROUBLE_LENGTH)))
+                sys.stderr.write(printable(f"{logger.name} could not log this: {text % args}\n"))
     except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
         abort(error)
 

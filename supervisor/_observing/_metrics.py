@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
+from collections.abc import Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol, final
+from typing import TYPE_CHECKING, Final, Protocol, TypeGuard, final
 
 import attrs
 import trio
 
+from supervisor._core._arguments import shown
 from supervisor._core._events import NodeMoved, NodeRemoved
 
 from ._logging import log
@@ -96,18 +99,27 @@ def check_metrics(metrics: object) -> tuple[Metrics, ...]:
     Raises:
         TypeError: if something else is among them.
     """
-    several = metrics if isinstance(metrics, (list, tuple)) else (metrics,)
     if metrics is None:
         return ()
-    for each in several:
-        methods = (getattr(each, name, None) for name in _METHODS)
-        if isinstance(each, type) or not all(map(callable, methods)):
-            msg = (
-                f"metrics={metrics!r}: {each!r} is no Metrics; pass an object with the methods "
-                f"{' and '.join(_METHODS)}, or a list of such objects"
-            )
-            raise TypeError(msg)
-    return tuple(several)
+    if _is_metrics(metrics):
+        return (metrics,)
+    wrong: list[object] = [metrics]
+    if isinstance(metrics, Sequence) and not isinstance(metrics, (str, bytes)):
+        wrong = [each for each in metrics if not _is_metrics(each)]
+        if not wrong:
+            return tuple(metrics)
+    msg = (
+        f"metrics={shown(metrics)}: {shown(wrong[0])} is no Metrics; pass an object with the "
+        f"methods {' and '.join(_METHODS)}, which are not async, or a list of such objects"
+    )
+    raise TypeError(msg)
+
+
+def _is_metrics(value: object) -> TypeGuard[Metrics]:
+    methods = [getattr(value, name, None) for name in _METHODS]
+    return not isinstance(value, type) and all(
+        callable(method) and not inspect.iscoroutinefunction(method) for method in methods
+    )
 
 
 _METHODS: Final = ("notify_node_state", "notify_node_gone")

@@ -65,6 +65,10 @@ class Snapshot:
     nodes: Mapping[str, NodeSnapshot]
     """All nodes by DN, each before its children, children in order of start."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Make copies of what is no dictionary, and can't be copied itself."""
+        return _snapshot, (self.time, dict(self.nodes))
+
     def __str__(self) -> str:
         """Draw the tree, a line for each node."""
         names = {dn: _indented(dn) for dn in self.nodes}
@@ -99,10 +103,14 @@ def _indented(dn: str) -> str:
     return "  " * min(level, LEVELS_INDENTED) + name
 
 
+def _snapshot(time: float, nodes: dict[str, NodeSnapshot]) -> Snapshot:
+    return Snapshot(time=time, nodes=MappingProxyType(nodes))
+
+
 def take_snapshot(port: Port) -> Snapshot:
     """Take the snapshot of a tree (S16)."""
     groups: dict[Group, GroupSnapshot] = {}
-    nodes = {}
+    nodes: dict[str, NodeSnapshot] = {}
     dns: dict[Node, str] = {}
     for node in port.nodes():
         if node.incarnation is None:
@@ -110,7 +118,7 @@ def take_snapshot(port: Port) -> Snapshot:
         parent = node.group.parent
         dn = dns[node] = node.name if parent is None else f"{dns[parent.node]}.{node.name}"
         nodes[dn] = _node(node, dn, groups)
-    return Snapshot(time=port.time(), nodes=MappingProxyType(nodes))
+    return _snapshot(port.time(), nodes)
 
 
 def _node(node: Node, dn: str, groups: dict[Group, GroupSnapshot]) -> NodeSnapshot:

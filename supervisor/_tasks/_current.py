@@ -1,10 +1,13 @@
-"""Who is calling: the incarnation that a task belongs to.
+"""Who is calling: the incarnation that a task belongs to, and the run of Trio that it is in.
 
-A context variable holds it. Trio copies the context of the task that starts a task or
+A context variable holds the incarnation. Trio copies the context of the task that starts a task or
 a thread, so the tasks that a runnable starts, in whatever nursery, and the
 workers of ``trio.to_thread`` all find the runnable they come from. What they
 find is the incarnation and not the node: a task that escaped from one
 incarnation must not speak for the next.
+
+A tree lives in one run of Trio. What changes it, or waits for it, has to be called there: Trio's
+queues are not safe to touch from elsewhere, and break the run that they belong to.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import trio
 from supervisor._core._errors import NotSupervisedError, StaleRunnableError
 
 if TYPE_CHECKING:
-    from ._tree import Incarnation
+    from ._tree import Group, Incarnation, Node, Tree
 
 current: ContextVar[Incarnation] = ContextVar("supervisor.current")
 
@@ -52,23 +55,50 @@ def calling_incarnation(function: str) -> Incarnation:
     return incarnation
 
 
-def acting_incarnation(function: str) -> Incarnation:
-    """Return the caller's incarnation, for a function that changes the tree (S1).
+def acting_incarnation(function: str, *, waits: bool = False) -> Incarnation:
+    """Return the caller's incarnation, for a function that changes the tree or waits (S1).
 
     Raises:
         NotSupervisedError: if there is none, or the caller is in another
-            thread than the tree.
+            thread than the tree, or in another run of Trio.
         StaleRunnableError: if it has ended.
     """
     incarnation = calling_incarnation(function)
+    node = incarnation.node
+    check_run(node.group.siblings.tree, node, "supervisor", function, waits=waits)
+    return incarnation
+
+
+def check_run(tree: Tree, of: Node | Group, what: str, function: str, *, waits: bool) -> None:
+    """Refuse a call from outside of the run of Trio in which ``tree`` lives (S1).
+
+    Args:
+        tree: The tree.
+        of: What of it is used.
+        what: What has the function: ``handle``, ``pool``, ``tree``; or the module ``supervisor``.
+        function: Its name.
+        waits: It is an async function.
+
+    Raises:
+        NotSupervisedError: if the caller is in another thread, or in another run of Trio.
+    """
     try:
         here = trio.lowlevel.current_trio_token()
     except RuntimeError:
         here = None
-    if here is not incarnation.node.group.siblings.tree.token:
+    if here is tree.token:
+        return
+    call = f"{what}.{function}"
+    name = f"{call}()" if what == "supervisor" else f"{function}() of the {what} {of.dn}"
+    if tree.end_time is not None:
         msg = (
-            f"supervisor.{function}() was called in another thread than that of "
-            f"{incarnation.node.dn}: call trio.from_thread.run_sync(supervisor.{function}, ...)"
+            f"{name} was called outside of the run of Trio in which the tree of {of.dn} was, and "
+            "that tree has ended: it can only be looked at, as by snapshot()"
         )
-        raise NotSupervisedError(msg)
-    return incarnation
+    else:
+        how = "run" if waits else "run_sync"
+        msg = (
+            f"{name} was called in another thread than that of {of.dn}: "
+            f"call trio.from_thread.{how}({call}, ...)"
+        )
+    raise NotSupervisedError(msg)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 from supervisor._core import _steps as steps
+from supervisor._core._arguments import name_of, shown
 from supervisor._core._errors import DuplicateNameError, InvalidNameError
 
 from ._tree import Node
@@ -22,16 +22,21 @@ if TYPE_CHECKING:
 
     from ._tree import Group, Incarnation
 
-_NAME = re.compile(r"[a-z0-9_]{1,64}")
 
+def check_name(passed: object, parent: Node) -> str:
+    """Return a name as a plain string (S2).
 
-def check_name(name: object, parent: Node) -> None:
-    """Raise :exc:`InvalidNameError` unless ``name`` can be part of a DN (S2)."""
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
+    Raises:
+        InvalidNameError: if it can't be part of a DN.
+    """
+    name = name_of(passed)
+    if name is None:
         msg = (
-            f"invalid name {name!r} under {parent.dn}: use 1 to 64 of the characters a-z, 0-9 and _"
+            f"invalid name {shown(passed)} under {parent.dn}: "
+            "use 1 to 64 of the characters a-z, 0-9 and _"
         )
         raise InvalidNameError(msg)
+    return name
 
 
 def check_free(
@@ -45,18 +50,22 @@ def check_free(
         raise DuplicateNameError(msg)
 
 
-def check_runnable(runnable: object, what: str, *args: object) -> None:
-    """Raise :exc:`TypeError` unless ``runnable`` can be called; ``what % args`` is what got it."""
+def check_runnable(runnable: object, what: str, name: object = None) -> None:
+    """Raise :exc:`TypeError` unless ``runnable`` can be called.
+
+    Args:
+        runnable: What is checked. A coroutine is closed: nobody will await it.
+        what: What got it, with a ``%s`` for the name.
+        name: The name under which it was to run, of whatever kind.
+    """
     if callable(runnable):
         return
+    got = f"{what.replace('%s', shown(name))} got {shown(runnable)}"
     if inspect.iscoroutine(runnable):
-        runnable.close()
-        msg = (
-            f"{what % args} got {runnable!r}: pass the async function and its arguments, "
-            "without calling it"
-        )
+        _discard(runnable)
+        msg = f"{got}: pass the async function and its arguments, without calling it"
     else:
-        msg = f"{what % args} got {runnable!r}, which is not an async function"
+        msg = f"{got}, which is not an async function"
     raise TypeError(msg)
 
 
@@ -76,7 +85,8 @@ def make_member(
     """Check ``name``, and make ``call`` the only member of a new group."""
     parent = group.parent
     assert parent is not None
-    _check_new(name, parent)
+    name = check_name(name, parent.node)
+    check_free(name, parent.node, parent.children, parent.loggers)
     member = Node(name, call, group, on_child_end)
     steps.add_only_member(group, member)
     return member
@@ -90,31 +100,59 @@ def make_members(group: Group, runnables: object) -> None:
     """
     parent = group.parent
     assert parent is not None
+    before = {node.name: node for node in group.members}
+    calls = check_runnables(group, parent, before, runnables)
+    nodes = [before.get(name) or Node(name, call, group) for name, call in calls.items()]
+    steps.set_members(group, nodes, calls)
+
+
+def check_runnables(
+    group: Group, parent: Incarnation, before: Mapping[str, Node], runnables: object
+) -> dict[str, Callable[[], Awaitable[object]]]:
+    """Return what is to run in ``group``, by names that are plain strings.
+
+    If one is wrong, all coroutines among them are closed: nobody will await them.
+    """
     if not isinstance(runnables, Mapping):
+        _discard(runnables)
         msg = (
-            f"a group under {parent.node.dn} got {runnables!r}: pass a mapping from names to "
+            f"a group under {parent.node.dn} got {shown(runnables)}: pass a mapping from names to "
             "async functions, or a function that returns one"
         )
         raise TypeError(msg)
     if not runnables:
         msg = f"a group under {parent.node.dn} got an empty mapping: a group needs a member"
         raise ValueError(msg)
+    calls: dict[str, Callable[[], Awaitable[object]]] = {}
+    items: list[tuple[object, object]] = list(runnables.items())
+    try:
+        for key, runnable in items:
+            name = check_name(key, parent.node)
+            if name not in before:
+                check_free(name, parent.node, parent.children, parent.loggers)
+            check_free(name, parent.node, calls, None)  # keys may differ whose text is the same
+            check_runnable(runnable, "the runnable %s", name)
+            calls[name] = cast("Callable[[], Awaitable[object]]", runnable)
+        _check_grace_names(group, parent, calls)
+    except BaseException:
+        for _, runnable in items:
+            _discard(runnable)
+        raise
+    return calls
+
+
+def _check_grace_names(group: Group, parent: Incarnation, names: Container[str]) -> None:
     periods = group.options.grace_periods
     for name in periods if isinstance(periods, Mapping) else ():
-        if name not in runnables:
-            msg = f"grace names {name!r}, which is no member of the group under {parent.node.dn}"
+        if name not in names:
+            msg = (
+                f"grace names {shown(name)}, which is no member of the group under "
+                f"{parent.node.dn}: name members, or pass one number of seconds for all"
+            )
             raise ValueError(msg)
-    before = {node.name: node for node in group.members}
-    for name, runnable in runnables.items():
-        if name not in before:
-            _check_new(name, parent)
-        check_runnable(runnable, "the runnable %r", name)
-    calls = cast("dict[str, Callable[[], Awaitable[object]]]", dict(runnables))
-    nodes = [before.get(name) or Node(name, call, group) for name, call in calls.items()]
-    steps.set_members(group, nodes, calls)
 
 
-def _check_new(name: str, parent: Incarnation) -> None:
-    """Raise an error unless ``parent`` can have a new child called ``name``."""
-    check_name(name, parent.node)
-    check_free(name, parent.node, parent.children, parent.loggers)
+def _discard(passed: object) -> None:
+    """Close a coroutine that has not begun."""
+    if inspect.iscoroutine(passed) and inspect.getcoroutinestate(passed) == inspect.CORO_CREATED:
+        passed.close()

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-import trio
-
 from supervisor._core._events import NodesStuck
 from supervisor._core._plan import END
 from supervisor._core._tree import subtree
@@ -73,10 +71,11 @@ class Port:
         nodes: dict[str, Node] = {node.name: node for node in self.tree.root.members}
         path: list[Node] = []
         for name in dn.split("."):
-            if name not in nodes:
+            node = nodes.get(name)  # another thread may ask while the tree changes
+            if node is None:
                 return None
-            path.append(nodes[name])
-            incarnation = path[-1].incarnation
+            path.append(node)
+            incarnation = node.incarnation
             nodes = (incarnation.children if incarnation is not None else None) or {}
         return path
 
@@ -146,5 +145,5 @@ class Port:
         return self.tree.timers.set(seconds, call)
 
     def time(self) -> float:
-        """Return the time on Trio's clock, in seconds."""
-        return trio.current_time()
+        """Return the time in the tree, in seconds on the clock of its run of Trio."""
+        return self.tree.time()

@@ -65,6 +65,8 @@ class Tree(core.Tree):
         "_delivering",
         "_observers",
         "changed",
+        "clock",
+        "end_time",
         "errors",
         "loggers",
         "look",
@@ -101,6 +103,9 @@ class Tree(core.Tree):
         self.propagate: bool = propagate
         # The run of Trio in which the tree lives.
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
+        # Its clock, which any thread may read; and when the tree ended, once it has.
+        self.clock: trio.abc.Clock = trio.lowlevel.current_clock()
+        self.end_time: float | None = None
         # What will leave supervise().
         self.errors: list[BaseException] = []
         # Those who wait for any change in the tree; None while nobody does.
@@ -112,6 +117,10 @@ class Tree(core.Tree):
         # The groups that were asked to stop and have not ended, and when the next one is reported.
         self.reports: dict[Group, Report] = {}
         self.next_report: float = math.inf
+
+    def time(self) -> float:
+        """Return the time in the tree: on its run's clock, until it ended (S16)."""
+        return self.clock.current_time() if self.end_time is None else self.end_time
 
     def abort(self, error: BaseException) -> None:
         """Cancel the whole tree, and let ``error`` leave it (S11)."""
