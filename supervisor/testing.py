@@ -21,9 +21,11 @@ from trio.lowlevel import enable_ki_protection
 
 from ._calls._runnable import signal
 from ._calls._supervisor import open_supervisor
-from ._core._errors import RestartLimitExceeded, SignalError
+from ._core._arguments import check_seconds, shown
+from ._core._errors import NotSupervisedError, RestartLimitExceeded, SignalError
 from ._core._restart import RestartLimit
 from ._core._states import NodeState, Signal
+from ._tasks._current import calling_run
 from ._tasks._members import bind, check_runnable
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ def open_harness(
         HarnessError: if the root died, with a picture of the tree at that time, from its
             error; or if nodes were still alive ``patience`` seconds after the stop, with
             their names.
+        TypeError: if ``root`` is not callable, or an option is of a wrong kind.
+        ValueError: if ``patience`` is out of its range.
 
     Checkpoints:
         On leaving.
@@ -96,6 +100,7 @@ def open_harness(
             assert tree.snapshot().nodes["root.worker"].state is NodeState.HEALTHY
     """
     check_runnable(root, "open_harness()")
+    patience = check_seconds("patience", patience)
     return _Harness(bind(root, args), backoff, metrics, patience)
 
 
@@ -185,7 +190,8 @@ class Remote:
     """A runnable that does what a test tells it to.
 
     Use it in one place of a tree at a time. A command is for the incarnation that runs; if none
-    does, it waits for the next. Each command returns when it has been obeyed.
+    does, it waits for the next. Each command returns when it has been obeyed. While it is used in
+    one run of Trio, commands in another thread or run raise :exc:`NotSupervisedError`.
 
     Example::
 
@@ -204,6 +210,8 @@ class Remote:
         self._released = trio.Event()
         self._released.set()
         self._seconds = 0.0
+        # The run of Trio in which it was last used.
+        self._token: trio.lowlevel.TrioToken | None = None
         self.incarnations: int = 0
         """How often it has been started."""
         self.running: int = 0
@@ -215,6 +223,7 @@ class Remote:
 
     async def __call__(self) -> None:
         """Run: this is the runnable."""
+        self._check_run("__call__")
         self.incarnations += 1
         self.running += 1
         try:
@@ -244,7 +253,7 @@ class Remote:
         Cancellation:
             It has signalled, or will not.
         """
-        await self._obey(_Command(signals=(Signal.HEALTHY,)))
+        await self._obey("become_healthy", _Command(signals=(Signal.HEALTHY,)))
 
     async def be_done(self) -> None:
         """Have it signal ``DONE`` and return.
@@ -255,7 +264,7 @@ class Remote:
         Cancellation:
             It has signalled and returned, or will not.
         """
-        await self._obey(_Command(signals=(Signal.DONE,)))
+        await self._obey("be_done", _Command(signals=(Signal.DONE,)))
 
     async def die(self, error: BaseException | None = None) -> None:
         """Have it raise ``error``, by default a :exc:`RemoteDeathError`.
@@ -266,23 +275,53 @@ class Remote:
         Cancellation:
             It has died, or will not.
         """
-        await self._obey(_Command(error=error or RemoteDeathError("died on request")))
+        death: object = RemoteDeathError("died on request") if error is None else error
+        if not isinstance(death, BaseException):
+            msg = f"error={shown(death)} is not an exception: pass one, such as ValueError()"
+            raise TypeError(msg)
+        await self._obey("die", _Command(error=death))
 
     def stop_slowly(self, seconds: float) -> None:
         """Let each of its ends, of whatever kind, take so many seconds from now on."""
-        self._seconds = seconds
+        self._seconds = check_seconds("seconds", seconds)
 
     def hang(self) -> None:
         """Let it not end, although it is stopped or has died, until :meth:`release`."""
+        self._check_run("hang")
         if self._released.is_set():
             self._released = trio.Event()
 
     def release(self) -> None:
         """Undo :meth:`hang`, also for an incarnation that hangs now."""
+        self._check_run("release")
         self._released.set()
 
-    async def _obey(self, command: _Command) -> None:
+    def _check_run(self, function: str) -> None:
+        here = calling_run()
+        if self._token is not None and self._token is not here and not _is_over(self._token):
+            msg = (
+                f"{function}() of {self!r} was called in another thread than that in which it is "
+                f"used: call trio.from_thread.run(remote.{function}), or run_sync() if it is sync"
+            )
+            raise NotSupervisedError(msg)
+        self._token = here
+
+    async def _obey(self, function: str, command: _Command) -> None:
+        self._check_run(function)
         await self._commands.send(command)
         # It has been received and can't be recalled: its end is one step away.
         with trio.CancelScope(shield=True):
             await command.obeyed.wait()
+
+
+def _is_over(token: trio.lowlevel.TrioToken) -> bool:
+    """Return whether a run of Trio has ended."""
+    try:
+        token.run_sync_soon(_nothing)
+    except trio.RunFinishedError:
+        return True
+    return False
+
+
+def _nothing() -> None:
+    """Only find out whether it can be called."""

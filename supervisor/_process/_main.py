@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack, final
 import trio
 
 from supervisor._calls._supervisor import Supervisor, raise_all
+from supervisor._core._arguments import check_seconds
 from supervisor._core._errors import RestartLimitExceeded
 from supervisor._observing._logging import log
 from supervisor._tasks._members import bind, check_runnable
@@ -89,7 +90,7 @@ def main(
     Raises:
         SystemExit: always, at last, with the status.
         RuntimeError: if it is not called in the main thread, or from within Trio.
-        TypeError: if ``root`` is not callable.
+        TypeError: if ``root`` is not callable, or an option is of a wrong kind.
         ValueError: if ``grace`` or ``timeout`` is out of its range.
         BaseException: what else left the tree.
 
@@ -98,10 +99,8 @@ def main(
         if __name__ == "__main__":
             supervisor.main(root)
     """
-    check_runnable(root, what="main()")
-    if not timeout >= 0:
-        msg = f"timeout={timeout!r} is not a number of seconds of at least 0"
-        raise ValueError(msg)
+    check_runnable(root, "main()")
+    timeout = check_seconds("timeout", timeout)
     if threading.current_thread() is not threading.main_thread():
         msg = (
             f"main() was called in the thread {threading.current_thread().name!r}: call it in the "

@@ -69,6 +69,14 @@ def acting_incarnation(function: str, *, waits: bool = False) -> Incarnation:
     return incarnation
 
 
+def calling_run() -> trio.lowlevel.TrioToken | None:
+    """Return the token of the caller's run of Trio; ``None`` if it is in none."""
+    try:
+        return trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        return None
+
+
 def check_run(tree: Tree, of: Node | Group, what: str, function: str, *, waits: bool) -> None:
     """Refuse a call from outside of the run of Trio in which ``tree`` lives (S1).
 
@@ -82,11 +90,7 @@ def check_run(tree: Tree, of: Node | Group, what: str, function: str, *, waits: 
     Raises:
         NotSupervisedError: if the caller is in another thread, or in another run of Trio.
     """
-    try:
-        here = trio.lowlevel.current_trio_token()
-    except RuntimeError:
-        here = None
-    if here is tree.token:
+    if calling_run() is tree.token:
         return
     call = f"{what}.{function}"
     name = f"{call}()" if what == "supervisor" else f"{function}() of the {what} {of.dn}"

@@ -24,7 +24,7 @@ from supervisor._text._exceptions import drop_tracebacks
 
 from ._current import current
 from ._rounds import finish_round
-from ._scopes import close_left_open, has_left_open, innermost_scope
+from ._scopes import close_left_open, has_left_open
 from ._stopping import carry_out, end_group
 
 if TYPE_CHECKING:
@@ -53,8 +53,7 @@ async def run_incarnation(incarnation: Incarnation) -> None:
         if incarnation.stop_requested:
             record_outcome(incarnation, None)  # it has not begun; it may have failed
         else:
-            task = incarnation.task = current_task()
-            began = innermost_scope(task)
+            incarnation.task = current_task()
             raised = None
             try:
                 await _unprotected(node.call)
@@ -62,8 +61,8 @@ async def run_incarnation(incarnation: Incarnation) -> None:
                 raised = error
             # Not in the handler: Python would take the error for the context of each Cancelled that
             # is made for another task here.
-            if has_left_open(task, began):
-                raised = await close_left_open(task, began, node.dn, raised)
+            if has_left_open(incarnation.task, incarnation.scope):
+                raised = await close_left_open(incarnation, raised)
             record_outcome(incarnation, raised)
             raised = None  # its traceback keeps this frame, and what the runnable used, alive
             if incarnation.siblings is not None and incarnation.phase is DONE:

@@ -16,7 +16,7 @@ of the runnable is left when its node restarts (S7). Then the node dies of an
 Trio has no public names for this. ``Task._cancel_status``, what it points to, and
 ``Nursery._nested_child_finished`` are private. They have been the same for years, and all
 but the first are used only when a runnable has made this mistake. In a Trio that has no
-``_cancel_status`` nothing is looked for, and Trio does what it does.
+``_cancel_status`` nothing is done, and Trio does what it does.
 
 Rejected:
 
@@ -34,29 +34,38 @@ from typing import TYPE_CHECKING
 import trio
 
 from supervisor._core._errors import UnclosedScopeError
-
 from supervisor._text._crash import unwrapped
 
 if TYPE_CHECKING:
     from trio._core._run import CancelStatus
     from trio.lowlevel import Task
 
+    from ._tree import Incarnation
 
-def innermost_scope(task: Task) -> CancelStatus | None:
-    """Return Trio's record of the cancel scope in which ``task`` is."""
-    status: CancelStatus | None = getattr(task, "_cancel_status", None)
+
+def has_left_open(task: Task, scope: trio.CancelScope | None) -> bool:
+    """Return whether the runnable of ``task`` has ended with a cancel scope or nursery open.
+
+    Args:
+        task: The task, which has no nursery of its own.
+        scope: The innermost scope that the task has around the runnable; ``None`` if that is its
+            nursery's.
+    """
+    return _innermost(task) is not _innermost(scope or task.parent_nursery) or bool(
+        task.child_nurseries
+    )
+
+
+def _innermost(place: Task | trio.CancelScope | trio.Nursery | None) -> CancelStatus | None:
+    """Return Trio's record of the innermost cancel scope there."""
+    status: CancelStatus | None = getattr(place, "_cancel_status", None)
     return status
 
 
-def has_left_open(task: Task, began: CancelStatus | None) -> bool:
-    """Return whether ``task`` is in another scope than it ``began`` in, or has a nursery open."""
-    return began is not None and (task._cancel_status is not began or bool(task.child_nurseries))
-
-
 async def close_left_open(
-    task: Task, began: CancelStatus | None, dn: str, raised: BaseException | None
-) -> BaseException:
-    """Close what the runnable ``dn`` has left open in ``task``, which calls this (S12).
+    incarnation: Incarnation, raised: BaseException | None
+) -> BaseException | None:
+    """Close what a runnable has left open in the calling task (S12).
 
     It waits until all tasks in nurseries of the runnable are gone, whatever is cancelled meanwhile.
 
@@ -64,7 +73,11 @@ async def close_left_open(
         What the run of the runnable has ended with: an :exc:`UnclosedScopeError`, in a group
         with what it ``raised`` and with what came from the nurseries.
     """
-    assert began is not None
+    task, dn = incarnation.task, incarnation.node.dn
+    assert task is not None
+    began = _innermost(incarnation.scope or task.parent_nursery)
+    if began is None:
+        return raised
     errors = [] if raised is None else [raised]
     nurseries = _open_nurseries(task, began)
     for nursery in reversed(nurseries):
