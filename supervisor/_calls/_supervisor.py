@@ -400,11 +400,16 @@ class Supervisor:
         return StopTimeoutError(msg, dns=self._late)
 
     def _check_run(self, function: str) -> None:
-        check_run(self._tree, self._tree.root, "tree", function, waits=True)
+        try:
+            here = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            here = None
+        if here is not self._tree.token:
+            check_run(self._tree, self._tree.root, "tree", function, waits=True)
 
     @enable_ki_protection
     def _end(self, reason: str) -> None:
-        if not self._tree.root.is_idle:
+        if not self._tree.root.is_ended:
             end_group(self._tree.root, reason)
 
     def _expire(self, seconds: float) -> None:

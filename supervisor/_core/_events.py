@@ -24,9 +24,11 @@ class NodeMoved(NamedTuple):
 
 
 class NodeRemoved(NamedTuple):
-    """A node is no more."""
+    """A node is not in the tree any more."""
 
     node: Node
+    for_good: bool
+    """No node of its name is expected: a pool's child, or a member that its group has no more."""
 
 
 class NodeDied(NamedTuple):

@@ -24,6 +24,7 @@ from ._events import (
     NodeDied,
     NodeMoved,
     NodeRemoved,
+    NodesStuck,
     StopErrorRaised,
 )
 from ._plan import (
@@ -84,6 +85,9 @@ if TYPE_CHECKING:
     from ._tree import Group, Incarnation, Node, Siblings, Tree
 
 CRASHES_KEPT: Final = 5
+
+MEANWHILE_LENGTH: Final = 2000
+"""A death's record names no further members when it has this many characters of them."""
 
 
 # The two readers of the tables
@@ -150,14 +154,14 @@ def set_root(tree: Tree, group: Group) -> None:
 
 def start_round(group: Group, now: float) -> None:
     """Begin new incarnations of its members: of all, or of the first if it is ordered (S7, S20)."""
+    if group.rounds:
+        _set_group_state(group, ROUND_BEGUN)
+    else:
+        group.siblings.left += 1  # it is RUNNING already
     group.rounds += 1
     group.plan = FINISH
     group.unready = len(group.members)
     _end_readiness(group, now)
-    if group.rounds == 1:
-        group.siblings.left += 1  # and it is RUNNING already
-    else:
-        _set_group_state(group, ROUND_BEGUN)
     if group.options.ordered and len(group.members) > 1:
         group.siblings.tree.unsettled += 1  # until all_started
         start_member(group.members[0], now)
@@ -170,7 +174,7 @@ def start_member(node: Node, now: float) -> None:
     """Begin a new incarnation; the last one's descendants are removed."""
     tree, last = node.group.siblings.tree, node.incarnation
     if last is not None and last.children:
-        _report_removed(tree, descendants(last))
+        _report_removed(tree, descendants(last), for_good=False)
     node.number += 1
     node.incarnation = tree.make_incarnation(node, now)
     tree.unsettled += 1
@@ -373,8 +377,8 @@ def died(incarnation: Incarnation, crash: Crash, error: Exception, share: float)
         share: Drawn at random from 0 to 1: see :class:`RestartHistory`.
     """
     node, group = incarnation.node, incarnation.node.group
-    _add_crash(node, crash)
     _set_node_state(incarnation, DIED, crash.time)
+    _add_crash(node, crash)
     incarnation.failure = None  # its traceback keeps what the children used alive
     _record_failure(group, crash, error, share)
     action = _set_group_state(group, MEMBER_DIED)
@@ -406,6 +410,8 @@ def stop_error_raised(incarnation: Incarnation, crash: Crash, *, was_handled: bo
         run = other.incarnation
         if run is not None and run.round == group.rounds and run.phase is DEAD and other.crashes:
             death = other.crashes[-1]
+            if len(death.meanwhile) >= MEANWHILE_LENGTH:
+                continue
             meanwhile = f"{death.meanwhile}; {text}" if death.meanwhile else text
             named = attrs.evolve(death, meanwhile=meanwhile)
             other.crashes = (*other.crashes[:-1], named)
@@ -418,14 +424,22 @@ def fatal_error_raised(incarnation: Incarnation, error: BaseException) -> None:
     incarnation.node.group.siblings.tree.events.append(FatalErrorRaised(incarnation.node, error))
 
 
-def fail(incarnation: Incarnation, failure: Exception) -> Action | None:
+def stuck(tree: Tree, incarnations: Iterable[Incarnation], when: str) -> None:
+    """Tell that these have not ended (S18)."""
+    tree.events.append(NodesStuck(tuple(incarnations), when))
+
+
+def fail(incarnation: Incarnation, failure: Exception, now: float) -> Action | None:
     """Let it die of what its runnable did not raise: of its children or its start (S10, S20)."""
     if incarnation.failure is not None or incarnation.stop_requested or incarnation.finished:
         return None
     incarnation.failure = failure
     if incarnation.phase is DONE:
         return STOP_CHILDREN  # it dies when they are gone
-    return _set_group_state(incarnation.node.group, MEMBER_DIED)
+    group = incarnation.node.group
+    if group.phase is RUNNING:
+        _end_readiness(group, now)  # its grace is no time in readiness
+    return _set_group_state(group, MEMBER_DIED)
 
 
 def children_ended(incarnation: Incarnation) -> Outcome | None:
@@ -482,7 +496,7 @@ def set_members(
     kept = set(map(id, nodes))
     for node in before:
         if id(node) not in kept:
-            _report_removed(group.siblings.tree, subtree(node))
+            _report_removed(group.siblings.tree, subtree(node), for_good=True)
     for node in nodes:
         node.call = calls[node.name]
     group.members = tuple(nodes)
@@ -531,7 +545,7 @@ def remove_pool_child(group: Group) -> bool:
     group.plan = END  # a handle must not bring it back: its name may be another's
     for node in group.members:
         del parent.children[node.name]
-        _report_removed(group.siblings.tree, subtree(node))
+        _report_removed(group.siblings.tree, subtree(node), for_good=True)
     return True
 
 
@@ -575,7 +589,10 @@ def forget_dn(tree: Tree) -> None:
     tree.last_dn = None
 
 
-def _report_removed(tree: Tree, nodes: Iterable[Node]) -> None:
+def _report_removed(tree: Tree, nodes: Iterable[Node], *, for_good: bool) -> None:
     forget_dn(tree)
     if tree.observes_removals:
-        tree.events.extend(NodeRemoved(node) for node in nodes if node.number)
+        for node in nodes:
+            parent = node.group.parent
+            is_gone = for_good or (parent is not None and parent.node.is_pool)
+            tree.events.append(NodeRemoved(node, is_gone))

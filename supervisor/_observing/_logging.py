@@ -28,6 +28,7 @@ import contextlib
 import functools
 import logging
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -58,6 +59,9 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("supervisor")
 
 ROOT: Final = "supervisor.node"
+# logging's own lock around its loggers, which has no public name: a thread may be making one.
+_LOCK: Final[threading.RLock] = logging._lock  # type: ignore[attr-defined]
+
 PREFIX: Final = f"{ROOT}."
 
 NODES_REPORTED: Final = 20
@@ -80,12 +84,13 @@ def node_logger(node: Node, name: str | None = None, dn: str | None = None) -> l
     """
     full = f"{PREFIX}{dn or node.dn}" if name is None else f"{PREFIX}{node.dn}.{name}"
     tree: Tree = node.group.siblings.tree  # type: ignore[assignment]  # all trees are of that class
-    names = tree.loggers.get(node)
-    if names is None:
-        names = tree.loggers[node] = set()
-        if not tree.observes_removals:
-            tree.observe_removals()
-    names.add(full)
+    with _LOCK:  # worker threads of runnables ask as well
+        names = tree.loggers.get(node)
+        if names is None:
+            names = tree.loggers[node] = set()
+            if not tree.observes_removals:
+                tree.observe_removals()
+        names.add(full)
     return logging.getLogger(full)
 
 
@@ -97,20 +102,50 @@ def forget_loggers(names: Iterable[str]) -> None:
     level or handler is for a node that comes again.
     """
     known = logging.Logger.manager.loggerDict
-    for name in names:
-        logger = known.get(name)
-        if not isinstance(logger, logging.Logger) or _is_configured(logger):
-            continue
-        del known[name]
-        # The names above it that are nobody's logger know it as well.
-        above = name
-        while above != ROOT:
-            above = above.rpartition(".")[0]
-            place = known.get(above)
-            if isinstance(place, logging.PlaceHolder):
-                place.loggerMap.pop(logger, None)
+    with _LOCK:
+        for name in tuple(names):
+            logger = known.get(name)
+            if not isinstance(logger, logging.Logger) or _is_configured(logger):
+                continue
+            del known[name]
+            # The names above it that are nobody's logger know it as well.
+            above = name
+            while above != ROOT:
+                above = above.rpartition(".")[0]
+                place = known.get(above)
+                if isinstance(place, logging.PlaceHolder):
+                    place.loggerMap.pop(logger, None)
+                    if not place.loggerMap:
+                        del known[above]
+
+
+def forget_all(names: Iterable[str]) -> None:
+    """Let go of all loggers of a tree that is over, in one pass through the loggers there are.
+
+    One that has others below it which stay is still their parent, and stays too.
+    """
+    known = logging.Logger.manager.loggerDict
+    with _LOCK:
+        gone: dict[str, logging.Logger] = {}
+        for name in tuple(names):
+            logger = known.get(name)
+            if isinstance(logger, logging.Logger) and not _is_configured(logger):
+                gone[name] = logger
+        for other in known.values():
+            if isinstance(other, logging.Logger) and other.name not in gone:
+                parent = other.parent
+                while parent is not None and gone.get(parent.name) is parent:
+                    del gone[parent.name]
+                    parent = parent.parent
+        loggers = set(gone.values())
+        for name in gone:
+            del known[name]
+        for name, place in tuple(known.items()):
+            if isinstance(place, logging.PlaceHolder) and name.startswith(ROOT):
+                for logger in loggers.intersection(place.loggerMap):
+                    del place.loggerMap[logger]
                 if not place.loggerMap:
-                    del known[above]
+                    del known[name]
 
 
 def _is_configured(logger: logging.Logger) -> bool:
@@ -215,7 +250,7 @@ class TreeLog:
             case NodesStuck():
                 self._log_stuck(event.incarnations, event.when)
             case NodeRemoved():
-                forget_loggers(self._port.tree.loggers.pop(event.node, set()))
+                self._forget(event.node, for_good=event.for_good)
             case _:
                 pass
 
@@ -228,10 +263,21 @@ class TreeLog:
 
     def close(self) -> None:
         """Let go of the loggers of a tree that is over."""
-        loggers = self._port.tree.loggers
-        for names in tuple(loggers.values()):
+        with _LOCK:
+            loggers = self._port.tree.loggers
+            names = {name for each in loggers.values() for name in each}
+            loggers.clear()
+        forget_all(names)
+
+    def _forget(self, node: Node, *, for_good: bool) -> None:
+        """Let go of the loggers of a node that is gone, or keep their names until the tree is."""
+        tree = self._port.tree
+        with _LOCK:
+            names = tree.loggers.pop(node, set())
+            if not for_good:
+                tree.loggers.setdefault(tree.root.members[0], set()).update(names)
+        if for_good:
             forget_loggers(names)
-        loggers.clear()
 
     def _log_death(self, node: Node, crash: Crash, plan: Plan) -> None:
         """Report a death: one record, in which the newest tells all there is to know."""

@@ -148,7 +148,7 @@ class _Reporter:
                 text = "%r failed at the transition of %s to %s"
                 about: tuple[object, ...] = (self._metrics, dn, event.state.name)
                 log(self._port.abort, _logger, logging.ERROR, text, *about, exc_info=True)
-        elif isinstance(event, NodeRemoved):
+        elif isinstance(event, NodeRemoved) and event.node.number:
             dn = event.node.dn
             try:
                 self._metrics.notify_node_gone(dn)

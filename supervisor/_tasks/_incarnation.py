@@ -24,7 +24,7 @@ from supervisor._text._exceptions import drop_tracebacks
 
 from ._current import current
 from ._rounds import finish_round
-from ._scopes import close_left_open, has_left_open
+from ._scopes import close_left_open
 from ._stopping import carry_out, end_group
 
 if TYPE_CHECKING:
@@ -87,6 +87,20 @@ async def _unprotected(call: Callable[[], Awaitable[object]]) -> None:
         msg = f"{call!r} is not an async function: it returned {awaitable!r}"
         raise TypeError(msg)
     await awaitable
+
+
+def has_left_open(task: trio.lowlevel.Task, scope: trio.CancelScope | None) -> bool:
+    """Return whether the runnable of ``task`` has ended with a cancel scope or nursery open (S12).
+
+    Args:
+        task: The task, which has no nursery of its own.
+        scope: The innermost scope that the task has around the runnable; ``None`` if that is its
+            nursery's.
+    """
+    # Trio has no public name for this: see _scopes.
+    around = scope or task.parent_nursery
+    innermost = getattr(task, "_cancel_status", None)
+    return innermost is not getattr(around, "_cancel_status", None) or bool(task.child_nurseries)
 
 
 def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> None:

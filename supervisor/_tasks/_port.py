@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, final
 
-from supervisor._core._events import NodesStuck
+from supervisor._core import _steps as steps
 from supervisor._core._plan import END
 from supervisor._core._tree import subtree
 
@@ -107,7 +107,7 @@ class Port:
 
     def end(self, reason: str) -> None:
         """Stop the tree in good order."""
-        if not self.tree.root.is_idle:
+        if not self.tree.root.is_ended:
             end_group(self.tree.root, reason)
 
     def cancel(self, reason: str) -> None:
@@ -131,7 +131,7 @@ class Port:
 
     def report_stuck(self, incarnations: Iterable[Incarnation], when: str) -> None:
         """Report that these have not ended, and where their tasks wait."""
-        self.tree.events.append(NodesStuck(tuple(incarnations), when))
+        steps.stuck(self.tree, incarnations, when)
         self.tree.publish()
 
     # Later

@@ -53,7 +53,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from supervisor._core import _steps as steps
-from supervisor._core._plan import Begin, GiveUp, Restart, Retry
+from supervisor._core._plan import BEGIN, Begin, GiveUp, Restart, Retry
 from supervisor._core._states import READY, START_TASK
 from supervisor._text._crash import make_crash
 from supervisor._text._exceptions import drop_tracebacks
@@ -154,7 +154,8 @@ async def finish_round(group: Group) -> None:
     while True:
         if isinstance(plan, Retry):
             group.publish()
-            await wait_backoff(group, plan.delay)
+            if group.plan is BEGIN:  # unless an observer has demanded something else just now
+                await wait_backoff(group, plan.delay)
         elif isinstance(plan, (Begin, Restart)):
             if renew_members(group):
                 start_round(group)

@@ -43,25 +43,6 @@ if TYPE_CHECKING:
     from ._tree import Incarnation
 
 
-def has_left_open(task: Task, scope: trio.CancelScope | None) -> bool:
-    """Return whether the runnable of ``task`` has ended with a cancel scope or nursery open.
-
-    Args:
-        task: The task, which has no nursery of its own.
-        scope: The innermost scope that the task has around the runnable; ``None`` if that is its
-            nursery's.
-    """
-    return _innermost(task) is not _innermost(scope or task.parent_nursery) or bool(
-        task.child_nurseries
-    )
-
-
-def _innermost(place: Task | trio.CancelScope | trio.Nursery | None) -> CancelStatus | None:
-    """Return Trio's record of the innermost cancel scope there."""
-    status: CancelStatus | None = getattr(place, "_cancel_status", None)
-    return status
-
-
 async def close_left_open(
     incarnation: Incarnation, raised: BaseException | None
 ) -> BaseException | None:
@@ -75,7 +56,8 @@ async def close_left_open(
     """
     task, dn = incarnation.task, incarnation.node.dn
     assert task is not None
-    began = _innermost(incarnation.scope or task.parent_nursery)
+    around = incarnation.scope or task.parent_nursery
+    began: CancelStatus | None = getattr(around, "_cancel_status", None)
     if began is None:
         return raised
     errors = [] if raised is None else [raised]

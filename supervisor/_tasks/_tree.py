@@ -7,6 +7,7 @@ Each class adds slots to the model's class of the same name. The model's own slo
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, final
@@ -49,6 +50,10 @@ class Report(NamedTuple):
 
 
 Observer = Callable[[Event], object]
+
+
+# A worker thread that makes a logger changes the observers, too.
+_OBSERVERS: Final = threading.Lock()
 
 
 class _Entry(NamedTuple):
@@ -166,15 +171,19 @@ class Tree(core.Tree):
             moves: It wants to know of each move of a node or group, which are many.
             removals: It wants to know of each removal of a node.
         """
-        self._set_observers((*self._observers, _Entry(observer, moves, removals)))
+        with _OBSERVERS:
+            self._set_observers((*self._observers, _Entry(observer, moves, removals)))
 
     def remove_observer(self, observer: Observer) -> None:
         """Tell ``observer`` nothing more."""
-        self._set_observers(tuple(each for each in self._observers if each.observer != observer))
+        with _OBSERVERS:
+            kept = tuple(each for each in self._observers if each.observer != observer)
+            self._set_observers(kept)
 
     def observe_removals(self) -> None:
         """Tell all observers of removals, from now on."""
-        self._set_observers(tuple(each._replace(removals=True) for each in self._observers))
+        with _OBSERVERS:
+            self._set_observers(tuple(each._replace(removals=True) for each in self._observers))
 
     def _set_observers(self, entries: tuple[_Entry, ...]) -> None:
         self._observers = entries
@@ -214,7 +223,7 @@ class Tree(core.Tree):
 
     async def wait_settled(self) -> None:
         """Wait until no node is ``NEW`` and no group ``STOPPING`` (S16)."""
-        while self.unsettled:
+        while self.unsettled and not self.root.siblings.ended:
             await self.settled.park()
 
 
@@ -331,7 +340,7 @@ class Group(core.Group):
 
     async def wait_idle(self) -> None:
         """Wait until nothing of it runs, and nothing will by itself."""
-        while not self.is_idle:
+        while not (self.is_idle or self.siblings.ended):
             await self.wait_changed()
 
 
@@ -419,6 +428,7 @@ class ChildNursery(core.Siblings):
         self._nursery = None
         steps.tasks_ended(self)
         self.notify()
+        self._wake_awaited()
 
     @enable_ki_protection
     async def _run(self) -> None:
@@ -449,8 +459,11 @@ class ChildNursery(core.Siblings):
     def _abort(self, _: object) -> Abort:
         self._waiting = None
         steps.cancelled(self)
+        self._wake_awaited()
+        self.tree.notify()
+        return Abort.SUCCEEDED
+
+    def _wake_awaited(self) -> None:
         for group in self.awaited or ():
             if group.changed is not None:
                 group.changed.unpark_all()
-        self.tree.notify()
-        return Abort.SUCCEEDED

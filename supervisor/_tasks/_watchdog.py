@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from supervisor._core._events import NodesStuck
+from supervisor._core import _steps as steps
 from supervisor._core._states import RUNS
 from supervisor._core._tree import subtree
 from supervisor._text._stacks import format_stacks
@@ -53,7 +53,7 @@ def _report(group: Group, when: str) -> None:
         return
     late = tuple(running(group, below=all_at_once))
     if late:
-        tree.events.append(NodesStuck(late, when))
+        steps.stuck(tree, late, when)
         tree.publish()
 
 

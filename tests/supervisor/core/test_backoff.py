@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -40,7 +39,6 @@ def test_the_defaults_are_those_of_the_contract() -> None:
     backoff = Backoff()
     assert (backoff.initial, backoff.factor, backoff.jitter) == (0.5, 1.5, 0.5)
     assert (backoff.maximum, backoff.reset_after) == (60.0, 10.0)
-    assert backoff.random is random.random
 
 
 def test_each_failure_in_a_row_multiplies_the_delay_up_to_the_maximum() -> None:
