@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
@@ -12,6 +12,7 @@ from trio.testing import assert_checkpoints
 from trio_event import BacklogDone, MemoryValue, ValueMap, select
 
 from ..helpers.calls import Call, after_this_step, counting
+from ..helpers.clocks import Ticking
 from ..helpers.functions import is_even, refuse_two
 from ..helpers.timeline import play, record
 
@@ -313,25 +314,6 @@ async def test_debounced_map_gives_all_changes_in_one_batch(
     batch = await get.result()
     assert [(change.key, change.new) for change in batch] == [("a", 0), ("c", 2)]
     assert autojump_clock.current_time() == 2.5
-
-
-@final
-class Ticking(trio.abc.Clock):
-    """Goes on by a microsecond at each look, and to the next deadline when all tasks wait."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def start_clock(self) -> None:
-        pass
-
-    def current_time(self) -> float:
-        self.now += 1e-6
-        return self.now
-
-    def deadline_to_sleep_time(self, deadline: float) -> float:
-        self.now = max(self.now, min(deadline, self.now + 60))
-        return 0
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
             Callable[[ExpressionScenario], Awaitable[None]],
         ]
     ]
+    AskingHistory = list[tuple[str, int, int]]
+    MapAskingHistory = list[tuple[str, int, int]]
     Stages = list[tuple[str, float]]
 
 # The more important an operation is, the more often it comes.
@@ -100,4 +102,26 @@ expression_histories = st.random_module().flatmap(
 stages = st.lists(
     st.tuples(st.sampled_from(("debounce", "throttle", "distinct")), st.sampled_from(SECONDS)),
     max_size=4,
+)
+
+# What happens to a value, or is done with its two watchers; a source; a number or seconds.
+asking_histories = st.lists(
+    st.tuples(
+        st.sampled_from(("set", "set", "sleep", "ask", "ask", "get_nowait", "get_backlog")),
+        st.integers(0, 2),
+        st.integers(0, 5),
+    ),
+    max_size=20,
+)
+
+# The same for a map, with a key.
+map_asking_histories = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ("set", "set", "delete", "sleep", "ask", "ask", "get_nowait", "get_backlog")
+        ),
+        st.integers(0, 2),
+        st.integers(0, 3),
+    ),
+    max_size=20,
 )
