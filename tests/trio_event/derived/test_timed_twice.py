@@ -30,6 +30,7 @@ TIMED: Final[dict[str, Callable[[Source, float], Source]]] = {
 }
 # Ways to compose one value with itself; each makes a tuple whose numbers are to be the same.
 TWICE: Final[dict[str, Callable[[Source], ValueWatch[tuple[int, ...]]]]] = {
+    "alone": compose,
     "itself": lambda timed: compose(timed, timed),
     "derived": lambda timed: compose(timed, timed.map(abs), timed.map(lambda n: -n).map(abs)),
     "derived_first": lambda timed: compose(timed.map(abs), timed),
@@ -43,7 +44,7 @@ TWICE: Final[dict[str, Callable[[Source], ValueWatch[tuple[int, ...]]]]] = {
 def test_parts_are_of_one_state_though_time_goes_on_while_they_are_taken(
     kind: str, twice: str
 ) -> None:
-    """V17, V18: what becomes due between two looks at the clock is due for all parts or none."""
+    """V17, V18: what becomes due between two looks at the clock is due for all parts, or later."""
 
     async def get(looks: int) -> None:
         value = MemoryValue(0)
