@@ -77,10 +77,10 @@ async def test_function_that_sets_the_value_makes_no_mixture(kind: str) -> None:
         assert [await watcher.get() for _ in range(3)] == [(10, 1, 1), (20, 2, 2), (30, 3, 3)]
 
 
-@pytest.mark.parametrize("twice", TWICE)
-@pytest.mark.parametrize("kind", TIMED)
-@settings(deadline=None, max_examples=50, derandomize=True)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(
+    kind=st.sampled_from(tuple(TIMED)),
+    twice=st.sampled_from(tuple(TWICE)),
     gaps=st.lists(st.sampled_from((0.25, 0.5, 1.0, 2.0)), min_size=1, max_size=8),
     pauses=st.lists(st.sampled_from((0.0, 0.5, 1.5)), min_size=1, max_size=5),
 )
