@@ -117,7 +117,7 @@ async def play(expression: Expression, history: AskingHistory) -> None:
     pair.finish()
 
 
-@settings(deadline=None, max_examples=300, derandomize=True)
+@settings(deadline=None, max_examples=400, derandomize=True)
 @given(expression=expressions, history=asking_histories)
 def test_watcher_that_is_asked_gets_what_another_gets(
     expression: Expression, history: AskingHistory
@@ -158,7 +158,7 @@ async def play_map(history: MapAskingHistory, derive: Callable[..., ValueWatch[o
     ],
     ids=["map", "filtered", "throttled", "debounced", "composed", "composed_of_throttled"],
 )
-@settings(deadline=None, max_examples=30, derandomize=True)
+@settings(deadline=None, max_examples=60, derandomize=True)
 @given(history=map_asking_histories)
 def test_watcher_of_a_map_that_is_asked_gets_what_another_gets(
     derive: Callable[..., ValueWatch[object]], history: MapAskingHistory

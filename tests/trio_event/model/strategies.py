@@ -111,6 +111,7 @@ asking_histories = st.lists(
         st.integers(0, 2),
         st.integers(0, 5),
     ),
+    min_size=8,
     max_size=20,
 )
 
@@ -123,5 +124,6 @@ map_asking_histories = st.lists(
         st.integers(0, 2),
         st.integers(0, 3),
     ),
+    min_size=8,
     max_size=20,
 )
