@@ -309,6 +309,7 @@ class Value(ValueWatch[T]):
 
         Raises:
             ClosedResourceError: if the value has ended already.
+            TypeError: if ``error`` is not an exception.
 
         Checkpoints:
             Never.

@@ -31,12 +31,47 @@ if TYPE_CHECKING:
 
     from ._waiting import WaitQueue
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 @final
 class BacklogDone(Exception):  # noqa: N818  it is an answer, like StopIteration, and no error
     """A ``get(backlog_only=True)`` has nothing more to give (V10)."""
+
+
+# What a watcher raises to say something of itself.
+OWN_ERRORS: Final = (
+    BacklogDone,
+    StopAsyncIteration,
+    StopIteration,
+    trio.BrokenResourceError,
+    trio.BusyResourceError,
+    trio.Cancelled,
+    trio.ClosedResourceError,
+    trio.EndOfChannel,
+    trio.WouldBlock,
+)
+
+
+def error_of_user(what: str, error: BaseException) -> RuntimeError:
+    """Make what leaves in place of one of :data:`OWN_ERRORS` that the user's code has raised (V6).
+
+    Otherwise a function that looks at another watcher, which has ended, would end a ``follow`` of
+    this one. Python does the same with a ``StopIteration`` that leaves a generator's body.
+    """
+    return RuntimeError(
+        f"{what} raised {type(error).__name__}, which would be taken for the watcher's own: "
+        "catch it there"
+    )
+
+
+def accepts(predicate: Callable[[T], bool], data: T) -> bool:
+    """Return whether a predicate of the user's accepts the data."""
+    try:
+        return predicate(data)
+    except OWN_ERRORS as error:
+        raise error_of_user("the predicate", error) from error
 
 
 @final
@@ -187,7 +222,8 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             EndOfChannel: if the value was closed and its last value is seen or rejected (V9).
             BrokenResourceError: likewise, if the value has failed; from its error.
             BacklogDone: if the backlog is read.
-            Exception: whatever the predicate raises; nothing is seen then.
+            Exception: whatever the predicate raises; nothing is seen then. What could be taken for
+                one of the above, or for a cancellation, is the cause of a :exc:`RuntimeError`.
 
         Checkpoints:
             Always, before anything is taken (V5).
@@ -448,7 +484,7 @@ class SourceWatcher(Watcher[T_co]):
                 data = stage.take(data, states, index)
         if data is UNSET:
             return NOTHING
-        if data is not SEEN and predicate is not None and not predicate(data):
+        if data is not SEEN and predicate is not None and not accepts(predicate, data):
             return NOTHING
         # Of SEEN, the stages before the one that says so remember it; the others, as before.
         self._looked = version

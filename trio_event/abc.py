@@ -57,7 +57,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 from ._graph import Source
 from ._value import ValueWatch
 from ._waiting import WaitQueue
-from ._watcher import SourceWatcher, Watchable
+from ._watcher import OWN_ERRORS, SourceWatcher, Watchable, error_of_user
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -154,7 +154,10 @@ class _Storage(Source[T_co]):
         return self._value.version
 
     def _read(self) -> T_co:
-        return self._value.read()
+        try:
+            return self._value.read()
+        except OWN_ERRORS as error:
+            raise error_of_user(f"read() of {self._value!r}", error) from error
 
     def _end(self) -> Exception | None:
         return self._value.end()

@@ -22,6 +22,7 @@ from trio.lowlevel import checkpoint
 
 from .._unset import UNSET, Unset
 from .._waiting import Subscription, Waiter, wait
+from .._watcher import accepts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ class _Condition(Generic[T]):
             self._settled = True
             return
         newest = self._watcher._peek()
-        if isinstance(newest, Unset) or not self._predicate(newest):
+        if isinstance(newest, Unset) or not accepts(self._predicate, newest):
             self._match, self._due = UNSET, math.inf
             return
         if isinstance(self._match, Unset):
@@ -139,7 +140,7 @@ async def _ask_the_watcher(
             return match
         if watcher._is_incremental:
             newest = watcher._peek()
-        if isinstance(newest, Unset) or not predicate(newest):
+        if isinstance(newest, Unset) or not accepts(predicate, newest):
             match, due = UNSET, math.inf
             continue
         if isinstance(match, Unset):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from .._waiting import Subscription
+from .._watcher import accepts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -38,7 +39,7 @@ async def follow(
     Raises:
         BrokenResourceError: if the value has failed; from its error.
         ValueError: if with ``latest`` changes would be lost, of a :class:`ValueMap`.
-        Exception: whatever ``async_fn`` or the predicate raises.
+        Exception: whatever ``async_fn`` raises, or the predicate, as in :meth:`Watcher.get`.
 
     Checkpoints:
         Always.
@@ -116,7 +117,8 @@ async def _call_until_due(
 ) -> None:
     """Do the same for a value that lets time pass: only a task can tell when a newer one is due.
 
-    What the function raises leaves the nursery as it is, in no group.
+    What the function raises leaves the nursery as it is, in no group. That goes for a cancellation
+    from outside as well: the nursery, which is cancelled when the call is over, would keep it.
     """
     errors: list[BaseException] = []
     scope = trio.CancelScope()
@@ -137,8 +139,6 @@ async def _call_until_due(
         try:
             with scope:
                 await async_fn(newest)
-        except trio.Cancelled:
-            raise
         except BaseException as error:  # noqa: BLE001  raised below
             errors.append(error)
         nursery.cancel_scope.cancel("the call is over")
@@ -154,7 +154,7 @@ def _reject_all(
     """Make a predicate that rejects all, and cancels the scope if ``predicate`` accepts."""
 
     def reject(value: T) -> bool:
-        if predicate is None or predicate(value):
+        if predicate is None or accepts(predicate, value):
             scope.cancel("there is a newer value")
         return False
 

@@ -8,6 +8,7 @@ import trio
 
 from .._graph import NOTHING, Later
 from .._waiting import Subscription
+from .._watcher import OWN_ERRORS, error_of_user
 
 try:
     from supervisor import Signal, signal
@@ -64,7 +65,7 @@ def pipe(
     The runnable signals ``HEALTHY`` at once. It does not close the channel. If the value is
     closed, it sends what is left, and is ``DONE``. It dies with
     :exc:`trio.BrokenResourceError` if the channel's other end is closed or if the
-    value has failed.
+    value has failed, and of what the predicate or ``transform`` raises, whatever that is.
 
     Args:
         value: What to send, of any storage.
@@ -101,11 +102,19 @@ def pipe(
                 except trio.EndOfChannel:
                     signal(Signal.DONE)
                     return  # noqa: ASYNC910  get() is a checkpoint however it ends
-                item = newest if transform is None else transform(newest)
+                item = make_item(newest)
                 try:
                     send_channel.send_nowait(item)  # type: ignore[arg-type]  # the overloads tie it
                 except trio.WouldBlock:
                     await send_newest(item, watcher)
+
+    def make_item(newest: T) -> T | U:
+        if transform is None:
+            return newest
+        try:
+            return transform(newest)
+        except OWN_ERRORS as error:
+            raise error_of_user("transform", error) from error
 
     async def send_newest(item: T | U, watcher: Watcher[T]) -> None:
         """Send ``item``, or what is newest when the consumer receives it."""
@@ -120,7 +129,7 @@ def pipe(
             if isinstance(found, Later):
                 later = found
             else:
-                item = found if transform is None else transform(found)
+                item = make_item(found)
             # What may not be taken yet takes over when it may.
             with (
                 trio.CancelScope(deadline=later.until) as scope,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final, final
 
 import attrs
+import trio
 
 from .._graph import SEEN, Stage
 from .._unset import UNSET
+from .._watcher import OWN_ERRORS, error_of_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,10 +23,16 @@ class Mapped(Stage):
     function: Callable[[Any], Any]
 
     def apply(self, data: Any) -> Any:  # noqa: ANN401  as in Stage, here and below
-        return self.function(data)
+        try:
+            return self.function(data)
+        except OWN_ERRORS as error:
+            raise error_of_user("the function of map()", error) from error
 
     def take(self, data: Any, _states: list[Any], _index: int) -> Any:  # noqa: ANN401
-        return self.function(data)
+        try:
+            return self.function(data)
+        except OWN_ERRORS as error:
+            raise error_of_user("the function of map()", error) from error
 
 
 @final
@@ -35,7 +43,10 @@ class Filtered(Stage):
     predicate: Callable[[Any], bool]
 
     def apply(self, data: Any) -> Any:  # noqa: ANN401
-        return data if self.predicate(data) else UNSET
+        try:
+            return data if self.predicate(data) else UNSET
+        except OWN_ERRORS as error:
+            raise error_of_user("the predicate of filter()", error) from error
 
 
 # No key was looked at: the version, the key there, and the version that brought it.
@@ -59,9 +70,12 @@ class Distinct(Stage):
 
     def take(self, data: Any, states: list[Any], index: int) -> Any:  # noqa: ANN401
         returned, newest = states[index]
-        key = self._key_of(data)
-        if returned is not UNSET and key == returned:
-            return SEEN
+        try:
+            key = self._key_of(data)
+            if returned is not UNSET and key == returned:
+                return SEEN
+        except OWN_ERRORS as error:
+            raise error_of_user("the key of distinct(), or its comparison,", error) from error
         states[index] = (key, newest)
         return data
 
@@ -75,7 +89,7 @@ class Distinct(Stage):
                 if data is not UNSET:
                     key = self._key_of(data)
                 repeated = key is not UNSET and bool(key == newest)
-            except Exception:  # noqa: BLE001  the get that takes the data raises it again
+            except (Exception, trio.Cancelled):  # noqa: BLE001  so does the get that takes the data
                 repeated = False
             if not repeated:
                 newest, since = key, news

@@ -26,6 +26,7 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
+from .._arguments import check_error
 from .._graph import SEEN, Seen, Source
 from .._unset import UNSET, Unset
 from .._value import ValueWatch
@@ -211,10 +212,12 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Raises:
             ClosedResourceError: if the mapping has ended already.
             RuntimeError: if it is called in another thread than the mapping's.
+            TypeError: if ``error`` is not an exception.
 
         Checkpoints:
             Never.
         """
+        check_error(error)
         self._check("fail")
         self._clock.fail(error)
 

@@ -18,6 +18,7 @@ import attrs
 import trio
 from trio.lowlevel import current_trio_token, enable_ki_protection
 
+from .._arguments import check_error
 from .._unset import UNSET, Unset, UnsetError, refuse_unset
 from .._value import Value
 from .._watcher import SourceWatcher
@@ -275,10 +276,12 @@ class MemoryValue(MemoryState[T], Value[T]):
         Raises:
             ClosedResourceError: if the value has ended already.
             RuntimeError: if it is called in another thread than the value's.
+            TypeError: if ``error`` is not an exception.
 
         Checkpoints:
             Never.
         """
+        check_error(error)
         self._check_open("fail")
         self._error = error
         self.close()
@@ -355,8 +358,9 @@ class MemoryValue(MemoryState[T], Value[T]):
             return
         try:
             self.set(value)
-        except Exception:
-            # No caller can catch it; an update too many is better than one too few.
+        except BaseException:
+            # No caller can catch it, and it would end the run, whatever it is; an update too many
+            # is better than one too few.
             _logger.exception("eq of %r failed: the value was set all the same", self)
             self._update(value)
 

@@ -9,7 +9,7 @@ from trio.lowlevel import checkpoint, current_task, current_trio_token, wait_tas
 from .._graph import NOTHING, Later
 from .._unset import UNSET, Unset
 from .._waiting import Waiter
-from .._watcher import BUSY, CLOSED, SourceWatcher, Watcher, closed_meanwhile
+from .._watcher import BUSY, CLOSED, SourceWatcher, Watcher, accepts, closed_meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -48,7 +48,7 @@ class MemoryWatcher(Watcher[T]):
         if version > self._seen:
             data = value._data
             assert data is not UNSET
-            if predicate is None or predicate(data):
+            if predicate is None or accepts(predicate, data):
                 self._seen = version
                 return data
         return NOTHING
