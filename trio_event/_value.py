@@ -26,13 +26,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, final, overloa
 
 import trio
 
+from ._arguments import check_function, check_seconds, check_version, say_unpack
 from ._consuming._condition import wait_for
 from ._derived._composed import ComposedWatcher, Composition, Parts, total
 from ._derived._stages import Distinct, Filtered, Mapped
 from ._derived._timed import Debounced, Throttled
 from ._graph import TimedStage, apply_all
 from ._unset import UNSET, Unset, UnsetError
-from ._watcher import Watchable
+from ._watcher import Watchable, check_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,6 +120,7 @@ class ValueWatch(Watchable[T_co]):
         Cancellation:
             Leaves nothing behind.
         """
+        check_version("wait_version", version)
         with self.watch() as watcher:
 
             def reached(_: object) -> bool:
@@ -149,7 +151,7 @@ class ValueWatch(Watchable[T_co]):
             EndOfChannel: if the value was closed and does not satisfy it.
             BrokenResourceError: likewise, if the value has failed; from its error.
             ValueError: if ``held_for`` is no finite number of at least 0.
-            Exception: whatever the predicate raises.
+            Exception: whatever the predicate raises, as in :meth:`Watcher.get`.
 
         Checkpoints:
             Always.
@@ -161,6 +163,8 @@ class ValueWatch(Watchable[T_co]):
 
             await temperature.wait_for(lambda degrees: degrees > 30, held_for=60)
         """
+        check_function("wait_for", "predicate", predicate)
+        check_seconds("wait_for", "held_for", held_for)
         with self.watch() as watcher:
             return await wait_for(watcher, predicate, held_for)
 
@@ -183,6 +187,7 @@ class ValueWatch(Watchable[T_co]):
 
             names: ValueWatch[str] = lease.map(lambda lease: lease.name)
         """
+        check_function("map", "function", function)
         return Derived(self, Mapped(function))
 
     @overload
@@ -204,6 +209,7 @@ class ValueWatch(Watchable[T_co]):
         Checkpoints:
             Never.
         """
+        check_function("filter", "predicate", predicate)
         return Derived(self, Filtered(predicate))
 
     def distinct(self, key: Callable[[T_co], object] | None = None) -> ValueWatch[T_co]:
@@ -222,6 +228,8 @@ class ValueWatch(Watchable[T_co]):
         Checkpoints:
             Never.
         """
+        if key is not None:
+            check_function("distinct", "key", key)
         return Derived(self, Distinct(key))
 
     def debounce(self, seconds: float) -> ValueWatch[T_co]:
@@ -245,6 +253,7 @@ class ValueWatch(Watchable[T_co]):
         Checkpoints:
             Never.
         """
+        check_seconds("debounce", "seconds", seconds)
         return Derived(self, Debounced(seconds))
 
     def throttle(self, seconds: float) -> ValueWatch[T_co]:
@@ -263,6 +272,7 @@ class ValueWatch(Watchable[T_co]):
         Checkpoints:
             Never.
         """
+        check_seconds("throttle", "seconds", seconds)
         return Derived(self, Throttled(seconds))
 
 
@@ -411,7 +421,7 @@ def compose(*values: ValueWatch[Any], **named_values: ValueWatch[Any]) -> ValueW
         The composed value. It ends when all of the others have, or one of them has failed.
 
     Raises:
-        TypeError: if there is no value, or some have names and others not.
+        TypeError: if there is no value, or some have names and others not, or one is no value.
 
     Checkpoints:
         Never.
@@ -426,6 +436,10 @@ def compose(*values: ValueWatch[Any], **named_values: ValueWatch[Any]) -> ValueW
     if bool(values) == bool(named_values):
         msg = "compose() needs one or more values, either all by position or all by name"
         raise TypeError(msg)
+    for index, value in enumerate(values):
+        check_value(f"compose(): argument {index}", value, remedy=say_unpack("compose", value))
+    for name, value in named_values.items():
+        check_value(f"compose(): argument {name!r}", value)
     if values:
         return Composed(values, tuple)
     names = tuple(named_values)

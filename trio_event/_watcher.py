@@ -21,6 +21,7 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
+from ._arguments import check_function
 from ._graph import NOTHING, SEEN, Later, Node, Source, Stage, TimedStage, apply_all
 from ._unset import UNSET, Unset
 from ._waiting import Waiter, wait
@@ -235,6 +236,8 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
             big = await watcher.get(predicate=lambda size: size > 1000)
         """
+        if predicate is not None:
+            check_function("get", "predicate", predicate)
         limit = self._claim(BUSY)
         try:
             epoch = self._epoch()
@@ -295,6 +298,8 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
             if update.missed:
                 log.info("skipped %d states", update.missed)
         """
+        if predicate is not None:
+            check_function("get_update", "predicate", predicate)
         before, previous = self._seen, self._last
         value = await self.get(predicate=predicate)
         return Update(value, self._seen, self._seen - before - 1, previous)
@@ -565,6 +570,16 @@ class Watchable(Node[T_co]):
 
     def _open_source(self) -> Source[T_co]:
         return _Opened(self.watch())
+
+
+def check_value(argument: str, value: object, *, remedy: str = "") -> None:
+    """Raise unless what was given for ``argument`` can be watched."""
+    if isinstance(value, Watchable):
+        return
+    if isinstance(value, Watcher):
+        remedy = "pass the value that it watches"
+    msg = f"{argument}={value!r} is not a value: {remedy or 'pass a MemoryValue or the like'}"
+    raise TypeError(msg)
 
 
 @final

@@ -40,9 +40,6 @@ async def wait_for(watcher: Watcher[T], predicate: Callable[[T], bool], held_for
         predicate: As for ``ValueWatch.wait_for()``.
         held_for: Likewise.
     """
-    if not 0 <= held_for < math.inf:
-        msg = f"held_for={held_for!r} is not a finite number of seconds of at least 0"
-        raise ValueError(msg)
     if watcher._is_timed:
         return await _ask_the_watcher(watcher, predicate, held_for)
     condition = _Condition(watcher, predicate, held_for)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from .._arguments import check_function
 from .._waiting import Subscription
-from .._watcher import accepts
+from .._watcher import accepts, check_value
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,6 +53,10 @@ async def follow(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, lease, write_hosts)
     """
+    check_value("follow(): value", value)
+    check_function("follow", "async_fn", async_fn)
+    if predicate is not None:
+        check_function("follow", "predicate", predicate)
     with value.watch() as watcher:
         if latest and watcher._is_incremental:
             msg = (

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 import trio
 
+from .._arguments import check_function
 from .._graph import NOTHING, Later
 from .._waiting import Subscription
-from .._watcher import OWN_ERRORS, error_of_user
+from .._watcher import OWN_ERRORS, check_value, error_of_user
 
 try:
     from supervisor import Signal, signal
@@ -77,6 +78,9 @@ def pipe(
     Returns:
         A runnable, for :func:`supervisor.run` or :func:`supervisor.run_group`.
 
+    Raises:
+        TypeError: if an argument is of the wrong kind.
+
     Checkpoints:
         Never. The runnable does, before each value it takes.
 
@@ -92,6 +96,17 @@ def pipe(
 
         supervisor.run_group(group)
     """
+    check_value("pipe(): value", value)
+    if not hasattr(send_channel, "send_nowait"):
+        msg = (
+            f"pipe(): send_channel={send_channel!r} is not a channel to send to: "
+            "pass the first that trio.open_memory_channel() returns"
+        )
+        raise TypeError(msg)
+    if predicate is not None:
+        check_function("pipe", "predicate", predicate)
+    if transform is not None:
+        check_function("pipe", "transform", transform)
 
     async def run() -> None:
         signal(Signal.HEALTHY)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from trio.lowlevel import checkpoint, enable_ki_protection
 
+from .._arguments import say_unpack
 from .._graph import NOTHING, Later
 from .._waiting import Waiter, wait
-from .._watcher import CLOSED, closed_meanwhile
+from .._watcher import CLOSED, Watchable, Watcher, closed_meanwhile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
-
-    from .._watcher import Watcher
+    from collections.abc import Awaitable, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -45,7 +44,7 @@ async def select(
         The watcher's index or name, and the value.
 
     Raises:
-        TypeError: if there is no watcher, or some have names and others not.
+        TypeError: if there is no watcher, or some have names and others not, or one is none.
         BusyResourceError: if another task is using one of them, or one is passed twice.
         ClosedResourceError: if one of them is closed, or is closed meanwhile.
         EndOfChannel: if one of the values was closed and its last value is seen, with a note
@@ -70,11 +69,16 @@ async def select(
     if bool(watchers) == bool(named_watchers):
         msg = "select() needs one or more watchers, either all by position or all by name"
         raise TypeError(msg)
-    if watchers:
-        index, value = await _select(watchers)
-        return index, value
-    index, value = await _select(tuple(named_watchers.values()), tuple(named_watchers))
-    return tuple(named_watchers)[index], value
+    try:
+        if watchers:
+            index, value = await _select(watchers)
+            return index, value
+        index, value = await _select(tuple(named_watchers.values()), tuple(named_watchers))
+        return tuple(named_watchers)[index], value
+    except (AttributeError, TypeError):
+        # To ask each of them before, by isinstance(), would double the cost of a select of many.
+        _check_watchers(watchers, named_watchers)
+        raise
 
 
 async def _select(
@@ -113,10 +117,28 @@ async def _select(
 
 @enable_ki_protection
 def _release(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
-    """Give back the watchers that were claimed for ``waiter``, and are not closed."""
+    """Give back the watchers that were claimed for ``waiter``, and are not closed.
+
+    What is no watcher comes behind all that were claimed.
+    """
     for watcher in watchers:
         if watcher._state is waiter:
             watcher._state = None
+
+
+def _check_watchers(positional: Sequence[object], named: Mapping[str, object]) -> None:
+    """Raise if one of those that were to be selected is no watcher."""
+    for place, given in (*enumerate(positional), *named.items()):
+        if isinstance(given, Watcher):
+            continue
+        remedy = say_unpack("select", given) if positional else ""
+        if isinstance(given, Watchable):
+            remedy = "pass a watcher of it, which watch() returns"
+        msg = (
+            f"select(): argument {place!r}={given!r} is not a watcher: "
+            f"{remedy or 'pass what watch() of a value returns'}"
+        )
+        raise TypeError(msg) from None
 
 
 # What a look has itself set or closed is to be looked at.

@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 class _Timed(TimedStage):
     seconds: float
 
-    def __attrs_post_init__(self) -> None:
-        if not 0 <= self.seconds < math.inf:
-            msg = f"seconds={self.seconds!r} is not a finite number of at least 0"
-            raise ValueError(msg)
-
     def apply(self, data: Any) -> Any:  # noqa: ANN401  as in Stage
         return data
 

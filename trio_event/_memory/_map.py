@@ -26,7 +26,7 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from .._arguments import check_error
+from .._arguments import check_error, check_mapping, check_version
 from .._graph import SEEN, Seen, Source
 from .._unset import UNSET, Unset
 from .._value import ValueWatch
@@ -96,6 +96,8 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
 
     def __init__(self, initial: Mapping[K, T] | None = None) -> None:
         """Make a mapping; see the class."""
+        if initial is not None:
+            check_mapping("ValueMap", "initial", initial)
         self._current: dict[K, T] = {} if initial is None else dict(initial)
         _refuse_unset("ValueMap", self._current)
         # The version of each key's last change, the oldest first, deletes included.
@@ -177,12 +179,13 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Raises:
             ClosedResourceError: if the mapping has ended.
             RuntimeError: if it is called in another thread than the mapping's.
-            TypeError: if a value is :data:`UNSET`; nothing is changed then.
+            TypeError: if it is no mapping, or a value is :data:`UNSET`; nothing is changed then.
             Exception: whatever a comparison raises; likewise.
 
         Checkpoints:
             Never.
         """
+        check_mapping("replace_all", "mapping", mapping)
         self._check("replace_all")
         _refuse_unset("replace_all", mapping)
         changes: dict[K, T | Unset] = {key: UNSET for key in self._current if key not in mapping}
@@ -249,6 +252,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         Cancellation:
             Leaves nothing behind.
         """
+        check_version("wait_version", version)
         with self._clock.watch() as watcher:
             if self._version >= version:
                 await checkpoint()

@@ -18,7 +18,7 @@ import attrs
 import trio
 from trio.lowlevel import current_trio_token, enable_ki_protection
 
-from .._arguments import check_error
+from .._arguments import check_error, check_function, check_token, check_version
 from .._unset import UNSET, Unset, UnsetError, refuse_unset
 from .._value import Value
 from .._watcher import SourceWatcher
@@ -88,6 +88,8 @@ class MemoryValue(MemoryState[T], Value[T]):
         self, initial: T | Unset = UNSET, *, eq: Callable[[T, T], bool] | None = None
     ) -> None:
         """Make a value; see the class."""
+        if eq is not None:
+            check_function("MemoryValue", "eq", eq)
         super().__init__(initial)
         self._eq = eq
         self._suppressed = 0
@@ -165,6 +167,7 @@ class MemoryValue(MemoryState[T], Value[T]):
 
             counter.update(lambda number: number + 1)
         """
+        check_function("update", "function", function)
         self._check_open("update")
         newest, _ = self._with_deferred()
         if isinstance(newest, Unset):
@@ -192,6 +195,7 @@ class MemoryValue(MemoryState[T], Value[T]):
         Checkpoints:
             Never.
         """
+        check_version("compare_and_set", version)
         self._check_open("compare_and_set")
         if value is UNSET:
             refuse_unset("compare_and_set", self)
@@ -232,10 +236,13 @@ class MemoryValue(MemoryState[T], Value[T]):
             RuntimeError: if it is not known which Trio run is meant, or ``trio_token`` is of
                 another one than the value's.
             RunFinishedError: if that run is over.
+            TypeError: if ``trio_token`` is no token.
 
         Checkpoints:
             Never.
         """
+        if trio_token is not None:
+            check_token("set_from_thread", trio_token)
         if not self._is_open:
             self._refuse("set_from_thread")
         if value is UNSET:

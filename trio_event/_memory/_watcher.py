@@ -72,7 +72,11 @@ class MemoryWatcher(Watcher[T]):
         # the get that waits for it cost as much as a bare reschedule() and wait, and not a fifth
         # more; a task that waits needs 160 bytes for it, and not 380. One test makes the same
         # calls of both.
-        if backlog_only or self._state is not None:
+        if (
+            backlog_only
+            or self._state is not None
+            or (predicate is not None and not callable(predicate))
+        ):
             return await super().get(predicate=predicate, backlog_only=backlog_only)
         value = self._value
         self._state = BUSY
