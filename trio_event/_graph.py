@@ -183,6 +183,10 @@ class Node(ABC, Generic[T_co]):
         """Return the values that are set, of which this one is made."""
         return frozenset((self,))
 
+    def _inputs(self) -> tuple[Node[object], ...]:
+        """Return what a composition reads to compute this value: roots, and what it samples."""
+        return (self,)
+
     @abstractmethod
     def _open_source(self) -> Source[T_co]:
         """Return the source of a root."""

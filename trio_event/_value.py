@@ -334,7 +334,7 @@ class Derived(ValueWatch[T]):
     watchers look at what the chain begins with, through all stages of the chain.
     """
 
-    __slots__ = ("_base", "_source", "_stage", "_stages")
+    __slots__ = ("_base", "_input", "_source", "_stage", "_stages")
 
     def __init__(self, source: ValueWatch[Any], stage: Stage) -> None:
         self._source = source
@@ -342,9 +342,15 @@ class Derived(ValueWatch[T]):
         # What the chain begins with, and all of its stages.
         self._base = source
         self._stages: tuple[Stage, ...] = (stage,)
+        # What a composition does not look behind: the last that lets time pass, or the base. All
+        # that is derived of that is computed of one sample.
+        self._input: ValueWatch[Any] = source
         if isinstance(source, Derived):
             self._base = source._base
             self._stages = (*source._stages, stage)
+            self._input = source._input
+        if isinstance(stage, TimedStage):
+            self._input = self
 
     def __repr__(self) -> str:
         return f"<{type(self._stage).__name__} of {self._source!r}>"
@@ -364,6 +370,9 @@ class Derived(ValueWatch[T]):
     def _roots(self) -> frozenset[Node[object]]:
         return self._base._roots()
 
+    def _inputs(self) -> tuple[Node[object], ...]:
+        return (self,) if self._input is self else self._input._inputs()
+
     def _evaluate_now(self) -> T | Unset:
         return apply_all(self._stages, self._base._evaluate_now())  # type: ignore[no-any-return]
 
@@ -372,7 +381,7 @@ class Derived(ValueWatch[T]):
         return data if isinstance(data, Unset) else self._stage.apply(data)
 
     def _find_end(self, look: Look) -> Exception | None:
-        return look.end_of(self._base)
+        return look.end_of(self._input)
 
 
 @overload
@@ -453,17 +462,18 @@ def compose(*values: ValueWatch[Any], **named_values: ValueWatch[Any]) -> ValueW
 class Composed(ValueWatch[T]):
     """What :func:`compose` returns."""
 
-    __slots__ = ("_all_roots", "_instant_roots", "_make", "_parts", "_timed_parts")
+    __slots__ = ("_all_roots", "_instant_roots", "_make", "_parts", "_samples")
 
     def __init__(
         self, parts: tuple[ValueWatch[object], ...], make: Callable[[Sequence[object]], T]
     ) -> None:
         self._parts = parts
         self._make = make
-        # The roots of all parts, and of those that can be read at any time; the other parts.
-        self._all_roots = roots_of(parts)
-        self._instant_roots = roots_of([part for part in parts if not part._is_timed])
-        self._timed_parts = tuple(dict.fromkeys(part for part in parts if part._is_timed))
+        self._all_roots = frozenset(root for part in parts for root in part._roots())
+        # The roots that can be read at any time, and the values that let time pass.
+        inputs = dict.fromkeys(each for part in parts for each in part._inputs())
+        self._instant_roots = tuple(each for each in inputs if not isinstance(each, Derived))
+        self._samples = tuple(each for each in inputs if isinstance(each, Derived))
 
     def __repr__(self) -> str:
         return f"<composed of {', '.join(map(repr, self._parts))}>"
@@ -475,19 +485,22 @@ class Composed(ValueWatch[T]):
         # A watcher that is new has not missed what came before it, but for the newest.
         version = self.version
         seen = version - 1 if version else sum(root.version for root in self._instant_roots)
-        return ComposedWatcher(Parts(self, self._instant_roots, self._timed_parts), stages, seen)
+        return ComposedWatcher(Parts(self, self._instant_roots, self._samples), stages, seen)
 
     @property
     def version(self) -> int:
         """The newest version; 0 if there is no data yet."""
-        return total(*[node.version for node in (*self._instant_roots, *self._timed_parts)])
+        return total(*[node.version for node in (*self._instant_roots, *self._samples)])
 
     @property
     def _is_timed(self) -> bool:
-        return bool(self._timed_parts)
+        return bool(self._samples)
 
     def _roots(self) -> frozenset[Node[object]]:
         return self._all_roots
+
+    def _inputs(self) -> tuple[Node[object], ...]:
+        return (*self._instant_roots, *self._samples)
 
     def _evaluate(self, look: Look) -> T | Unset:
         """Make the snapshot, if all of its parts have data."""
@@ -501,8 +514,3 @@ class Composed(ValueWatch[T]):
             if end is not None and (not isinstance(end, trio.EndOfChannel) or look.is_empty(part)):
                 return end
         return None if None in ends else trio.EndOfChannel()
-
-
-def roots_of(parts: Sequence[ValueWatch[object]]) -> frozenset[Node[object]]:
-    """Return the values that are set, of which all these are made."""
-    return frozenset(root for part in parts for root in part._roots())

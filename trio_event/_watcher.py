@@ -88,6 +88,17 @@ class Update(Generic[T_co]):
     """What this watcher returned before; :data:`UNSET` the first time."""
 
 
+@final
+@attrs.frozen
+class Backlog:
+    """What was known at the first call of a ``get(backlog_only=True)`` (V10)."""
+
+    version: int
+    """The newest version then; 0 if there was no data."""
+    parts: tuple[Backlog, ...] = ()
+    """The backlogs of the parts of composed values that let time pass, and are counted apart."""
+
+
 class Watcher(trio.abc.ReceiveChannel[T_co]):
     """Follows a value, for one consumer.
 
@@ -113,8 +124,8 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         # What was returned last.
         self._last: T_co | Unset = UNSET
         # What the task that uses the watcher waits with, or BUSY, or CLOSED. If none uses it: the
-        # version up to which the backlog reaches that is being read, or None.
-        self._state: Waiter | int | None = None
+        # backlog that is being read, or None.
+        self._state: Waiter | Backlog | None = None
 
     def __repr__(self) -> str:
         """Show what the watcher is doing."""
@@ -174,6 +185,18 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """Return a number that grows with each set of a value that this one is made of."""
         return self._version()
 
+    def _backlog(self) -> Backlog:
+        """Return the backlog that begins now."""
+        return Backlog(self._version())
+
+    def _has_read(self, backlog: Backlog) -> bool:
+        """Return whether all of a backlog is seen."""
+        return self._position() >= backlog.version
+
+    def _awaits(self, later: Later, backlog: Backlog) -> bool:  # noqa: ARG002  for compositions
+        """Return whether ``later``, which a look has returned, is about something of a backlog."""
+        return later.pending
+
     def _copy(self) -> Self:
         """Return a watcher to ask something of, whose looks change nothing in this one."""
         return self
@@ -182,8 +205,11 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
     def changed(self) -> bool:
         """Whether there is a value that :meth:`get_nowait` would return (V15).
 
-        Nothing is changed by asking. What a function of a derived value raises is raised here.
+        Nothing is changed by asking, in whatever chain or composition. What a function of a derived
+        value raises is raised here.
         """
+        if self._state is CLOSED:
+            return False
         found = False
 
         def notice(_: object) -> bool:
@@ -238,31 +264,31 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """
         if predicate is not None:
             check_function("get", "predicate", predicate)
-        limit = self._claim(BUSY)
+        backlog = self._claim(BUSY)
         try:
             epoch = self._epoch()
             later = None
             if not backlog_only:
-                limit = None
+                backlog = None
                 later = self._glance()
-            elif limit is None:
-                limit = self._version()
+            elif backlog is None:
+                backlog = self._backlog()
             await self._wait(later, epoch)
             while True:
                 if self._state is CLOSED:
                     raise closed_meanwhile()
-                if limit is not None and self._position() >= limit:
-                    limit = None
+                if backlog is not None and self._has_read(backlog):
+                    backlog = None
                     raise BacklogDone
                 epoch = self._epoch()
                 found = self._look(predicate)
                 if not isinstance(found, Later):
                     self._last = found
                     return found
-                if limit is not None and not found.pending:
+                if backlog is not None and not self._awaits(found, backlog):
                     if self._state is CLOSED:
                         raise closed_meanwhile()
-                    limit = None
+                    backlog = None
                     raise BacklogDone
                 # What the predicate has set or closed comes before the end.
                 end = None if self._changed_since(epoch) else self._end()
@@ -271,7 +297,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
                 await self._wait(found, epoch)
         finally:
             if self._state is not CLOSED:
-                self._state = limit
+                self._state = backlog
 
     async def get_update(self, *, predicate: Callable[[T_co], bool] | None = None) -> Update[T_co]:
         """Return the newest value that this watcher has not seen, with its version (V15).
@@ -380,11 +406,11 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """Close."""
         self.close()
 
-    def _claim(self, waiter: Waiter) -> int | None:
+    def _claim(self, waiter: Waiter) -> Backlog | None:
         """Take the watcher for the calling task, which will wait with ``waiter`` (V7).
 
         Returns:
-            How far the backlog reaches that is being read, if one is.
+            The backlog that is being read, if one is.
         """
         state = self._state
         if isinstance(state, Waiter):

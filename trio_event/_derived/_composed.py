@@ -10,9 +10,16 @@ between two sets; ``atomic`` keeps it out.
 The version of composed values is the sum of the versions of all roots, each counted once, however
 often it occurs among the parts that can be read at any time.
 
-A part that lets time pass (``debounce``, ``throttle``) is *sampled*: it has a watcher of its own,
-and takes part with what that has returned last, and with the version of that, which is counted on
-top.
+What lets time pass (``debounce``, ``throttle``) is *sampled*: it has a watcher of its own, and
+takes part with what that has returned last, and with the version of that, which is counted on top.
+A sample is taken together with the whole: as long as that has no data, or is rejected, no sample
+uses time. All that is derived from one value that lets time pass is computed of one sample. So it
+is at one state in all parts. With a watcher for each part, one could be due at a reading of the
+clock at which another is not. A sample that a filter behind it rejects is taken by no part, as in a
+chain what one stage rejects is seen by none; the whole goes on with the sample before.
+
+A backlog of composed values is that of each sampled value, and what was known of the others. So it
+waits for what was known and is not due, and for nothing that came later.
 """
 
 from __future__ import annotations
@@ -20,11 +27,11 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
 
 from .._graph import Later, Look, Source
 from .._unset import UNSET, Unset
-from .._watcher import SourceWatcher
+from .._watcher import Backlog, SourceWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -94,11 +101,15 @@ class Composition(Mapping[str, T_co]):
         return f"Composition({', '.join(f'{name}={value!r}' for name, value in self.items())})"
 
 
+# There is no state that could be waited for.
+NO_BACKLOG: Final = Backlog(0)
+
+
 @final
 class Parts(Source[T]):
     """The parts of composed values, as one watcher sees them."""
 
-    __slots__ = ("_instant", "_node", "_samples", "_watchers")
+    __slots__ = ("_instant", "_laters", "_node", "_samples", "_watchers", "is_empty")
 
     def __init__(
         self,
@@ -106,7 +117,7 @@ class Parts(Source[T]):
         instant: Iterable[Node[object]],
         timed: Iterable[Watchable[object]],
     ) -> None:
-        """Open the parts of ``node``: the roots of the instant ones, and the timed ones."""
+        """Open what is read of ``node``: roots, and values that let time pass."""
         self._node = node
         self._instant: dict[Node[object], Source[object]] = {
             root: root._open_source() for root in instant
@@ -114,8 +125,12 @@ class Parts(Source[T]):
         self._watchers: dict[Watchable[object], Watcher[object]] = {
             part: part.watch() for part in timed
         }
-        # What the watchers of the timed parts have returned last.
+        # What these watchers have returned last.
         self._samples: dict[Watchable[object], object] = {}
+        # When there may be more, of those of them that had nothing in the last look.
+        self._laters: dict[Watchable[object], Later] = {}
+        # Whether the last read has found no data.
+        self.is_empty = False
 
     @property
     def _version(self) -> int:
@@ -133,7 +148,9 @@ class Parts(Source[T]):
         )
 
     def _read(self) -> T | Unset:
-        return self._look().read_all().of(self._node)
+        data = self._look().read_all().of(self._node)
+        self.is_empty = data is UNSET
+        return data
 
     def _whole(self) -> T | Unset:
         return self._node._evaluate_now() if self._watchers else self._read()
@@ -157,32 +174,84 @@ class Parts(Source[T]):
 
     def glance(self) -> Later | None:
         """Return when to sample the timed parts; None if one of them may have something now."""
-        until = math.inf
+        laters = []
         for watcher in self._watchers.values():
             later = watcher._glance()
             if later is None:
                 return None
-            until = min(until, later.until)
-        return Later(until)
+            laters.append(later)
+        return soonest(*laters)
 
-    def sample(self) -> float:
-        """Take what is due from the timed parts; return when there may be more."""
-        until = math.inf
+    def sample(self) -> Parts[T]:
+        """Return these parts with what is due taken from the timed ones.
+
+        It changes nothing here, but that a ``debounce`` notices what is new.
+        """
+        sampled = self._with({})
+        sampled._samples = self._samples.copy()
         for part, watcher in self._watchers.items():
-            # A part is the whole of what is newest, though its watcher returns the difference.
-            whole = part._evaluate_now() if watcher._is_incremental else None
-            found = watcher._look(None)
-            if isinstance(found, Later):
-                until = min(until, found.until)
-            else:
-                self._samples = {**self._samples, part: found if whole is None else whole}
-        return until
+            later = watcher._glance()
+            if later is None:
+                sampled._watchers[part] = taking = watcher._copy()
+                # A part is the whole of what is newest, though its watcher returns the difference.
+                whole = part._evaluate_now() if taking._is_incremental else None
+                found = taking._look(None)
+                if not isinstance(found, Later):
+                    sampled._samples[part] = found if whole is None else whole
+                    continue
+                later = found
+            sampled._laters[part] = later
+        return sampled
+
+    def keep(self, sampled: Parts[T]) -> Parts[T]:
+        """Return these parts with those samples alone with which the whole has data."""
+        kept = self._with({})
+        for part, sample in sampled._samples.items():
+            if part in sampled._laters:
+                continue
+            more = kept._with({part: sampled._watchers[part]})
+            more._samples = {**kept._samples, part: sample}
+            if more._read() is not UNSET:
+                kept = more
+        kept._laters = sampled._laters
+        return kept
+
+    def backlog(self) -> Backlog:
+        """Return what is known of the whole: nothing, if a part has no data."""
+        instant = [source._version for source in self._instant.values()]
+        timed = [watcher._backlog() for watcher in self._watchers.values()]
+        if 0 in instant or NO_BACKLOG in timed:
+            return NO_BACKLOG
+        return Backlog(sum(instant), tuple(timed))
+
+    def position(self) -> int:
+        """Return the sum of the versions up to which the timed parts are seen."""
+        return sum([watcher._position() for watcher in self._watchers.values()])
+
+    def have_read(self, backlogs: Collection[Backlog]) -> bool:
+        """Return whether all is seen of what was known of the timed parts."""
+        parts = zip(self._watchers.values(), backlogs, strict=True)
+        return all(watcher._has_read(backlog) for watcher, backlog in parts)
+
+    def awaits(self, backlogs: Collection[Backlog]) -> bool:
+        """Return whether something that was known of a timed part may be taken later."""
+        parts = zip(self._watchers.items(), backlogs, strict=True)
+        return any(
+            part in self._laters
+            and watcher._awaits(self._laters[part], backlog)
+            and not watcher._has_read(backlog)
+            for (part, watcher), backlog in parts
+        )
+
+    def _with(self, watchers: Mapping[Watchable[object], Watcher[object]]) -> Parts[T]:
+        """Return the same parts, with other watchers of some of them."""
+        other = Parts(self._node, (), ())
+        other._instant, other._samples = self._instant, self._samples
+        other._watchers = {**self._watchers, **watchers}
+        return other
 
     def _copy(self) -> Parts[T]:
-        copy = Parts(self._node, (), ())
-        copy._instant, copy._samples = self._instant, self._samples
-        copy._watchers = {part: watcher._copy() for part, watcher in self._watchers.items()}
-        return copy
+        return self._with({part: watcher._copy() for part, watcher in self._watchers.items()})
 
 
 @final
@@ -204,13 +273,31 @@ class ComposedWatcher(SourceWatcher[T]):
     def _version(self) -> int:
         parts = self._parts
         if parts._watchers:
-            parts = parts._copy()
             with contextlib.suppress(Exception):  # the get that takes the value raises it again
-                parts.sample()
+                parts = parts._copy().sample()
         return parts._version
 
     def _epoch(self) -> int:
         return self._parts.epoch()
+
+    def _backlog(self) -> Backlog:
+        return self._parts.backlog()
+
+    def _has_read(self, backlog: Backlog) -> bool:
+        if not backlog.parts:
+            return super()._has_read(backlog)
+        parts = self._parts
+        return parts.have_read(backlog.parts) and (
+            self._looked >= backlog.version + parts.position()
+        )
+
+    def _awaits(self, later: Later, backlog: Backlog) -> bool:
+        if not backlog.parts:
+            return super()._awaits(later, backlog)
+        is_unseen = self._parts._version > self._looked
+        return bool(self._timed and is_unseen and later.pending) or (
+            self._parts.awaits(backlog.parts)
+        )
 
     def _glance(self) -> Later | None:
         if not self._parts._watchers:
@@ -219,14 +306,25 @@ class ComposedWatcher(SourceWatcher[T]):
         if sampling is None:
             return None
         later = super()._glance()
-        return later if later is None else earlier(later, sampling.until)
+        return later if later is None else soonest(later, sampling)
 
     def _look(self, predicate: Callable[[T], bool] | None) -> T | Later:
         if not self._parts._watchers:
             return super()._look(predicate)
-        until = self._parts.sample()
-        found = super()._look(predicate)
-        return earlier(found, until) if isinstance(found, Later) else found
+        looked = self._looked
+        self._source = sampled = self._parts.sample()
+        try:
+            found = super()._look(predicate)
+            if sampled.is_empty:
+                self._source = sampled = self._parts.keep(sampled)
+                found = super()._look(predicate)
+            if self._looked != looked:
+                self._parts = sampled
+        finally:
+            # What is not taken as a whole is not taken of a part either.
+            self._source = self._parts
+        self._parts._laters = sampled._laters
+        return soonest(found, *sampled._laters.values()) if isinstance(found, Later) else found
 
     def _through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
         return ComposedWatcher(self._parts, self._stages + stages, self._seen)
@@ -238,9 +336,12 @@ class ComposedWatcher(SourceWatcher[T]):
         return copy
 
 
-def earlier(later: Later, until: float) -> Later:
-    """Return when to look, if that is also at ``until``."""
-    return later if later.until <= until else Later(until, later.pending)
+def soonest(*laters: Later) -> Later:
+    """Return when to look for the first of several reasons."""
+    return Later(
+        min([later.until for later in laters], default=math.inf),
+        any(later.pending for later in laters),
+    )
 
 
 def total(*versions: int) -> int:

@@ -108,6 +108,41 @@ async def test_part_that_a_timed_source_rejects_keeps_what_it_gave_before(
     assert seen == [(0, (2, 0)), (4, (4, 0)), (6, (4, 1))]
 
 
+async def test_what_is_not_taken_uses_no_time_of_a_timed_source(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """V6, V17, V18: neither while another part has no data, nor while the whole is rejected."""
+    value, other = MemoryValue(1), MemoryValue[int]()
+    watcher = compose(value.throttle(4), other).watch()
+    get = Call(nursery, partial(watcher.get, predicate=lambda parts: parts[0] > 2))
+    await play(value, (1, 2))
+    other.set(0)
+    await play(value, (2, 3))
+    assert await get.result() == (3, 0)
+    assert autojump_clock.current_time() == 2
+    value.set(4)
+    assert await watcher.get() == (4, 0)
+    assert autojump_clock.current_time() == 6
+
+
+async def test_filter_of_a_timed_source_is_at_the_state_of_the_source(
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """V17, V18: what the filter rejects is taken by no part, and the others go on."""
+    value, other = MemoryValue(0), MemoryValue(0)
+    throttled = value.throttle(2)
+    both = compose(throttled, throttled.filter(is_even), other.debounce(0))
+    seen: list[tuple[float, tuple[int, int, int]]] = []
+    nursery.start_soon(record, both.watch(), seen)
+    await play(value, *((number / 2, number) for number in range(1, 8)))
+    other.set(1)
+    await play(value, (5, 8), (7.5, 9))
+    await trio.sleep(5)
+    assert seen == [(0, (0, 0, 0)), (2, (4, 4, 0)), (3.5, (4, 4, 1)), (5, (8, 8, 1))]
+
+
 @pytest.mark.parametrize("failed", [False, True], ids=["closed", "failed"])
 async def test_composed_values_end_after_the_last_of_a_timed_source(
     nursery: trio.Nursery,
