@@ -107,7 +107,7 @@ NO_BACKLOG: Final = Backlog(0)
 
 @final
 class Parts(Source[T]):
-    """The parts of composed values, as one watcher sees them."""
+    """The parts of composed values, as one watcher sees them (V18)."""
 
     __slots__ = ("_instant", "_laters", "_node", "_samples", "_watchers", "is_empty")
 
