@@ -337,12 +337,12 @@ class _Changes(Source[tuple[Change[K, T], ...]], Generic[K, T]):
 
     def _read(self) -> tuple[Change[K, T], ...] | Seen:
         current, known = self._map._current, self._known
-        changes = tuple(
+        changes = [
             Change(key, known.get(key, UNSET), current.get(key, UNSET))
             for key in self._changed_keys()
             if key in known or key in current
-        )
-        return changes or SEEN
+        ]
+        return tuple(changes) or SEEN
 
     def _changed_keys(self) -> Sequence[K]:
         journal, looked = self._map._journal, self._looked
