@@ -395,22 +395,23 @@ class Group:
 
 def subtree(node: Node) -> Iterator[Node]:
     """Walk through ``node`` and all nodes below it, each before its own children."""
+    incarnation = node.incarnation
     yield node
-    if node.incarnation is not None:
-        yield from descendants(node.incarnation)
+    if incarnation is not None:
+        yield from descendants(incarnation)
 
 
 def descendants(incarnation: Incarnation) -> Iterator[Node]:
     """Walk through the nodes below ``incarnation``, each before its own children.
 
-    Children are listed before they are walked through: meanwhile the tree may change, when
-    the walk is made in another thread.
+    Another thread may walk through a tree that goes on meanwhile. So children are listed before
+    they are walked through, and nothing below a node is younger than the step to the node.
     """
     rest = [iter(tuple((incarnation.children or {}).values()))]
     while rest:
         for node in rest[-1]:
-            yield node
             below = node.incarnation
+            yield node
             if below is not None and below.children:
                 rest.append(iter(tuple(below.children.values())))
                 break

@@ -10,6 +10,7 @@ from math import inf, nan
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 import supervisor
 from supervisor import (
@@ -355,7 +356,7 @@ async def test_the_text_of_a_name_is_what_counts() -> None:
         assert supervisor.sub_logger(Loud("wire")).name == "supervisor.node.root.parent.wire"
         with pytest.raises(supervisor.DuplicateNameError):
             supervisor.run_group({Loud("twice"): idle, Loud("twice"): idle})
-        supervisor.run_group({Loud("member"): idle}, grace={Loud("member"): 1.0})
+        supervisor.run_group({Loud("member"): idle}, grace={Loud("member"): 0.0})
         pools.append(supervisor.run_pool(Loud("pool")))
         await idle()
 
@@ -474,7 +475,7 @@ async def open_tree(name: str, root: object) -> None:
             pass
 
 
-# Graces by name
+# Grace periods by name
 
 
 @pytest.mark.parametrize("where", ["mapping", "function"])
@@ -497,13 +498,14 @@ def test_each_grace_by_name_is_a_number(seconds: object) -> None:
 
 @pytest.mark.parametrize("name", ["run", "pool.run", "supervise"])
 def test_a_runnable_alone_has_one_grace(name: str) -> None:
-    """S2, S21: graces by name are for groups."""
+    """S2, S21: grace periods by name are for groups."""
     with pytest.raises(TypeError, match=r"^grace={'child': 1\.0} is not a number of seconds"):
         call_with(name, {"grace": {"child": 1.0}})
 
 
-@pytest.mark.usefixtures("autojump_clock")
-async def test_a_grace_for_nobody_at_a_restart_is_a_failure_of_the_group() -> None:
+async def test_a_grace_for_nobody_at_a_restart_is_a_failure_of_the_group(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
     """S8, S21: the members that a function returns are checked at each start."""
     remote, names = Remote(), ["first", "second", "first"]
 

@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 import supervisor
 from supervisor import Backoff, NodeState, Signal
@@ -231,9 +232,9 @@ async def stuck(release):
 """
 
 
-@pytest.mark.usefixtures("autojump_clock")
 async def test_a_report_is_made_although_the_source_cannot_be_loaded(
     caplog: pytest.LogCaptureFixture,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S18: it lacks the lines of the source that can't be loaded, and has all others."""
     module = {

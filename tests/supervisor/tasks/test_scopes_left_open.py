@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, NoReturn
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 import supervisor
 from supervisor import Backoff, GroupState, NodeState, Signal, UnclosedScopeError
-
-pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 STEADY = Backoff(initial=1.0, factor=1.0, jitter=0.0)
 
@@ -25,10 +23,9 @@ kept: list[Any] = []
 
 @pytest.fixture(autouse=True)
 def let_go() -> Iterator[None]:
-    """Close the async generators that were left, of which Trio warns when they are collected."""
+    """Keep it no longer than its test."""
     yield
     kept.clear()
-    gc.collect()
 
 
 async def idle() -> None:
@@ -220,6 +217,7 @@ async def test_who_leaves_something_open_dies_alone_and_restarts(
     mistake: Callable[[], Awaitable[None]],
     end: Callable[[], Awaitable[None]],
     place: Callable[[Callable[[], Awaitable[None]]], None],
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S12: its group restarts, its siblings never notice, and the error says what was left."""
     runs: list[str] = []
@@ -257,6 +255,7 @@ async def test_who_leaves_something_open_dies_alone_and_restarts(
 async def test_a_root_that_leaves_something_open_restarts(
     mistake: Callable[[], Awaitable[None]],
     end: Callable[[], Awaitable[None]],
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S12: as any node does; its children end with it."""
 
@@ -300,7 +299,9 @@ async def test_a_scope_alone_is_the_error_alone(end: Callable[[], Awaitable[None
         await supervisor.supervise(bad, propagate=True)
 
 
-async def test_the_tasks_in_a_nursery_end_before_the_next_incarnation() -> None:
+async def test_the_tasks_in_a_nursery_end_before_the_next_incarnation(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
     """S7: they are cancelled and waited for, and what they raise is on record."""
     alive = 0
 
@@ -337,6 +338,7 @@ async def test_the_tasks_in_a_nursery_end_before_the_next_incarnation() -> None:
 
 async def test_a_task_in_a_nursery_that_does_not_end_is_reported(
     caplog: pytest.LogCaptureFixture,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S18: as a task in a nursery that is open in a runnable."""
 
@@ -389,7 +391,9 @@ async def test_who_is_stopped_with_something_open_is_stopped(what: str) -> None:
         await tree.wait_ready()
 
 
-async def test_a_cancellation_from_outside_ends_all_of_it() -> None:
+async def test_a_cancellation_from_outside_ends_all_of_it(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
     """S12: no task of the tree is left."""
     before = trio.lowlevel.current_statistics().tasks_living
 
@@ -433,7 +437,9 @@ async def test_what_leaves_from_a_nursery_that_was_left_open_leaves_the_tree() -
         await supervisor.supervise(run_all, alone, bad)
 
 
-async def test_a_scope_of_another_node_can_not_be_left() -> None:
+async def test_a_scope_of_another_node_can_not_be_left(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
     """S12: who tries gets Trio's error and dies of it; the owner of the scope goes on."""
     scopes: list[trio.CancelScope] = []
 
@@ -492,7 +498,9 @@ async def test_trio_has_the_names_that_this_rests_on() -> None:
 # Other mistakes with what a task carries along
 
 
-async def test_a_token_of_another_context_is_the_death_of_who_uses_it() -> None:
+async def test_a_token_of_another_context_is_the_death_of_who_uses_it(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
     """S12: a context variable can't be reset by it, and nothing else happens."""
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable")
     token = variable.set(1)
@@ -507,7 +515,9 @@ async def test_a_token_of_another_context_is_the_death_of_who_uses_it() -> None:
         assert nodes["root.bad"].crashes[-1].error.startswith("ValueError: <Token")
 
 
-async def test_a_runnable_may_change_the_context_of_its_task() -> None:
+async def test_a_runnable_may_change_the_context_of_its_task(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
     """S1, S12: it is not found any more then, and starts again in a context that is right."""
 
     async def bad() -> None:
