@@ -32,9 +32,9 @@ from ._consuming._select import select as select
 from ._derived._composed import Composition as Composition
 from ._memory._map import Change as Change, ValueMap as ValueMap
 from ._memory._value import MemoryValue as MemoryValue, Statistics as Statistics
+from ._steps import atomic as atomic
 from ._unset import UNSET as UNSET, Unset as Unset, UnsetError as UnsetError
 from ._value import Value as Value, ValueWatch as ValueWatch, compose as compose
-from ._waiting import atomic as atomic
 from ._watcher import BacklogDone as BacklogDone, Update as Update, Watcher as Watcher
 
 __all__ = (

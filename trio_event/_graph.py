@@ -61,7 +61,7 @@ class Source(ABC, Generic[T_co]):
     __slots__ = ()
 
     # Whether what is read depends on what this watcher has taken: then the watcher has a source
-    # of its own, and commits what it takes.
+    # of its own, and takes from it.
     _is_incremental: ClassVar[bool] = False
 
     @property
@@ -89,8 +89,12 @@ class Source(ABC, Generic[T_co]):
         """Return a source that can be taken from without a change in this one."""
         return self
 
-    def _commit(self, version: int, data: Any) -> None:  # noqa: ANN401  T_co is read only
-        """Record that ``data``, which was read at ``version``, is seen."""
+    def _take(self) -> tuple[T_co | Unset | Seen, Callable[[int], None]]:
+        """Return what ``_read`` does, and what records that it is seen, up to a version.
+
+        It is called only where what is read depends on what was taken.
+        """
+        raise NotImplementedError
 
 
 class Stage(ABC):
@@ -258,3 +262,27 @@ class Look:
             return self.of(node) is UNSET
         except Exception:  # noqa: BLE001  there is data, and the get that takes them raises this
             return False
+
+
+@final
+class _Gone(Source[Any], Node[Any]):
+    """What a closed watcher looks at, to keep nothing alive: a value that nobody will set."""
+
+    __slots__ = ()
+
+    _version = version = 0
+
+    def _read(self) -> Unset:
+        return UNSET
+
+    def _end(self) -> None:
+        return None
+
+    def _queues(self) -> Collection[WaitQueue]:
+        return ()
+
+    def _open_source(self) -> Source[Any]:
+        return self
+
+
+GONE: Final = _Gone()

@@ -334,7 +334,7 @@ class Derived(ValueWatch[T]):
     watchers look at what the chain begins with, through all stages of the chain.
     """
 
-    __slots__ = ("_base", "_input", "_source", "_stage", "_stages")
+    __slots__ = ("__weakref__", "_base", "_input", "_source", "_stage", "_stages")
 
     def __init__(self, source: ValueWatch[Any], stage: Stage) -> None:
         self._source = source
@@ -343,14 +343,15 @@ class Derived(ValueWatch[T]):
         self._base = source
         self._stages: tuple[Stage, ...] = (stage,)
         # What a composition does not look behind: the last that lets time pass, or the base. All
-        # that is derived of that is computed of one sample.
-        self._input: ValueWatch[Any] = source
+        # that is derived of that is computed of one sample. None stands for this value itself: it
+        # is in no cycle.
+        self._input: ValueWatch[Any] | None = source
         if isinstance(source, Derived):
             self._base = source._base
             self._stages = (*source._stages, stage)
-            self._input = source._input
+            self._input = source._input or source
         if isinstance(stage, TimedStage):
-            self._input = self
+            self._input = None
 
     def __repr__(self) -> str:
         return f"<{type(self._stage).__name__} of {self._source!r}>"
@@ -371,7 +372,7 @@ class Derived(ValueWatch[T]):
         return self._base._roots()
 
     def _inputs(self) -> tuple[Node[object], ...]:
-        return (self,) if self._input is self else self._input._inputs()
+        return (self,) if self._input is None else self._input._inputs()
 
     def _evaluate_now(self) -> T | Unset:
         return apply_all(self._stages, self._base._evaluate_now())  # type: ignore[no-any-return]
@@ -381,7 +382,7 @@ class Derived(ValueWatch[T]):
         return data if isinstance(data, Unset) else self._stage.apply(data)
 
     def _find_end(self, look: Look) -> Exception | None:
-        return look.end_of(self._input)
+        return look.end_of(self if self._input is None else self._input)
 
 
 @overload
@@ -462,7 +463,7 @@ def compose(*values: ValueWatch[Any], **named_values: ValueWatch[Any]) -> ValueW
 class Composed(ValueWatch[T]):
     """What :func:`compose` returns."""
 
-    __slots__ = ("_all_roots", "_instant_roots", "_make", "_parts", "_samples")
+    __slots__ = ("__weakref__", "_all_roots", "_instant_roots", "_make", "_parts", "_samples")
 
     def __init__(
         self, parts: tuple[ValueWatch[object], ...], make: Callable[[Sequence[object]], T]

@@ -21,6 +21,8 @@ The invariants:
 - So while ``_notified`` is not empty, there is a task that empties it in its next step.
   Waiters that are notified meanwhile are added to it and need no leader of their own.
 - Ctrl-C comes before or after each method that moves waiters, never in the middle of one.
+- All waiters in a queue are tasks of the queue's run, and only in its thread they are moved (see
+  ``_runs``). Subscriptions are called by ``_steps``.
 
 Rejected: a memory channel per watcher, as in Monogon's ``osbase/event`` (a set then costs as
 much as there are watchers, idle or not, and hands a waiting one the value of the first of
@@ -31,8 +33,8 @@ every task itself, at two to three times the cost of a bare ``reschedule``).
 from __future__ import annotations
 
 import math
-from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn, final
+from threading import Lock, get_ident
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, final
 
 import outcome
 import trio
@@ -44,9 +46,11 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from ._runs import NO_RUN, Run, current_run
+from ._steps import Subscribed
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator
-    from contextlib import AbstractContextManager
 
     from trio.lowlevel import Task
 
@@ -80,6 +84,9 @@ class Waiter:
 
     __slots__ = ("task",)
 
+    # As that of a Run: a watcher that is in use is at home nowhere. See Watcher.
+    thread: ClassVar[None] = None
+
     def __init__(self) -> None:
         # None before the wait, and again as soon as its end is settled.
         self.task: Task | None = None
@@ -103,7 +110,7 @@ class Waiter:
 
 @final
 class Subscription:
-    """Has each ``notify`` of some queues call ``callback``, which must not raise, while entered.
+    """Has each step of some queues call ``callback``, which must not raise, while entered.
 
     It is for a task that waits for something else meanwhile, and for predicates that are asked
     in the middle of a set.
@@ -118,6 +125,8 @@ class Subscription:
     @enable_ki_protection
     def __enter__(self) -> None:
         for queue in self._queues:
+            queue.check_wait()
+        for queue in self._queues:
             if queue._callbacks is None:
                 queue._callbacks = {}
             queue._callbacks[self] = self._callback
@@ -130,32 +139,51 @@ class Subscription:
 
 
 @final
-class WaitQueue:
-    """The tasks that wait for a value now.
+class WaitQueue(Subscribed):
+    """The tasks that wait for a value now, and the Trio run that they belong to.
 
     A storage makes one, and calls :meth:`notify` after each change of the version and after the
     end. Watchers do the rest. Its length is the number of waits.
     """
 
-    __slots__ = ("_callbacks", "_notified", "_waiting", "deferred", "notifying")
+    __slots__ = ("_notified", "_waiting")
 
     def __init__(self) -> None:
         """Make an empty queue."""
+        super().__init__()
         self._waiting: dict[Waiter, None] = {}
         # Notified and not yet woken; the leader is not among them.
         self._notified: dict[Waiter, None] = {}
-        self._callbacks: dict[Subscription, Callable[[], object]] | None = None
-        # The callbacks are being called: a set by one of them has to wait for the others.
-        self.notifying: bool = False
-        # What to do after the callbacks of an atomic block, with what they have set.
-        self.deferred: Callable[[], None] | None = None
 
     def __len__(self) -> int:
         """Return how many waits there are, of tasks and of subscriptions (V21)."""
         return len(self._waiting) + len(self._notified) + len(self._callbacks or ())
 
+    @enable_ki_protection
+    def use(self) -> Run:
+        """Let the calling Trio run have the queue, unless another one has it (V11).
+
+        Returns:
+            The calling run, if it has the queue now, or NO_RUN.
+        """
+        if self.run.thread is None and (here := current_run()) is not NO_RUN:
+            with _binding:
+                if self.run.thread is None:
+                    self.run = here
+        return self.run if self.run.thread == get_ident() else NO_RUN
+
+    def is_elsewhere(self) -> bool:
+        """Return whether the queue belongs to another run than the caller's."""
+        return self.run.thread not in {None, get_ident()}
+
+    def check_wait(self) -> None:
+        """Raise if the queue belongs to another run than the calling task's."""
+        if self.use() is NO_RUN:
+            msg = "the value belongs to another Trio run: give each run a value of its own"
+            raise RuntimeError(msg)
+
     def join(self, waiter: Waiter) -> None:
-        """Have the next ``notify`` wake ``waiter``."""
+        """Have the next ``notify`` wake ``waiter``, which is of the queue's run."""
         self._waiting[waiter] = None
 
     @enable_ki_protection
@@ -178,22 +206,34 @@ class WaitQueue:
     def notify(self) -> None:
         """Wake all tasks that wait: there is something new, or the end.
 
-        It wakes one task itself, which wakes the others (V1). In an :func:`atomic` block this
-        happens at the end of the block.
+        It wakes one task itself, which wakes the others (V1). In an :func:`atomic` block,
+        subscriptions are called at the end of the block.
+
+        Raises:
+            RuntimeError: if it is called in another thread than that of the Trio run which uses
+                the value; nothing is touched then.
 
         Checkpoints:
             Never.
         """
-        if _blocks and (queues := _blocks.get(get_ident())) is not None:
-            queues[self] = None  # the end of the block will notify it
-            return
+        if get_ident() != self.run.thread and self.use() is NO_RUN and self.is_elsewhere():
+            msg = (
+                "notify() was called in another thread than that of the Trio run which uses the "
+                "value: call it there, by trio.from_thread.run_sync()"
+            )
+            raise RuntimeError(msg)
+        self.notify_here()
+
+    def notify_here(self) -> None:
+        """Do what :meth:`notify` does, where it is known that the queue is the caller's."""
         if self._callbacks:
-            self.notifying = True
-            try:
-                for callback in tuple(self._callbacks.values()):
-                    callback()
-            finally:
-                self.notifying = False
+            self.call_subscriptions()
+        if self._waiting:
+            self.wake()
+
+    @enable_ki_protection
+    def wake(self) -> None:
+        """Wake all tasks that wait, of which there is one or more."""
         if self._notified:
             # Their leader has yet to run, and will wake these as well.
             self._notified.update(self._waiting)
@@ -211,11 +251,19 @@ class WaitQueue:
                 return
 
 
+# Two runs may begin to use a queue at once.
+_binding: Final = Lock()
+
+
 async def wait(queues: Collection[WaitQueue], waiter: Waiter, until: float) -> None:
     """Wait until a queue is notified, the waiter is woken, or the time ``until`` has come.
 
     Every wait of the package's own is this one, but for that of ``MemoryWatcher.get``.
     """
+    thread = get_ident()
+    for queue in queues:
+        if queue.run.thread != thread:
+            queue.check_wait()
     for queue in queues:
         queue.join(waiter)
     waiter.task = current_task()
@@ -233,62 +281,3 @@ async def wait(queues: Collection[WaitQueue], waiter: Waiter, until: float) -> N
 def _leave_all(queues: Collection[WaitQueue], waiter: Waiter) -> None:
     for queue in queues:
         queue.leave(waiter)
-
-
-# By thread, the queues to be notified at the end of the ``atomic`` block that it is in.
-_blocks: dict[int, dict[WaitQueue, None]] = {}
-
-
-def atomic() -> AbstractContextManager[None]:
-    """Make several sets one step, for all that wait for one of the values (V18).
-
-    The end of the block notifies them: a predicate of ``wait_for`` on composed values sees
-    all sets or none. There must be no ``await`` in the block, for other tasks would see half
-    of it. If the block raises, what was set stays set. A block belongs to one thread: what
-    another thread sets, with ``set_from_thread``, comes in a step of its own.
-
-    Checkpoints:
-        Never.
-
-    Example::
-
-        with atomic():
-            host.set("example.org")
-            port.set(443)
-    """
-    return _Block()
-
-
-@final
-class _Block:
-    """An ``atomic`` block, which Ctrl-C neither leaves open nor ends without notifying."""
-
-    __slots__ = ("_queues",)
-
-    def __init__(self) -> None:
-        # None in a block within a block, whose sets belong to the outer one.
-        self._queues: dict[WaitQueue, None] | None = None
-
-    @enable_ki_protection
-    def __enter__(self) -> None:
-        thread = get_ident()
-        if thread not in _blocks:
-            _blocks[thread] = self._queues = {}
-
-    @enable_ki_protection
-    def __exit__(self, *_: object) -> None:
-        if self._queues is not None:
-            del _blocks[get_ident()]
-            _notify_all(self._queues)
-
-
-def _notify_all(queues: Collection[WaitQueue]) -> None:
-    """Notify several queues as if they were one."""
-    for queue in queues:
-        queue.notifying = True  # a callback of one queue may set the value of another
-    for queue in queues:
-        queue.notify()
-        queue.notifying = False
-    for queue in queues:
-        if queue.deferred is not None:
-            queue.deferred()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, final
 
 import attrs
@@ -22,7 +23,8 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from ._arguments import check_function
-from ._graph import NOTHING, SEEN, Later, Node, Source, Stage, TimedStage, apply_all
+from ._graph import GONE, NOTHING, SEEN, Later, Node, Source, Stage, TimedStage, apply_all
+from ._runs import NO_RUN, Run
 from ._unset import UNSET, Unset
 from ._waiting import Waiter, wait
 
@@ -85,7 +87,10 @@ class Update(Generic[T_co]):
     missed: int
     """How many versions this watcher skipped between the last one it returned and this."""
     previous: T_co | Unset
-    """What this watcher returned before; :data:`UNSET` the first time."""
+    """What this watcher returned before, by any method; :data:`UNSET` the first time.
+
+    A watcher keeps that from its first ``get_update`` on, until then it is not known.
+    """
 
 
 @final
@@ -97,6 +102,42 @@ class Backlog:
     """The newest version then; 0 if there was no data."""
     parts: tuple[Backlog, ...] = ()
     """The backlogs of the parts of composed values that let time pass, and are counted apart."""
+
+
+NOT_KEPT: Final = object()
+"""Stands for what a watcher has returned and does not keep."""
+
+
+@final
+@attrs.define(eq=False)
+class Memo:
+    """What a watcher remembers between two calls, if it is more than its run."""
+
+    run: Run
+    backlog: Backlog | None = None
+    """The backlog that is being read, if one is."""
+    previous: object = NOT_KEPT
+    """What was returned last, of a watcher that is asked for updates."""
+
+    @property
+    def thread(self) -> int | None:
+        """As that of the run."""
+        return self.run.thread
+
+
+def remember(home: Run | Memo, returned: object) -> None:
+    """Remember what a watcher returns now, if it is asked for that."""
+    if isinstance(home, Memo) and home.previous is not NOT_KEPT:
+        home.previous = returned
+
+
+@enable_ki_protection
+def idle(home: Run | Memo, backlog: Backlog | None) -> Run | Memo:
+    """Return the state of a watcher that is no longer in use."""
+    if isinstance(home, Run):
+        return home if backlog is None else Memo(home, backlog)
+    home.backlog = backlog
+    return home.run if backlog is None and home.previous is NOT_KEPT else home
 
 
 class Watcher(trio.abc.ReceiveChannel[T_co]):
@@ -115,17 +156,16 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
                 print(current)
     """
 
-    __slots__ = ("_last", "_seen", "_state")
+    __slots__ = ("__weakref__", "_seen", "_state")
 
     def __init__(self, seen: int) -> None:
         """Make a watcher that has seen the versions up to ``seen``."""
         # The version that was returned last.
         self._seen = seen
-        # What was returned last.
-        self._last: T_co | Unset = UNSET
         # What the task that uses the watcher waits with, or BUSY, or CLOSED. If none uses it: the
-        # backlog that is being read, or None.
-        self._state: Waiter | Backlog | None = None
+        # run that has used it last, in a Memo if there is more to remember. That is NO_RUN if the
+        # calling run has not what is watched, or there is none: then it can be closed anywhere.
+        self._state: Waiter | Run | Memo = NO_RUN
 
     def __repr__(self) -> str:
         """Show what the watcher is doing."""
@@ -166,6 +206,19 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
     @abstractmethod
     def _through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
         """Return a watcher that looks at the same through more stages."""
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Let go of what is watched, because the watcher is closed (V8)."""
+
+    def _use(self) -> Run:
+        """Let the calling run have what is watched, unless another one has it; return it if so."""
+        runs = [queue.use() for queue in self._queues()]
+        return next((run for run in runs if run is not NO_RUN), NO_RUN)
+
+    def _is_elsewhere(self) -> bool:
+        """Return whether another run than the caller's has some of what is watched."""
+        return any(queue.is_elsewhere() for queue in self._queues())
 
     @property
     def _is_timed(self) -> bool:
@@ -264,15 +317,15 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """
         if predicate is not None:
             check_function("get", "predicate", predicate)
-        backlog = self._claim(BUSY)
+        backlog = None
+        home = self._claim(BUSY)
         try:
             epoch = self._epoch()
             later = None
-            if not backlog_only:
-                backlog = None
+            if backlog_only:
+                backlog = (isinstance(home, Memo) and home.backlog) or self._backlog()
+            else:
                 later = self._glance()
-            elif backlog is None:
-                backlog = self._backlog()
             await self._wait(later, epoch)
             while True:
                 if self._state is CLOSED:
@@ -283,7 +336,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
                 epoch = self._epoch()
                 found = self._look(predicate)
                 if not isinstance(found, Later):
-                    self._last = found
+                    remember(home, found)
                     return found
                 if backlog is not None and not self._awaits(found, backlog):
                     if self._state is CLOSED:
@@ -297,7 +350,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
                 await self._wait(found, epoch)
         finally:
             if self._state is not CLOSED:
-                self._state = backlog
+                self._state = idle(home, backlog)
 
     async def get_update(self, *, predicate: Callable[[T_co], bool] | None = None) -> Update[T_co]:
         """Return the newest value that this watcher has not seen, with its version (V15).
@@ -326,9 +379,16 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """
         if predicate is not None:
             check_function("get_update", "predicate", predicate)
-        before, previous = self._seen, self._last
+        before, state = self._seen, self._state
+        previous: Any = state.previous if isinstance(state, Memo) else NOT_KEPT
         value = await self.get(predicate=predicate)
-        return Update(value, self._seen, self._seen - before - 1, previous)
+        state = self._state
+        if isinstance(state, Run):
+            self._state = Memo(state, previous=value)
+        elif isinstance(state, Memo):
+            state.previous = value
+        missed = self._seen - before - 1
+        return Update(value, self._seen, missed, UNSET if previous is NOT_KEPT else previous)
 
     def get_nowait(self) -> T_co:
         """Return the newest value that this watcher has not seen.
@@ -346,16 +406,16 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         Checkpoints:
             Never.
         """
-        self._claim(BUSY)
+        home = self._claim(BUSY)
         try:
             found = self._look(None)
             if isinstance(found, Later):
                 raise self._end() or trio.WouldBlock
-            self._last = found
+            remember(home, found)
             return found
         finally:
             if self._state is not CLOSED:
-                self._state = None
+                self._state = idle(home, None)
 
     async def receive(self) -> T_co:
         """Return the newest value that this watcher has not seen, as :meth:`get` does (V12).
@@ -374,12 +434,32 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
         To close again does nothing.
 
+        Raises:
+            RuntimeError: if it is called in another thread than that of the Trio run that uses the
+                watcher, and is not over; nothing is touched then.
+
         Checkpoints:
             Never.
         """
-        state, self._state = self._state, CLOSED
+        state = self._state
+        if state is CLOSED:
+            return
+        if state.thread != get_ident():
+            self._check_close()
+        self._state = CLOSED
+        self._forget()
         if isinstance(state, Waiter):
             state.wake()
+
+    def _check_close(self) -> None:
+        """Raise if the run that uses the watcher is another one than the caller's."""
+        state = self._state
+        if self._is_elsewhere() if isinstance(state, Waiter) else state.thread is not None:
+            msg = (
+                "close() was called in another thread than that of the Trio run that uses this "
+                "watcher: call it there, by trio.from_thread.run_sync()"
+            )
+            raise RuntimeError(msg)
 
     async def aclose(self) -> None:
         """Close, as ``async with`` does; :meth:`close` and ``with`` do it without waiting.
@@ -406,19 +486,25 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """Close."""
         self.close()
 
-    def _claim(self, waiter: Waiter) -> Backlog | None:
+    def _claim(self, waiter: Waiter) -> Run | Memo:
         """Take the watcher for the calling task, which will wait with ``waiter`` (V7).
 
         Returns:
-            The backlog that is being read, if one is.
+            The calling run, or what else the watcher remembers; to be put back.
         """
         state = self._state
-        if isinstance(state, Waiter):
-            if state is CLOSED:
-                msg = "this watcher is closed: get another one with watch()"
-                raise trio.ClosedResourceError(msg)
-            msg = "another task is using this watcher: give each task a watcher of its own"
-            raise trio.BusyResourceError(msg)
+        if state.thread != get_ident():
+            if isinstance(state, Waiter):
+                if state is CLOSED:
+                    msg = "this watcher is closed: get another one with watch()"
+                    raise trio.ClosedResourceError(msg)
+                msg = "another task is using this watcher: give each task a watcher of its own"
+                raise trio.BusyResourceError(msg)
+            run = self._use()
+            if isinstance(state, Memo):
+                state.run = run
+            else:
+                state = run
         self._state = waiter
         return state
 
@@ -464,6 +550,7 @@ class SourceWatcher(Watcher[T_co]):
         """Make a watcher that has seen the versions of ``source`` up to ``seen``."""
         super().__init__(seen)
         self._source = source
+        self._state = self._use()
         self._stages = stages
         # The version up to which all is seen; that of what was returned last may be older.
         self._looked = seen
@@ -505,7 +592,11 @@ class SourceWatcher(Watcher[T_co]):
             return NOTHING
         if self._timed and (later := self._pending()) is not None:
             return later
-        data = read = source._read()
+        commit = None
+        if source._is_incremental:
+            data, commit = source._take()
+        else:
+            data = source._read()
         states = self._states
         if states:
             states = states.copy()
@@ -519,9 +610,10 @@ class SourceWatcher(Watcher[T_co]):
             return NOTHING
         # Of SEEN, the stages before the one that says so remember it; the others, as before.
         self._looked = version
-        self._states = states
-        if source._is_incremental:
-            source._commit(version, read)
+        if self._state is not CLOSED:  # a closed one remembers nothing
+            self._states = states
+        if commit is not None:
+            commit(version)
         if data is SEEN:
             return NOTHING
         self._seen = version
@@ -564,6 +656,9 @@ class SourceWatcher(Watcher[T_co]):
 
     def _through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
         return SourceWatcher(self._source, self._stages + stages, self._seen)
+
+    def _forget(self) -> None:
+        self._source, self._stages, self._states, self._timed = GONE, (), [], ()
 
     def _copy(self) -> Self:
         copy = type(self).__new__(type(self))

@@ -121,8 +121,8 @@ def bytes_of_tasks(start: Callable[[trio.Nursery], None]) -> float:
 
 
 @pytest.mark.parametrize("watching", [1, MANY])
-def test_a_set_that_no_task_waits_for_calls_nothing(watching: int) -> None:
-    """V1: set calls no function of ours, however many watchers there are."""
+async def test_a_set_that_no_task_waits_for_calls_nothing(watching: int) -> None:
+    """V1: set calls no function of ours in a run, however many watchers there are."""
     value, watchers = watched(watching, 3)
     assert calls_of(partial(value.set, 1)) == ["set"]
     assert all(watcher.changed for watcher in watchers)

@@ -75,6 +75,7 @@ async def follow(
                 await _call_until_due(watcher, async_fn, newest, predicate)
             else:
                 await _call_until_newer(watcher, async_fn, newest, predicate)
+            del newest  # the next get may wait for long, and what was replaced may be large
 
 
 async def _call_until_newer(

@@ -110,18 +110,18 @@ def pipe(
 
     async def run() -> None:
         signal(Signal.HEALTHY)
+        # What is to be sent. It is here alone, so what was sent or replaced is kept by nothing.
+        items: list[T | U] = []
         with value.watch() as watcher:
             while True:
                 try:
-                    newest = await watcher.get(predicate=predicate)
+                    items.append(make_item(await watcher.get(predicate=predicate)))
                 except trio.EndOfChannel:
                     signal(Signal.DONE)
                     return  # noqa: ASYNC910  get() is a checkpoint however it ends
-                item = make_item(newest)
-                try:
-                    send_channel.send_nowait(item)  # type: ignore[arg-type]  # the overloads tie it
-                except trio.WouldBlock:
-                    await send_newest(item, watcher)
+                if not send_at_once(items[0]):
+                    await send_newest(items, watcher)
+                items.clear()
 
     def make_item(newest: T) -> T | U:
         if transform is None:
@@ -131,20 +131,22 @@ def pipe(
         except OWN_ERRORS as error:
             raise error_of_user("transform", error) from error
 
-    async def send_newest(item: T | U, watcher: Watcher[T]) -> None:
-        """Send ``item``, or what is newest when the consumer receives it."""
+    def send_at_once(item: T | U) -> bool:
+        try:
+            send_channel.send_nowait(item)  # type: ignore[arg-type]  # the overloads tie it
+        except trio.WouldBlock:
+            return False
+        return True
+
+    async def send_newest(items: list[T | U], watcher: Watcher[T]) -> None:
+        """Send the item, or what is newest when the consumer receives it."""
         if watcher._is_incremental:
             # What has changed since is not instead of this.
-            await send_channel.send(item)  # type: ignore[arg-type]  # as above
+            await send_channel.send(items[0])  # type: ignore[arg-type]  # as above
             return
         while True:
             epoch = watcher._epoch()
-            found = watcher._look(predicate)
-            later = NOTHING
-            if isinstance(found, Later):
-                later = found
-            else:
-                item = make_item(found)
+            later = look_for_newer(items, watcher)
             # What may not be taken yet takes over when it may.
             with (
                 trio.CancelScope(deadline=later.until) as scope,
@@ -152,7 +154,15 @@ def pipe(
             ):
                 if watcher._changed_since(epoch):
                     scope.cancel("transform or predicate has set the value in this look")
-                await send_channel.send(item)  # type: ignore[arg-type]  # as above
+                await send_channel.send(items[0])  # type: ignore[arg-type]  # as above
                 return
+
+    def look_for_newer(items: list[T | U], watcher: Watcher[T]) -> Later:
+        """Replace the item if there is a newer one; return when to look again."""
+        found = watcher._look(predicate)
+        if isinstance(found, Later):
+            return found
+        items[0] = make_item(found)
+        return NOTHING
 
     return run

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import random
+from threading import get_ident
 from typing import TYPE_CHECKING, Final, TypeVar, overload
 
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from .._arguments import say_unpack
 from .._graph import NOTHING, Later
+from .._runs import Run, current_run
 from .._waiting import Waiter, wait
-from .._watcher import CLOSED, Watchable, Watcher, closed_meanwhile
+from .._watcher import CLOSED, Memo, Watchable, Watcher, closed_meanwhile, idle, remember
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -85,45 +87,62 @@ async def _select(
     watchers: Sequence[Watcher[T]], names: Sequence[object] | None = None
 ) -> tuple[int, T]:
     waiter = Waiter()
+    run = watchers[0]._state
+    if not isinstance(run, Run) or run.thread != get_ident():
+        run = current_run()
+    # What those of the watchers remember that remember more than the run.
+    memos: dict[Watcher[T], Memo] | None = None
     try:
-        until = math.inf
         for watcher in watchers:
             # As _claim() does: a fifth of the time, if there are many, would be for its calls.
-            if watcher._state is None:
+            if watcher._state is run:
                 watcher._state = waiter
-            else:
-                watcher._claim(waiter)
-        for watcher in watchers:
-            later = watcher._glance()
-            if later is NOTHING:
-                continue
-            if later is None:
-                await checkpoint()
-                break
-            until = min(until, later.until)
-        else:
-            await _wait(watchers, waiter, until)
+            elif isinstance(home := watcher._claim(waiter), Memo):
+                memos = {} if memos is None else memos
+                memos[watcher] = home
+        await _wait_first(watchers, waiter)
         while True:
             found = _look(watchers, names)
             if not isinstance(found, Later):
+                if memos is not None and (taken := watchers[found[0]]) in memos:
+                    remember(memos[taken], found[1])
                 return found
             if found is AT_ONCE:
                 await checkpoint()
             else:
                 await _wait(watchers, waiter, found.until)
     finally:
-        _release(watchers, waiter)
+        _release(watchers, waiter, run, memos)
+
+
+def _wait_first(watchers: Sequence[Watcher[T]], waiter: Waiter) -> Awaitable[None]:
+    """Wait until there is reason to look at one of the watchers, which none has looked at yet."""
+    until = math.inf
+    for watcher in watchers:
+        later = watcher._glance()
+        if later is NOTHING:
+            continue
+        if later is None:
+            return checkpoint()  # noqa: ASYNC105  the caller awaits it
+        until = min(until, later.until)
+    return _wait(watchers, waiter, until)
 
 
 @enable_ki_protection
-def _release(watchers: Sequence[Watcher[T]], waiter: Waiter) -> None:
+def _release(
+    watchers: Sequence[Watcher[T]], waiter: Waiter, run: Run, memos: dict[Watcher[T], Memo] | None
+) -> None:
     """Give back the watchers that were claimed for ``waiter``, and are not closed.
 
     What is no watcher comes behind all that were claimed.
     """
+    if memos is not None:
+        for watcher, memo in memos.items():
+            if watcher._state is waiter:
+                watcher._state = idle(memo, None)
     for watcher in watchers:
         if watcher._state is waiter:
-            watcher._state = None
+            watcher._state = run
 
 
 def _check_watchers(positional: Sequence[object], named: Mapping[str, object]) -> None:
@@ -171,7 +190,6 @@ def _look(watchers: Sequence[Watcher[T]], names: Sequence[object] | None) -> tup
         epochs[index] = watcher._epoch()
         found = watcher._look(None)
         if not isinstance(found, Later):
-            watcher._last = found
             return index, found
         if found is not NOTHING:
             until = min(until, found.until)

@@ -29,9 +29,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, final
 
-from .._graph import Later, Look, Source
+from .._graph import GONE, Later, Look, Source
 from .._unset import UNSET, Unset
-from .._watcher import Backlog, SourceWatcher
+from .._watcher import CLOSED, Backlog, SourceWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -254,6 +254,10 @@ class Parts(Source[T]):
         return self._with({part: watcher._copy() for part, watcher in self._watchers.items()})
 
 
+# The parts of what a closed watcher looks at.
+_NO_PARTS: Final[Parts[Any]] = Parts(GONE, (), ())
+
+
 @final
 class ComposedWatcher(SourceWatcher[T]):
     """Watches composed values, through the stages of a chain."""
@@ -323,11 +327,18 @@ class ComposedWatcher(SourceWatcher[T]):
         finally:
             # What is not taken as a whole is not taken of a part either.
             self._source = self._parts
-        self._parts._laters = sampled._laters
+        if self._state is CLOSED:
+            self._forget()
+        else:
+            self._parts._laters = sampled._laters
         return soonest(found, *sampled._laters.values()) if isinstance(found, Later) else found
 
     def _through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
         return ComposedWatcher(self._parts, self._stages + stages, self._seen)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._parts = _NO_PARTS
 
     def _copy(self) -> Self:
         copy = super()._copy()

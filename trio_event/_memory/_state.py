@@ -1,17 +1,18 @@
-"""What a value in memory holds, and which Trio run it belongs to.
+"""What a value in memory holds, and where it may be changed.
 
 It is apart from ``_value``, which says how it is set, so that ``_watcher`` can look at it.
 """
 
 from __future__ import annotations
 
-from threading import get_ident
-from typing import TYPE_CHECKING, TypeVar
+import threading
+import weakref
+from typing import TYPE_CHECKING, Final, TypeVar, final
 
 import trio
-from trio.lowlevel import current_trio_token
 
 from .._graph import Source
+from .._runs import NO_RUN
 from .._unset import UNSET, Unset
 from .._waiting import WaitQueue
 
@@ -21,22 +22,31 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+@final
+class _Life:
+    """Is kept by a thread, and so ends with it."""
+
+
+@final
+class _Here(threading.local):
+    """The calling thread."""
+
+    def __init__(self) -> None:
+        self._life = _Life()
+        # Is like no other thread's, and dead when this one has ended; an id could come again.
+        self.thread = weakref.ref(self._life)
+
+
+_here: Final = _Here()
+
+
 class MemoryState(Source[T]):
     """The data of a value in memory, with its version, its end, and the tasks that wait for it.
 
     It does not know its watchers: each of them compares versions when it runs (V8).
     """
 
-    __slots__ = (
-        "_data",
-        "_error",
-        "_is_open",
-        "_previous",
-        "_queue",
-        "_thread",
-        "_token",
-        "_version",
-    )
+    __slots__ = ("_data", "_error", "_is_open", "_maker", "_previous", "_queue", "_version")
 
     _version: int
 
@@ -45,12 +55,12 @@ class MemoryState(Source[T]):
         self._version = int(initial is not UNSET)
         # The version before the newest. New watchers share this number, and need none of their own.
         self._previous = 0
+        # It knows which run the value belongs to.
         self._queue = WaitQueue()
         self._is_open = True
         self._error: BaseException | None = None
-        self._thread = get_ident()
-        # The Trio run that uses the value, once one does.
-        self._token: trio.lowlevel.TrioToken | None = None
+        # The thread that has the value until a run uses it.
+        self._maker = _here.thread
 
     def _read(self) -> T | Unset:
         return self._data
@@ -69,41 +79,17 @@ class MemoryState(Source[T]):
         return broken
 
     def _queues(self) -> Collection[WaitQueue]:
-        if self._token is not current_trio_token():
-            self._bind_to_run()
         return (self._queue,)
 
-    def _bind_to_run(self) -> None:
-        """Record the Trio run in which the value is used (V11)."""
-        token = current_trio_token()
-        if self._token is not token:
-            if len(self._queue):
-                msg = f"{self!r} is watched in another Trio run: give each run a value of its own"
-                raise RuntimeError(msg)
-            self._token = token
-            self._thread = get_ident()
+    def _is_here(self) -> bool:
+        """Return whether the caller may change the value; if so, its run has it from now on (V11).
 
-    def _move_to_this_thread(self, method: str) -> None:
-        """Let a Trio run in another thread have the value, if none has it yet (V11)."""
-        if self._token is not None or not trio.lowlevel.in_trio_run():
-            msg = (
-                f"{method}() was called in another thread than the one that {self!r} belongs to: "
-                "call set_from_thread() there"
-            )
-            raise RuntimeError(msg)
-        self._bind_to_run()
-
-
-def token_of_this_thread() -> trio.lowlevel.TrioToken:
-    """Return the Trio run that this thread works for."""
-    try:
-        return trio.lowlevel.current_trio_token()
-    except RuntimeError:
-        try:
-            return trio.from_thread.run_sync(trio.lowlevel.current_trio_token)
-        except RuntimeError:
-            msg = (
-                "set_from_thread() does not know which Trio run the value belongs to: "
-                "pass trio_token=, from trio.lowlevel.current_trio_token()"
-            )
-            raise RuntimeError(msg) from None
+        What was never used in a run may be changed by the thread that made it, and by others if
+        that has ended. What was used in runs that are over may be changed by every thread.
+        """
+        run = self._queue.use()
+        if run is not NO_RUN:
+            return True
+        if self._queue.run is NO_RUN:
+            return self._maker is _here.thread or self._maker() is None
+        return not self._queue.is_elsewhere()

@@ -11,24 +11,27 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from threading import get_ident
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, final
+from threading import RLock, get_ident
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, final
 
 import attrs
 import trio
-from trio.lowlevel import current_trio_token, enable_ki_protection
+from trio.lowlevel import enable_ki_protection
 
 from .._arguments import check_error, check_function, check_token, check_version
+from .._runs import NO_RUN, token_of_this_thread
+from .._steps import current_block, make_step
 from .._unset import UNSET, Unset, UnsetError, refuse_unset
 from .._value import Value
 from .._watcher import SourceWatcher
-from ._state import MemoryState, token_of_this_thread
+from ._state import MemoryState
 from ._watcher import MemoryWatcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .._graph import Source, Stage
+    from .._waiting import WaitQueue
     from .._watcher import Watcher
 
 T = TypeVar("T")
@@ -58,8 +61,9 @@ class Statistics:
 class MemoryValue(MemoryState[T], Value[T]):
     """A value in memory, for the tasks of one Trio run.
 
-    It belongs to the thread that made it, or to the thread of the first Trio run that uses it.
-    All methods but :meth:`set_from_thread` are for that thread. Values are handed out by
+    It belongs to the first Trio run that uses it, until that run is over; then to the next. Before,
+    it belongs to the thread that made it. Changes and waits are for that run; reading is free for
+    every thread, and :meth:`set_from_thread` is for all of them (V11). Values are handed out by
     reference: use immutable ones.
 
     Args:
@@ -82,7 +86,7 @@ class MemoryValue(MemoryState[T], Value[T]):
         5
     """
 
-    __slots__ = ("_deferred", "_eq", "_from_thread", "_suppressed")
+    __slots__ = ("__weakref__", "_deferred", "_eq", "_from_thread", "_suppressed")
 
     def __init__(
         self, initial: T | Unset = UNSET, *, eq: Callable[[T, T], bool] | None = None
@@ -93,7 +97,7 @@ class MemoryValue(MemoryState[T], Value[T]):
         super().__init__(initial)
         self._eq = eq
         self._suppressed = 0
-        # What callbacks of a set have set, to be set after it.
+        # What was set in the middle of a step, to be set after it.
         self._deferred: deque[T] | None = None
         # What other threads have set, until it is set in the value's own thread.
         self._from_thread: deque[T] | None = None
@@ -125,26 +129,24 @@ class MemoryValue(MemoryState[T], Value[T]):
         Checkpoints:
             Never.
         """
-        if get_ident() != self._thread:
-            self._move_to_this_thread("set")
+        queue = self._queue
+        if get_ident() != queue.run.thread:
+            self._check_here("set")
         if not self._is_open:
             self._refuse("set")
         if value is UNSET:
             refuse_unset("set", self)
-        if self._eq is not None:
-            newest, version = self._with_deferred()
-            if not isinstance(newest, Unset) and self._eq(newest, value):
-                self._suppressed += 1
-                return version
-        queue = self._queue
-        if queue._callbacks or queue.notifying or self._deferred:
+        if self._eq is not None and self._is_equal(value, "set"):
+            self._suppressed += 1
+            return self._with_deferred()[1]
+        if queue._callbacks or queue.is_calling or self._deferred:
             return self._update(value)
         # What _update() does if there is no callback to call.
         self._data = value
         self._previous = version = self._version
         self._version = version = version + 1
         if queue._waiting:
-            queue.notify()
+            queue.wake()
         return version
 
     def update(self, function: Callable[[T], T]) -> int:
@@ -158,6 +160,8 @@ class MemoryValue(MemoryState[T], Value[T]):
 
         Raises:
             UnsetError: if there is no data.
+            RuntimeError: if the function itself has set the value: what it has made of the value
+                before would replace that.
             Exception: whatever ``function`` raises, or :meth:`set`; nothing is changed then.
 
         Checkpoints:
@@ -169,11 +173,25 @@ class MemoryValue(MemoryState[T], Value[T]):
         """
         check_function("update", "function", function)
         self._check_open("update")
-        newest, _ = self._with_deferred()
+        newest, version = self._with_deferred()
         if isinstance(newest, Unset):
             msg = f"update() was called on {self!r}, which has no data: set() it before"
             raise UnsetError(msg)
-        return self.set(function(newest))
+        value = function(newest)
+        if value is UNSET:
+            refuse_unset("update", self)
+        is_equal = self._eq is not None and self._is_equal(value, "update")
+        if self._with_deferred()[1] != version:
+            msg = (
+                f"update() of {self!r} would undo a set that its own function, or eq, has made "
+                "meanwhile: let the function only return the new value"
+            )
+            raise RuntimeError(msg)
+        self._check_open("update")
+        if is_equal:
+            self._suppressed += 1
+            return version
+        return self._update(value)
 
     def compare_and_set(self, version: int, value: T) -> bool:
         """Set the value if it is still at ``version``.
@@ -227,8 +245,8 @@ class MemoryValue(MemoryState[T], Value[T]):
 
         Args:
             value: The new data. Don't change it afterwards.
-            trio_token: The Trio run to do it in; by default the one that has watched
-                the value, or the one that started this thread.
+            trio_token: The Trio run to do it in. By default it is the value's, and if none has
+                used the value yet, or that is over, the one that started this thread.
 
         Raises:
             ClosedResourceError: if the value has ended. If it ends before Trio runs the entry, what
@@ -247,18 +265,37 @@ class MemoryValue(MemoryState[T], Value[T]):
             self._refuse("set_from_thread")
         if value is UNSET:
             refuse_unset("set_from_thread", self)
-        if trio_token not in {None, self._token} and self._is_in_use():
+        run = self._queue.run
+        if trio_token is not None and run.token not in {None, trio_token}:
             msg = (
                 f"trio_token is of another Trio run than the one that {self!r} belongs to: "
                 "call set_from_thread() without it"
             )
             raise RuntimeError(msg)
-        token = trio_token or self._token or token_of_this_thread()
-        if self._from_thread is None:
-            # If two threads do this at once, one of the two is the last set anyway.
-            self._from_thread = deque(maxlen=1)
-        self._from_thread.append(value)
-        token.run_sync_soon(self._apply_from_thread, idempotent=True)
+        token = trio_token or run.token or self._token_to_begin()
+        with _handing_over:
+            if self._from_thread is None:
+                self._from_thread = deque(maxlen=1)
+            self._from_thread.append(value)
+            try:
+                token.run_sync_soon(self._apply_from_thread, idempotent=True)
+            except trio.RunFinishedError:
+                self._from_thread.clear()  # nobody will come for it
+                raise
+
+    def _token_to_begin(self) -> trio.lowlevel.TrioToken:
+        """Return the run that is to have the value, which no run has, by the calling thread."""
+        token = token_of_this_thread()
+        if token is not None:
+            return token
+        if self._queue.run is not NO_RUN:
+            msg = f"the Trio run that {self!r} belonged to is over, and no other one is known"
+            raise trio.RunFinishedError(msg)
+        msg = (
+            f"set_from_thread() does not know which Trio run {self!r} belongs to: "
+            "pass trio_token=, from trio.lowlevel.current_trio_token()"
+        )
+        raise RuntimeError(msg)
 
     @enable_ki_protection
     def close(self) -> None:
@@ -270,11 +307,11 @@ class MemoryValue(MemoryState[T], Value[T]):
         Checkpoints:
             Never.
         """
-        if get_ident() != self._thread:
-            self._move_to_this_thread("close")
+        if get_ident() != self._queue.run.thread:
+            self._check_here("close")
         if self._is_open:
             self._is_open = False
-            self._queue.notify()
+            self._queue.notify_here()
 
     @enable_ki_protection
     def fail(self, error: BaseException) -> None:
@@ -291,7 +328,8 @@ class MemoryValue(MemoryState[T], Value[T]):
         check_error(error)
         self._check_open("fail")
         self._error = error
-        self.close()
+        self._is_open = False
+        self._queue.notify_here()
 
     def watch(self) -> Watcher[T]:
         """Return a new watcher, which has seen nothing.
@@ -299,7 +337,10 @@ class MemoryValue(MemoryState[T], Value[T]):
         Checkpoints:
             Never.
         """
-        return MemoryWatcher(self)
+        run = self._queue.run
+        if get_ident() != run.thread:
+            run = self._queue.use()
+        return MemoryWatcher(self, run)
 
     def _watch_through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
         return SourceWatcher(self, stages, self._previous)
@@ -321,46 +362,64 @@ class MemoryValue(MemoryState[T], Value[T]):
             return self._deferred[-1], self._version + len(self._deferred)
         return self._data, self._version
 
-    def _update(self, value: T) -> int:
-        """Set the value, if ``eq`` is not to be asked.
+    def _is_equal(self, value: T, method: str) -> bool:
+        """Return whether ``eq`` finds a new value equal to the newest one."""
+        assert self._eq is not None
+        newest, version = self._with_deferred()
+        if isinstance(newest, Unset):
+            return False
+        is_equal = bool(self._eq(newest, value))
+        self._check_open(method)
+        # What eq itself has set may be another one.
+        return is_equal and self._with_deferred()[1] == version
 
-        A set by a callback of a set is deferred: all callbacks see the first set before the
-        second (V19).
-        """
-        if self._queue.notifying or self._deferred:
-            if self._deferred is None:
-                self._deferred = deque()
-            self._deferred.append(value)
-            self._queue.deferred = self._set_deferred
-            return self._version + len(self._deferred)
-        version = self._advance(value)
-        if self._deferred:
-            self._set_deferred()
+    @enable_ki_protection
+    def _update(self, value: T) -> int:
+        """Make a step of a set; in the middle of another step, after that (V19)."""
+        queue = self._queue
+        run = queue.run
+        block = current_block() if run.is_calling else None
+        if block is None and not queue.is_calling and not self._deferred:
+            version = self._advance(value)
+            queue.notify_here()
+            return version
+        if self._deferred is None:
+            self._deferred = deque()
+        self._deferred.append(value)
+        version = self._version + len(self._deferred)
+        if block is not None:
+            block.defer(run, self._set_deferred)
+        elif run.is_calling:
+            make_step(run, (self._set_deferred,), ())
+        else:  # what waits is of a block that was abandoned: this must not wait for it
+            make_step(run, (self._set_deferred,) * len(self._deferred), ())
         return version
 
-    @enable_ki_protection
-    def _set_deferred(self) -> None:
-        """Set what callbacks of a set have set, one after the other."""
-        self._queue.deferred = None
-        while self._deferred:
+    def _set_deferred(self) -> WaitQueue:
+        """Set the oldest of what waits for the end of another step, if it is not set already."""
+        if self._deferred:
             self._advance(self._deferred.popleft())
+            if self._queue._waiting:
+                self._queue.wake()
+        return self._queue
 
-    @enable_ki_protection
     def _advance(self, value: T) -> int:
         self._data = value
         self._previous = self._version
-        self._version = version = self._version + 1
-        self._queue.notify()
-        return version
+        self._version += 1
+        return self._version
 
+    @enable_ki_protection
     def _apply_from_thread(self) -> None:
         """Set what other threads have set. It runs in Trio's queue, and so must not raise."""
-        if not self._from_thread:
-            return  # an earlier entry has set it
-        if self._token is not current_trio_token() and self._is_in_use():
-            return  # another run uses the value now, and has been asked to set this
-        self._bind_to_run()
-        value = self._from_thread.popleft()
+        if self._queue.use() is NO_RUN:
+            # Another run has begun to use the value meanwhile: it is to set this.
+            self._queue.run.call_soon(self._apply_from_thread)
+            return
+        with _handing_over:
+            if not self._from_thread:
+                return  # an earlier entry has set it
+            value = self._from_thread.popleft()
         if not self._is_open:
             return
         try:
@@ -371,23 +430,27 @@ class MemoryValue(MemoryState[T], Value[T]):
             _logger.exception("eq of %r failed: the value was set all the same", self)
             self._update(value)
 
-    def _is_in_use(self) -> bool:
-        """Return whether the value belongs to a run that goes on; if so, ask that to set it."""
-        if self._token is None:
-            return False
-        try:
-            self._token.run_sync_soon(self._apply_from_thread, idempotent=True)
-        except trio.RunFinishedError:
-            return False
-        return True
+    def _check_here(self, method: str) -> None:
+        """Raise unless the value may be changed by the caller, wherever that is."""
+        if not self._is_here():
+            msg = (
+                f"{method}() was called in another thread than the one that {self!r} belongs to: "
+                "call set_from_thread() there"
+            )
+            raise RuntimeError(msg)
 
     def _check_open(self, method: str) -> None:
         """Raise unless ``method`` may change the value here and now."""
-        if get_ident() != self._thread:
-            self._move_to_this_thread(method)
+        if get_ident() != self._queue.run.thread:
+            self._check_here(method)
         if not self._is_open:
             self._refuse(method)
 
     def _refuse(self, method: str) -> NoReturn:
         msg = f"{method}() was called on {self!r}, which has ended: make a new value"
         raise trio.ClosedResourceError(msg)
+
+
+# A thread puts a value down and asks a run to take it, as one action. It may be interrupted by a
+# signal handler that does the same.
+_handing_over: Final = RLock()

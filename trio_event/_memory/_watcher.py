@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar, final
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
-from trio.lowlevel import checkpoint, current_task, current_trio_token, wait_task_rescheduled
+from trio.lowlevel import checkpoint, current_task, enable_ki_protection, wait_task_rescheduled
 
 from .._graph import NOTHING, Later
+from .._runs import Run
 from .._unset import UNSET, Unset
 from .._waiting import Waiter
 from .._watcher import BUSY, CLOSED, SourceWatcher, Watcher, accepts, closed_meanwhile
+from ._state import MemoryState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from .._graph import Stage
     from .._waiting import WaitQueue
-    from ._state import MemoryState
 
 T = TypeVar("T")
+
+# What a closed watcher looks at, to keep nothing alive: a value that nobody will set.
+_GONE: Final[MemoryState[Any]] = MemoryState(UNSET)
 
 
 @final
@@ -27,12 +32,11 @@ class MemoryWatcher(Watcher[T]):
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: MemoryState[T]) -> None:
+    def __init__(self, value: MemoryState[T], run: Run) -> None:
         # As the inherited one does, whose call would double the cost of watch(). A watcher that is
         # new has not missed what came before it, but for the newest.
         self._seen = value._previous
-        self._last = UNSET
-        self._state = None
+        self._state = run
         self._value = value
 
     def _version(self) -> int:
@@ -65,6 +69,19 @@ class MemoryWatcher(Watcher[T]):
     def _through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
         return SourceWatcher(self._value, stages, self._seen)
 
+    def _forget(self) -> None:
+        self._value = _GONE
+
+    @enable_ki_protection
+    def close(self) -> None:
+        # As the inherited one does, whose calls would double the cost.
+        state = self._state
+        if isinstance(state, Run) and state.thread == get_ident():
+            self._state = CLOSED
+            self._value = _GONE
+        else:
+            super().close()
+
     async def get(
         self, *, predicate: Callable[[T], bool] | None = None, backlog_only: bool = False
     ) -> T:
@@ -72,13 +89,14 @@ class MemoryWatcher(Watcher[T]):
         # the get that waits for it cost as much as a bare reschedule() and wait, and not a fifth
         # more; a task that waits needs 160 bytes for it, and not 380. One test makes the same
         # calls of both.
+        value = self._value
         if (
             backlog_only
-            or self._state is not None
+            or self._state is not value._queue.run
+            or value._queue.run.thread != get_ident()
             or (predicate is not None and not callable(predicate))
         ):
             return await super().get(predicate=predicate, backlog_only=backlog_only)
-        value = self._value
         self._state = BUSY
         try:
             ready = value._version > self._seen or not value._is_open
@@ -87,8 +105,6 @@ class MemoryWatcher(Watcher[T]):
                     await checkpoint()
                     ready = False
                 else:
-                    if value._token is not current_trio_token():
-                        value._bind_to_run()
                     self._state = waiter = Waiter()
                     waiter.task = current_task()
                     value._queue._waiting[waiter] = None
@@ -102,14 +118,13 @@ class MemoryWatcher(Watcher[T]):
                 version = value._version
                 found = self._look(predicate)
                 if found is not NOTHING:
-                    self._last = found  # type: ignore[assignment]  # it is no other Later either
-                    return found  # type: ignore[return-value]
+                    return found  # type: ignore[return-value]  # it is no other Later either
                 # The predicate may have set the value or closed the watcher, while no task waited.
                 ready = value._version != version or self._state is CLOSED
                 if not ready and not value._is_open:
                     raise value._end()  # type: ignore[misc]  # it has ended, so this is not None
         finally:
             if self._state is not CLOSED:
-                self._state = None
+                self._state = value._queue.run
 
     receive = get  # a coroutine less for each value of an ``async for``

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -18,6 +19,8 @@ from ..helpers.threads import call_in_other_run, run_to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    import outcome
 
 # What the end of a block with an await in it says.
 AWAITED: Final = r"(?s)await.*atomic\(\)|atomic\(\).*await"
@@ -625,3 +628,104 @@ def test_block_object_that_is_left_without_being_entered_says_so() -> None:
     with atomic():
         value.set(1)
     assert value.map(same).peek() == 1
+
+
+async def test_exception_of_a_block_with_an_await_has_a_note() -> None:
+    """V18: it leaves the block as it is, for it may be a cancellation."""
+
+    async def fail() -> None:
+        with atomic():
+            await trio.lowlevel.checkpoint()
+            msg = "from the block"
+            raise ValueError(msg)
+
+    with pytest.raises(ValueError, match="from the block") as caught:
+        await fail()
+    (note,) = caught.value.__notes__
+    assert "await in an atomic() block" in note
+
+
+async def test_block_keeps_what_the_task_has_noted_for_its_sleep() -> None:
+    """V18: what another primitive is about to wait with is there after the block."""
+    task = trio.lowlevel.current_task()
+    task.custom_sleep_data = "mine"
+    with atomic(), atomic():
+        MemoryValue(0).set(1)
+    assert task.custom_sleep_data == "mine"
+
+
+async def test_block_that_a_predicate_abandons_holds_back_no_later_set(
+    nursery: trio.Nursery,
+) -> None:
+    """V18, V19: later sets of the value come after those of the block, in the same step."""
+    value = MemoryValue(0)
+    told: list[int] = []
+    abandoned = []
+
+    def react(number: int) -> bool:
+        told.append(number)
+        if number == 1:
+            generator = open_in_a_generator(value)  # sets it to 1 again
+            next(generator)
+            abandoned.append(generator)
+        return False
+
+    waiting = Call(nursery, partial(value.wait_for, react))
+    await wait_all_tasks_blocked()
+    value.set(1)
+    assert value.version == 2
+    await leave_later(value)
+    assert told[-1] == 5
+    assert (value.peek(), value.version) == (5, 4)
+    await waiting.cancel()
+    for generator in abandoned:
+        with pytest.raises(RuntimeError, match=AWAITED):
+            generator.close()  # type: ignore[attr-defined]  # a generator
+
+
+async def leave_later(value: MemoryValue[int]) -> None:
+    """Set the value in this step, and wait until nothing is left to do."""
+    value.set(5)
+    await wait_all_tasks_blocked()
+
+
+def test_block_of_a_host_loop_is_a_step() -> None:
+    """V11, V18: in guest mode no task calls; a block that is left open ends at the next turn."""
+    first, second = MemoryValue(0), MemoryValue(0)
+    states: list[tuple[int, int]] = []
+    calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+    ended: list[outcome.Outcome[None]] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(compose(first, second).wait_for, recording(states))
+            await wait_all_tasks_blocked()
+            calls.put(set_in_a_block)
+            await first.wait_for(lambda number: number == 2)
+            calls.put(leave_a_block_open)
+            await first.wait_for(lambda number: number == 3)
+            await wait_all_tasks_blocked()
+            calls.put(partial(first.set, 4))
+            await first.wait_for(lambda number: number == 4)
+            nursery.cancel_scope.cancel()
+
+    def set_in_a_block() -> None:
+        with atomic():
+            first.set(1)
+            second.set(1)
+            first.set(2)
+
+    def leave_a_block_open() -> None:
+        atomic().__enter__()
+        first.set(3)
+        second.set(3)
+
+    trio.lowlevel.start_guest_run(
+        main,
+        run_sync_soon_threadsafe=calls.put,
+        done_callback=ended.append,
+    )
+    while not ended:
+        calls.get()()
+    ended[0].unwrap()
+    assert states == [(0, 0), (2, 1), (3, 3), (4, 3)]

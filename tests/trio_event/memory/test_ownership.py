@@ -17,6 +17,7 @@ from trio_event import MemoryValue, ValueMap, ValueWatch, Watcher, atomic, compo
 from ..helpers.calls import Call
 from ..helpers.functions import anything, is_big, same
 from ..helpers.internals import tasks_waiting
+from ..helpers.own_storage import OwnStorage
 from ..helpers.several import waiting
 from ..helpers.threads import (
     PlainThread,
@@ -660,3 +661,88 @@ async def test_eq_is_asked_in_the_run_that_owns_the_value() -> None:
 
     await call_in_other_run(intrude)
     assert value.statistics().suppressed == 1
+
+
+def test_value_of_a_thread_that_has_ended_may_be_changed_by_any() -> None:
+    """V11: as long as the thread lives it has the value, if no run has used that."""
+    with PlainThread() as maker:
+        value = maker.call(lambda: MemoryValue(0))
+        with pytest.raises(RuntimeError, match=r"set\(\) .*another thread"):
+            value.set(1)
+        maker.call(partial(value.set, 1))
+    assert value.set(2) == 3
+
+
+def test_watcher_made_before_the_run_is_of_the_run_that_uses_it() -> None:
+    """V7, V11: a get makes the value, and the watcher, the run's."""
+    value: Value = MemoryValue(0)
+    watcher = value.watch()
+
+    async def main() -> None:
+        assert await watcher.get() == 0
+        with pytest.raises(RuntimeError, match=r"close\(\) .*another thread"):
+            await trio.to_thread.run_sync(watcher.close)
+        await check_owner(value)
+
+    run_to_the_end(main)
+
+
+async def test_watcher_of_another_run_is_closed_there(value: Value) -> None:
+    """V7, V11: what a run may read, it may stop reading; the owner is not disturbed."""
+    value.set(1)
+
+    async def elsewhere() -> None:
+        with value.watch() as watcher:
+            assert await watcher.get() == 1
+        index, number = await select(value.watch())
+        assert (index, number) == (0, 1)
+
+    await call_in_other_run(elsewhere)
+    await check_owner(value)
+
+
+async def test_watcher_is_not_closed_in_another_thread_in_the_middle_of_a_get(
+    value: Value,
+) -> None:
+    """V7, V11: also where the task that uses it does not wait."""
+
+    def close_elsewhere(number: int) -> int:
+        with pytest.raises(RuntimeError, match=r"close\(\) .*another thread"):
+            call_in_thread(watcher.close)
+        return number
+
+    watcher = value.map(close_elsewhere).watch()
+    assert await watcher.get() == 0
+    assert value.set(1) == 2
+    assert await watcher.get() == 1
+
+
+async def test_set_from_a_thread_on_its_way_to_a_run_that_has_lost_the_value(
+    nursery: trio.Nursery,
+) -> None:
+    """V11: it is set in the run that has the value now."""
+    value: Value = MemoryValue(0)
+
+    async def first() -> None:
+        await trio.to_thread.run_sync(value.set_from_thread, 7)
+        await wait_all_tasks_blocked()
+
+    watcher = value.watch()
+    await watcher.get()
+    get = Call(nursery, watcher.get)
+    await wait_all_tasks_blocked()
+    await call_in_other_run(first)
+    assert await get.result() == 7
+
+
+async def test_storage_of_another_run_is_not_notified(nursery: trio.Nursery) -> None:
+    """V11: notify() raises and touches nothing, so the task that waits is woken later."""
+    storage = OwnStorage[int]()
+    get = Call(nursery, storage.watch().get)
+    await wait_all_tasks_blocked()
+    with pytest.raises(RuntimeError, match=r"notify\(\) .*another thread.*from_thread\.run_sync"):
+        await trio.to_thread.run_sync(storage.receive, 1)
+    await wait_all_tasks_blocked()
+    assert not get.ended
+    storage.receive(2)
+    assert await get.result() == 2

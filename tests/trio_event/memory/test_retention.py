@@ -467,3 +467,38 @@ def test_dropped_value_is_freed_at_once() -> None:
         assert [ref() for ref in refs] == [None] * len(refs)
     finally:
         gc.enable()
+
+
+async def test_watcher_that_its_own_function_closes_keeps_nothing() -> None:
+    """V7, V8: a get under way returns what it has taken, and remembers it nowhere."""
+    for derive in (
+        lambda source: source.map(close_it).distinct(),
+        lambda source: compose(source.throttle(0), source).map(close_it).distinct(),
+    ):
+        lives = Lives()
+        value: MemoryValue[Snapshot] = MemoryValue(lives.make())
+        watchers: list[Watcher[object]] = []
+
+        def close_it(snapshot: object, watchers: list[Watcher[object]] = watchers) -> object:
+            watchers[0].close()
+            return snapshot
+
+        watchers.append(derive(value).watch())
+        await watchers[0].get()
+        del value
+        assert not any(lives.alive)
+        with pytest.raises(trio.ClosedResourceError):
+            watchers[0].get_nowait()
+
+
+async def test_select_of_a_watcher_that_is_asked_for_updates_is_remembered() -> None:
+    """V14, V15: it is what the watcher has returned before, if it was that one which was taken."""
+    first, second = MemoryValue(1), MemoryValue(1)
+    watchers = [first.watch(), second.watch()]
+    for watcher in watchers:
+        assert (await watcher.get_update()).value == 1
+    first.set(2)
+    assert await select(*watchers) == (0, 2)
+    for value in (first, second):
+        value.set(3)
+    assert [(await watcher.get_update()).previous for watcher in watchers] == [2, 1]

@@ -59,7 +59,7 @@ async def test_value_watched_in_one_run_is_refused_to_another(nursery: trio.Nurs
     await wait_all_tasks_blocked()
 
     def elsewhere() -> None:
-        with pytest.raises(RuntimeError, match="watched in another Trio run: give each run a"):
+        with pytest.raises(RuntimeError, match="belongs to another Trio run: give each run a"):
             trio.run(value.watch().get)
 
     await trio.to_thread.run_sync(elsewhere)
