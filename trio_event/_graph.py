@@ -174,11 +174,6 @@ class Node(ABC, Generic[T_co]):
     __slots__ = ()
 
     @property
-    def _is_timed(self) -> bool:
-        """Whether watchers let time pass before they take data."""
-        return False
-
-    @property
     @abstractmethod
     def version(self) -> int:
         """The newest version; 0 if there is no data yet."""

@@ -364,10 +364,6 @@ class Derived(ValueWatch[T]):
         """The newest version of the source."""
         return self._base.version
 
-    @property
-    def _is_timed(self) -> bool:
-        return self._base._is_timed or any(isinstance(stage, TimedStage) for stage in self._stages)
-
     def _roots(self) -> frozenset[Node[object]]:
         return self._base._roots()
 
@@ -492,10 +488,6 @@ class Composed(ValueWatch[T]):
     def version(self) -> int:
         """The newest version; 0 if there is no data yet."""
         return total(*[node.version for node in (*self._instant_roots, *self._samples)])
-
-    @property
-    def _is_timed(self) -> bool:
-        return bool(self._samples)
 
     def _roots(self) -> frozenset[Node[object]]:
         return self._all_roots

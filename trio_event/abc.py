@@ -157,7 +157,7 @@ class _Storage(Source[T_co]):
         try:
             return self._value.read()
         except OWN_ERRORS as error:
-            raise error_of_user(f"read() of {self._value!r}", error) from error
+            raise error_of_user(f"read() of {type(self._value).__name__}", error) from error
 
     def _end(self) -> Exception | None:
         return self._value.end()

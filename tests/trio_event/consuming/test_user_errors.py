@@ -355,6 +355,17 @@ async def test_error_of_a_function_in_a_select_has_no_note() -> None:
         assert not getattr(caught.value, "__notes__", [])
 
 
+@pytest.mark.parametrize("error", [AttributeError, TypeError])
+async def test_mistake_in_a_function_is_no_wrong_argument_of_select(
+    error: type[Exception],
+) -> None:
+    """V14: it leaves as it is, and the watcher is free."""
+    watcher = MemoryValue(2).map(failing(error("of the user"))).watch()
+    for _ in range(2):
+        with pytest.raises(error, match=r"^of the user$"):
+            await select(watcher)
+
+
 async def test_error_of_a_function_marks_nothing_seen_and_ends_no_backlog() -> None:
     """V6, V10, V17: the next get of the backlog returns what the failed one looked at."""
     for make in TELLING.values():

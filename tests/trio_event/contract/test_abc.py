@@ -38,6 +38,8 @@ class Decoded(StoredValue[int]):
         return self.queue
 
     def read(self) -> int:
+        if self.texts[-1] == "gone":
+            raise trio.EndOfChannel
         return int(self.texts[-1])
 
     def end(self) -> Exception | None:
@@ -62,6 +64,16 @@ async def test_data_that_can_not_be_read_raise_in_the_get_until_they_are_replace
     watcher = value.map(abs).watch()
     value.add("-3")
     assert await watcher.get() == 3
+
+
+async def test_end_that_a_read_raises_is_not_the_end_of_the_value() -> None:
+    """V6: a read looks at something else, which has ended; the value has not."""
+    value = Decoded()
+    value.add("gone")
+    for watcher in (value.watch(), value.map(abs).watch(), compose(value).watch()):
+        with pytest.raises(RuntimeError, match=r"^read\(\) of Decoded raised") as caught:
+            await watcher.get()
+        assert isinstance(caught.value.__cause__, trio.EndOfChannel)
 
 
 async def test_queue_counts_what_waits(nursery: trio.Nursery) -> None:
