@@ -187,7 +187,8 @@ class ValueWatch(Watchable[T_co]):
 
             names: ValueWatch[str] = lease.map(lambda lease: lease.name)
         """
-        check_function("map", "function", function)
+        if not callable(function):
+            check_function("map", "function", function)
         return Derived(self, Mapped(function))
 
     @overload

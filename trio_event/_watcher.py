@@ -213,7 +213,9 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
     def _use(self) -> Run:
         """Let the calling run have what is watched, unless another one has it; return it if so."""
-        runs = [queue.use() for queue in self._queues()]
+        here = get_ident()
+        # What use() does where the run has the queue already, as it mostly has.
+        runs = [queue.run if queue.run.thread == here else queue.use() for queue in self._queues()]
         return next((run for run in runs if run is not NO_RUN), NO_RUN)
 
     def _is_elsewhere(self) -> bool:

@@ -23,7 +23,7 @@ Rejected:
 - A nursery for each runnable, which would fail alone. It would cost every node as much as all else
   that it has.
 - The error that the scope around raises when it is closed. Members of groups without
-  graces have no scope of their own, and a task whose scope was closed by its child
+  grace periods have no scope of their own, and a task whose scope was closed by its child
   stays cancelled although the scope around has raised.
 """
 
