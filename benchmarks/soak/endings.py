@@ -80,6 +80,9 @@ def live(run: Callable[[Callable[[], object]], object], disturb: Callable[[int],
         if not child:
             os.close(told)
             os.dup2(log.fileno(), 2)
+            # What is ignored stays so, as SIGINT in the background of a shell.
+            for each in (SIGTERM, SIGINT, SIGHUP):
+                signals.signal(each, signals.SIG_DFL)
             run(lambda: os.write(tell, b"."))
             raise AssertionError("unreachable")
         os.close(tell)

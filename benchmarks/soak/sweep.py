@@ -134,7 +134,7 @@ class Attempt:
         What comes in the step in which the tree gives up leaves ``with_it``, in a group.
         """
         kind = None if self.error is None else type(self.error)
-        if isinstance(self.error, BaseExceptionGroup):
+        if isinstance(self.error, BaseExceptionGroup) and with_it is not None:
             parts = sorted(type(part).__name__ for part in self.error.exceptions)
             wanted = sorted(each.__name__ for each in (*expected, with_it) if each is not None)
             if parts == wanted:
@@ -236,12 +236,18 @@ async def cancelled(way: Way, life: Life, scope: trio.CancelScope) -> None:
 
 async def stopped(life: Life, opened: list[Callable[[], None]]) -> None:
     """Live a life beside which the tree is stopped some time."""
-    async with (
-        trio.open_nursery() as nursery,
-        supervisor.open_supervisor(life.root, backoff=life.backoff, limit=ONCE) as tree,
-    ):
-        opened.append(lambda: nursery.start_soon(stop, tree, life))
-        await trio.sleep(4.0)
+    try:
+        async with (
+            trio.open_nursery() as nursery,
+            supervisor.open_supervisor(life.root, backoff=life.backoff, limit=ONCE) as tree,
+        ):
+            opened.append(lambda: nursery.start_soon(stop, tree, life))
+            try:
+                await trio.sleep(4.0)
+            finally:
+                opened.clear()  # a step further, the nursery may be closed
+    except* RestartLimitExceeded as group:
+        raise group.exceptions[0] from None
 
 
 async def stop(tree: Supervisor, life: Life) -> None:

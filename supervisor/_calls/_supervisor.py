@@ -201,7 +201,10 @@ class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
             handled = await self._opened.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
         except BaseExceptionGroup as group:
             # The nursery's own wrapper around what the body raised: its tasks raise nothing.
-            errors.extend(group.exceptions)
+            left: BaseExceptionGroup | None = group
+            if self._tree._port.errors:
+                _, left = group.split(trio.Cancelled)  # they say more than that it was cancelled
+            errors.extend(left.exceptions if left is not None else ())
             handled = True
         errors += self._tree._tree.errors
         if len(errors) == 1 and errors[0] is exc:

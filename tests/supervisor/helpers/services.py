@@ -33,14 +33,19 @@ def service(
     name: str, *arguments: object, stderr: int = subprocess.PIPE, **environment: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a service; a test that fails leaves no process behind."""
-    with subprocess.Popen(
-        [sys.executable, SERVICES / name, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        env=ENVIRONMENT | environment,
-        text=True,
-    ) as process:
+    with keep_handlers():
+        # What is ignored would stay so, as SIGINT does where these tests run in the background.
+        for each in STOP_SIGNALS:
+            signals.signal(each, signals.default_int_handler)
+        process = subprocess.Popen(
+            [sys.executable, SERVICES / name, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            env=ENVIRONMENT | environment,
+            text=True,
+        )
+    with process:
         try:
             yield process
         finally:
