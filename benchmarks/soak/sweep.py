@@ -237,15 +237,15 @@ async def cancelled(way: Way, life: Life, scope: trio.CancelScope) -> None:
 async def stopped(life: Life, opened: list[Callable[[], None]]) -> None:
     """Live a life beside which the tree is stopped some time."""
     try:
-        async with (
-            trio.open_nursery() as nursery,
-            supervisor.open_supervisor(life.root, backoff=life.backoff, limit=ONCE) as tree,
-        ):
-            opened.append(lambda: nursery.start_soon(stop, tree, life))
+        async with trio.open_nursery() as nursery:
             try:
-                await trio.sleep(4.0)
+                async with supervisor.open_supervisor(
+                    life.root, backoff=life.backoff, limit=ONCE
+                ) as tree:
+                    opened.append(lambda: nursery.start_soon(stop, tree, life))
+                    await trio.sleep(4.0)
             finally:
-                opened.clear()  # a step further, the nursery may be closed
+                opened.clear()  # later the nursery is closed
     except* RestartLimitExceeded as group:
         raise group.exceptions[0] from None
 
