@@ -6,7 +6,6 @@ interpreter's own end included.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import random
@@ -16,6 +15,7 @@ import signal as signals
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
@@ -249,9 +249,12 @@ def storms(attempts: int) -> Iterator[str]:
 class Trace:
     """Calls a function at a point in the modules of the process, in its main thread."""
 
-    def __init__(self, number: int, act: Callable[[], object]) -> None:
+    def __init__(
+        self, number: int, act: Callable[[], object], each: Callable[[], object] | None
+    ) -> None:
         self._left = number
         self._act = act
+        self._each = each
 
     def __call__(self, frame: FrameType, event: str, _: object) -> Trace | None:
         """Trace a frame."""
@@ -265,6 +268,8 @@ class Trace:
             and signals.getsignal(SIGHUP) is not signals.SIG_DFL  # it was set last
         ):
             self._left -= 1
+            if self._each is not None:
+                self._each()
             if not self._left:
                 self._act()
         return self
@@ -273,37 +278,35 @@ class Trace:
 def swept(points: Points) -> Iterator[str]:
     """Send signals at each step of a task, and at each point of main() and its modules."""
     for ending in (Ending.FINISH, Ending.GIVE_UP):
-        for at_steps in (True, False):
-            for names in ((SIGTERM,), (SIGINT, SIGTERM)):
+        for disturbed, what in ((with_steps, "step"), (with_trace, "point")):
+            whole = live(partial(disturbed, ending, 0, ()), lambda _: None).told
+            for number in points(whole):
+                sent = random.choice(((SIGTERM,), (SIGINT,), (SIGHUP, SIGTERM)))
+                ended = live(partial(disturbed, ending, number, sent), lambda _: None)
+                fault = fault_of(ended, ending)
+                if fault is not None:
+                    names = " and ".join(each.name for each in sent)
+                    yield f"{ending.name}, {names} at {what} {number} of {whole}: {fault}"
 
-                def run(
-                    number: int,
-                    tell: Callable[[], object],
-                    ending: Ending = ending,
-                    names: tuple[int, ...] = names,
-                    *,
-                    at_steps: bool = at_steps,
-                ) -> object:
-                    def act() -> None:
-                        tell()
-                        for each in names:
-                            os.kill(os.getpid(), each)
 
-                    if at_steps:
-                        steps = Steps(number, act)
-                        with_steps = functools.partial(trio.run, instruments=[steps])
-                        trio.run = with_steps  # type: ignore[assignment]  # of this child
-                    else:
-                        sys.settrace(Trace(number, act))
-                    return Life(ending, 0.001).main()
+def with_steps(
+    ending: Ending, number: int, sent: tuple[signals.Signals, ...], tell: Callable[[], object]
+) -> object:
+    """Live a life with signals at a step of its tasks; tell of each step if there are none."""
+    steps = Steps(number, partial(send, sent), tell if not sent else None)
+    trio.run = partial(trio.run, instruments=[steps])  # type: ignore[assignment]  # in this child
+    return Life(ending, 0.001).main()
 
-                whole = 1
-                while live(functools.partial(run, whole), lambda _: None).told:
-                    whole *= 2
-                for number in points(whole):
-                    ended = live(functools.partial(run, number), lambda _: None)
-                    fault = fault_of(ended, ending)
-                    if fault is not None and ended.told:
-                        what = "step" if at_steps else "point"
-                        sent = " and ".join(signals.Signals(each).name for each in names)
-                        yield f"{ending.name}, {sent} at {what} {number}: {fault}"
+
+def with_trace(
+    ending: Ending, number: int, sent: tuple[signals.Signals, ...], tell: Callable[[], object]
+) -> object:
+    """Live a life with signals at a point of main(); tell of each point if there are none."""
+    sys.settrace(Trace(number, partial(send, sent), tell if not sent else None))
+    return Life(ending, 0.001).main()
+
+
+def send(sent: tuple[signals.Signals, ...]) -> None:
+    """Send signals to this process."""
+    for each in sent:
+        os.kill(os.getpid(), each)

@@ -75,17 +75,17 @@ class Interruption(trio.abc.Instrument):
     def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002  Trio's
         self._is_new_step = True
 
-    def __call__(self, frame: FrameType, event: str, _: object) -> Interruption:
-        """Trace a frame."""
+    def __call__(self, frame: FrameType, event: str, _: object) -> Interruption | None:
+        """Trace a frame, if it is not protected."""
+        if event == "call" and currently_ki_protected():  # it looks at this frame's callers
+            if self._is_new_step:
+                self._is_new_step = False
+                self._count(frame)
+            return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
         if event in ("call", "opcode") and frame.f_lasti in offsets_of(frame.f_code):
-            # It looks at this frame, and at what has called it.
-            if not currently_ki_protected():
-                self._count(frame)
-            elif self._is_new_step:
-                self._is_new_step = False
-                self._count(frame)
+            self._count(frame)
         return self
 
     def _count(self, frame: FrameType) -> None:
@@ -100,15 +100,20 @@ class Interruption(trio.abc.Instrument):
 
 @final
 class Steps(trio.abc.Instrument):
-    """Calls a function before the step of a task with a certain number."""
+    """Calls a function before the step of a task with a certain number, and another before each."""
 
-    def __init__(self, number: int, act: Callable[[], object]) -> None:
+    def __init__(
+        self, number: int, act: Callable[[], object], each: Callable[[], object] | None = None
+    ) -> None:
         self._number = number
         self._act = act
+        self._each = each
         self.steps = 0
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:  # noqa: ARG002  Trio's
         self.steps += 1
+        if self._each is not None:
+            self._each()
         if self.steps == self._number:
             self._act()
 

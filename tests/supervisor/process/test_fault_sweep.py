@@ -1,0 +1,64 @@
+"""A part of the fault sweep: Ctrl-C, stops and signals at points of a small tree's whole life.
+
+All of it is in ``python -m benchmarks.soak.faults``.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+# Behind all other places, so that the packages which are tested stay those of the wheel.
+sys.path.append(str(Path(__file__).parents[3]))
+
+from benchmarks.soak import sweep
+from benchmarks.soak.life import Ending
+
+from ..helpers.services import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _no_deaths_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Leave out the deaths, of which such lives are full."""
+    caplog.set_level(logging.CRITICAL + 1, logger="supervisor")
+
+
+def some(whole: int) -> Iterator[int]:
+    """Choose a few points of all lives, the end among them, which matters most."""
+    return iter((whole // 2, whole - 15, whole))
+
+
+@pytest.mark.parametrize("ending", Ending)
+@pytest.mark.parametrize("way", sweep.WAYS)
+def test_ctrl_c_ends_a_tree_at_any_point(way: sweep.Way, ending: Ending) -> None:
+    """S11: once or twice, it leaves as one KeyboardInterrupt, and nothing is left."""
+    only = ending is Ending.GIVE_UP
+    assert list(sweep.sweep_interrupts(way, ending, some, only_at_checkpoints=only)) == []
+
+
+def test_a_tree_ends_at_any_step() -> None:
+    """S12, S21: cancelled or stopped at any step, at its own end too, it ends as it is asked to."""
+    assert list(sweep.sweep_steps(lambda whole: range(1, whole + 1, 7))) == []
+
+
+def test_a_process_ends_as_documented_at_any_time() -> None:
+    """S22: whenever a signal comes, exit status and output are those that main() promises."""
+    command = [sys.executable, "-m", "benchmarks.soak.faults", "--only", "processes"]
+    few = ["--stride", "100", "--sigterms", "4", "--doubled", "2", "--storms", "2"]
+    result = subprocess.run(
+        [*command, *few],
+        cwd=Path(__file__).parents[3],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, ""), result.stdout
