@@ -54,8 +54,8 @@ def main(argv: list[str] | None = None) -> int:
         "processes: doubled signals": lambda: endings.doubled(arguments.doubled),
         "processes: storms of Ctrl-C": lambda: endings.storms(arguments.storms),
         "processes: signals at each step and point": lambda: endings.swept(points),
-        "trees: cancelled or stopped at each step": lambda: sweep.sweep_steps(guarded),
-        "trees: Ctrl-C at each point": lambda: interrupts(guarded),
+        "trees: cancelled or stopped at each step": lambda: without_log(sweep.sweep_steps(guarded)),
+        "trees: Ctrl-C at each point": lambda: without_log(interrupts(guarded)),
     }
     found = 0
     for name, case in cases.items():
@@ -66,12 +66,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def interrupts(points: sweep.Points) -> Iterator[str]:
     """Yield the faults that Ctrl-C shows in all ways to run a tree."""
-    # Deaths are what these trees are made of. The processes log theirs, and fork before this.
-    logger = logging.getLogger("supervisor")
-    logger.addHandler(logging.NullHandler())
-    logger.propagate = False
     for only, way, ending in itertools.product((False, True), sweep.WAYS, Ending):
         yield from sweep.sweep_interrupts(way, ending, points, only_at_checkpoints=only)
+
+
+def without_log(faults: Iterator[str]) -> Iterator[str]:
+    """Yield faults of trees, and log nothing: deaths are what these trees are made of."""
+    logger = logging.getLogger("supervisor")
+    logger.setLevel(logging.CRITICAL + 1)
+    yield from faults
+    logger.setLevel(logging.NOTSET)  # the processes log theirs
 
 
 def report(name: str, faults: Iterator[str]) -> int:

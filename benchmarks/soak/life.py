@@ -41,6 +41,8 @@ class Life:
         self.ending = ending
         self.unit = unit
         self.alive = 0
+        self.is_whole = False
+        """It has come to its last part."""
         self.backoff = Backoff(initial=unit / 2, factor=1.0, jitter=0.0)
 
     async def work(self, life: float, *, crash: bool = False) -> None:
@@ -75,12 +77,16 @@ class Life:
             "b": partial(self.work, 1.5),
         }
         supervisor.run_group(members, ordered=True, start_timeout=50.0 * self.unit)
-        supervisor.signal(Signal.HEALTHY)
         if self.ending is not Ending.STOP:
+            supervisor.signal(Signal.HEALTHY)
             supervisor.signal(Signal.DONE)
+            self.is_whole = True
             return
         supervisor.run("late", self.wait_for_stop, grace=self.unit)
-        await self.use(supervisor.run_pool("pool"))
+        pool = supervisor.run_pool("pool")
+        supervisor.signal(Signal.HEALTHY)
+        await self.use(pool)
+        self.is_whole = True
         await trio.sleep_forever()
 
     async def use(self, pool: Pool) -> None:

@@ -209,6 +209,7 @@ def sweep_interrupts(
     whole = Interruption(0)
     attempt = interrupt(way, ending, whole, only_at_checkpoints=only_at_checkpoints)
     attempt.check(*undisturbed(way, ending))
+    assert attempt.life.is_whole
     yield from attempt.faults
     for number in points(whole.points):
         for times, apart in ((1, 1), (2, random.choice((1, 10, 100, 1000)))):

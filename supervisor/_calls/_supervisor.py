@@ -202,7 +202,7 @@ class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
         except BaseExceptionGroup as group:
             # The nursery's own wrapper around what the body raised: its tasks raise nothing.
             left: BaseExceptionGroup | None = group
-            if self._tree._port.errors:
+            if self._tree._tree.errors:
                 _, left = group.split(trio.Cancelled)  # they say more than that it was cancelled
             errors.extend(left.exceptions if left is not None else ())
             handled = True
