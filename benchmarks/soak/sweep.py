@@ -56,7 +56,9 @@ def offsets_of(code: CodeType) -> frozenset[int]:
         name = instruction.opname
         begins = name == "RESUME" and (instruction.arg or 0) & 3 < 2  # not after an await
         loops = name == "JUMP_BACKWARD" or name.startswith("POP_JUMP_BACKWARD")
-        if after_call or begins or loops:
+        # Not between the call of an async function and its first step either.
+        called = after_call and name != "GET_AWAITABLE"
+        if called or begins or loops:
             found.add(instruction.offset)
         after_call = name.startswith("CALL")
     return frozenset(found)

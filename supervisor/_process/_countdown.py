@@ -28,7 +28,7 @@ class Request(enum.Enum):
 
 @final
 class Countdown:
-    """Decides what a signal asks for, and counts the seconds until the process has to end.
+    """Decides what a signal asks for, and counts the seconds until the process has to end (S22).
 
     The first signal gives the process the timeout of the stop and 5 seconds more, the second one
     5 seconds. Whenever everything is cancelled, the tasks get 5 seconds from then on to clean up,

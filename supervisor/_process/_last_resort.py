@@ -71,7 +71,7 @@ class Loop(Protocol):
 
 @final
 class LastResort:
-    """Takes the signals of a process, and ends it if they don't."""
+    """Takes the signals of a process, and ends it if nothing else does (S22)."""
 
     def __init__(self, timeout: float) -> None:
         """Prepare for a stop that may take ``timeout`` seconds."""

@@ -42,7 +42,7 @@ STOP_SIGNALS: Final = tuple(
 
 @final
 class StopSignals:
-    """Catches the signals, and hands them to the thread that calls :meth:`receive`."""
+    """Catches the signals, and hands them to the thread that calls :meth:`receive` (S22)."""
 
     def __init__(self) -> None:
         """Catch nothing yet."""

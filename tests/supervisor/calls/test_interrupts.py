@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import trio
+import trio.testing
 
 import supervisor
 from supervisor import RestartLimit, RestartLimitExceeded, open_supervisor, supervise
@@ -19,10 +20,18 @@ async def interrupted() -> NoReturn:
     raise KeyboardInterrupt
 
 
+async def interrupted_at_the_end() -> None:
+    """Be interrupted when it is stopped."""
+    try:
+        await trio.sleep_forever()
+    finally:
+        await interrupted()
+
+
 async def two_interrupts() -> None:
-    supervisor.run("a", interrupted)
-    supervisor.run("b", interrupted)
-    await trio.sleep_forever()
+    supervisor.run("child", interrupted_at_the_end)
+    await trio.testing.wait_all_tasks_blocked()
+    await interrupted()
 
 
 async def a_group_of_interrupts() -> None:
@@ -42,20 +51,21 @@ async def test_an_interrupt_of_the_body_is_the_same_as_the_trees() -> None:
     """S11: in the body of open_supervisor() and in a runnable, it leaves as one."""
     with pytest.raises(KeyboardInterrupt):
         async with open_supervisor(two_interrupts):
-            await interrupted()
+            await interrupted_at_the_end()
 
 
 async def test_an_interrupt_beside_another_exception_is_a_group() -> None:
     """S11: only what is the same is told once."""
 
     async def leave() -> NoReturn:
-        raise SystemExit(7)
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise SystemExit(7)
 
     async def root() -> None:
-        supervisor.run("a", interrupted)
-        supervisor.run("b", interrupted)
-        supervisor.run("c", leave)
-        await trio.sleep_forever()
+        supervisor.run("leave", leave)
+        await two_interrupts()
 
     with pytest.RaisesGroup(KeyboardInterrupt, SystemExit):
         await supervise(root)
@@ -65,9 +75,15 @@ async def test_an_error_leaves_without_the_cancellation_beside_it() -> None:
     """S10, S12: a tree that gives up as its body is cancelled from outside raises its own error."""
 
     async def give_up() -> NoReturn:
-        scope.cancel()
         raise OSError("the disk is full")
 
-    with pytest.raises(RestartLimitExceeded), trio.CancelScope() as scope:
-        async with open_supervisor(give_up, limit=RestartLimit(0, within=1.0)):
-            await trio.sleep_forever()
+    async def body() -> None:
+        with trio.CancelScope() as scope:
+            async with open_supervisor(give_up, limit=RestartLimit(0, within=1.0)):
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    scope.cancel()
+
+    with pytest.raises(RestartLimitExceeded):
+        await body()
