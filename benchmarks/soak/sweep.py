@@ -64,6 +64,10 @@ def offsets_of(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
+# What the callback of a weak reference raises, Python can't raise anywhere.
+_CALLBACKS: Final = ("_weakrefset", "weakref")
+
+
 @final
 class Interruption(trio.abc.Instrument):
     """Sends some SIGINTs to this thread, from the point with a certain number on."""
@@ -79,6 +83,8 @@ class Interruption(trio.abc.Instrument):
 
     def __call__(self, frame: FrameType, event: str, _: object) -> Interruption | None:
         """Trace a frame, if it is not protected."""
+        if frame.f_globals.get("__name__") in _CALLBACKS:
+            return None
         if event == "call" and currently_ki_protected():  # it looks at this frame's callers
             if self._is_new_step:
                 self._is_new_step = False
