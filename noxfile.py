@@ -157,3 +157,10 @@ def soak(session: nox.Session) -> None:
     """Run trees in which all goes wrong that can, and check what is guaranteed."""
     install_wheel(session, "tests")
     session.run("python", "-m", "benchmarks.soak", *session.posargs)
+
+
+@nox.session(requires=["build"])
+def faults(session: nox.Session) -> None:
+    """Disturb small trees, and processes, at each point of their lives."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.faults", *session.posargs)

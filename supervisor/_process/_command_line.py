@@ -79,6 +79,8 @@ def load(target: str) -> Callable[[], Awaitable[object]]:
             msg = f"there is no {name!r} in {_shown(found)}, for {target!r}"
             raise ValueError(msg)
         found = getattr(found, name)
+    if inspect.iscoroutine(found):
+        found.close()  # Python would warn of it, on a line more
     if not is_async(found):
         msg = f"{target!r} is {_shown(found)}, and not an async function"
         raise ValueError(msg)

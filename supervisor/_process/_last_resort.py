@@ -48,7 +48,7 @@ TICK: Final = 0.25
 """At most so many seconds are counted at once."""
 
 LAST_OUTPUT: Final = 1.0
-"""Seconds that each part of the last report may take."""
+"""Seconds that each part of what the process does at the end may take."""
 
 CUT_SHORT: Final = 3
 """The exit status of a process whose stop was cut short."""
@@ -180,13 +180,16 @@ class LastResort:
         """End the process, and say what it does not wait for."""
         try:
             self._decide(CUT_SHORT)
-            flush = _start(_flush)
-            if not self._loop_reports():
+            flush = _Attempt(_flush)
+            if self._loop_reports():
+                last = _Attempt(logging.shutdown)
+            else:
                 text = self._describe()
-                if not _ends(_start(partial(_logger.critical, "%s", text))):
-                    _ends(_start(partial(_write, text)))
-            _ends(_start(logging.shutdown))
-            _ends(flush)
+                last = _Attempt(partial(_log, text))
+                if not last.succeeds():
+                    last = _Attempt(partial(_write, text))
+            last.succeeds()
+            flush.succeeds()
         finally:
             os._exit(self._decide(CUT_SHORT))
 
@@ -225,6 +228,11 @@ def _flush() -> None:
             stream.flush()
 
 
+def _log(text: str) -> None:
+    _logger.critical("%s", text)
+    logging.shutdown()
+
+
 def _write(text: str) -> None:
     """Write to standard error past all buffers and locks, if there is room in it."""
     file = sys.stderr.fileno()  # not simply 2, which may be another file where it was closed
@@ -233,19 +241,21 @@ def _write(text: str) -> None:
         os.write(file, text.encode("utf-8", "backslashreplace")[: select.PIPE_BUF - 1] + b"\n")
 
 
-def _start(call: Callable[[], object]) -> threading.Thread:
-    """Make a call that may block for ever."""
+@final
+class _Attempt:
+    """A call that may block for ever, to which a second is given."""
 
-    def attempt() -> None:
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._due = time.monotonic() + LAST_OUTPUT
+        self._call = call
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
         with contextlib.suppress(BaseException):  # a stream or handler may raise anything
-            call()
+            self._call()
 
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    return thread
-
-
-def _ends(thread: threading.Thread) -> bool:
-    """Wait a second for its end; return whether it came."""
-    thread.join(LAST_OUTPUT)
-    return not thread.is_alive()
+    def succeeds(self) -> bool:
+        """Wait for its end as long as it may take; return whether it came."""
+        self._thread.join(max(self._due - time.monotonic(), 0.0))
+        return not self._thread.is_alive()

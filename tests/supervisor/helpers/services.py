@@ -78,6 +78,14 @@ def send_second(process: subprocess.Popen[str], signal: signals.Signals) -> None
     process.send_signal(signal)
 
 
+def insist(process: subprocess.Popen[str], signal: signals.Signals) -> None:
+    """Send a signal until the process has ended, where nothing tells whether it has come."""
+    while process.poll() is None:
+        process.send_signal(signal)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(DOUBLED)
+
+
 @contextlib.contextmanager
 def keep_handlers() -> Iterator[None]:
     """Set the handlers of signals again, which main() leaves as they are at the end."""

@@ -128,3 +128,13 @@ def test_the_name_of_a_file_is_refused(capsys: pytest.CaptureFixture[str]) -> No
     line = refusal("roots.py:root", capsys)
     assert line.startswith("there is no module 'roots.py' to import 'roots.py:root' from, in [")
     assert line.endswith("]: write 'roots'")
+
+
+def test_a_coroutine_is_refused_and_closed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S22: a root that was called already is named, without a warning that it was not awaited."""
+    (tmp_path / "roots.py").write_text(f"{ROOTS}\ncalled = root()")
+    line = refusal("roots:called", capsys)
+    assert line.startswith("'roots:called' is <coroutine object root at ")
+    assert line.endswith(", and not an async function")

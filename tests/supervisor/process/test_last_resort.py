@@ -11,11 +11,12 @@ import pytest
 
 from ..helpers.internals import LAST_RESORT
 from ..helpers.services import (
+    LONG,
     SIGINT,
     SIGTERM,
     end_of,
+    insist,
     next_line,
-    send_second,
     service,
     wait_for_log,
 )
@@ -24,10 +25,9 @@ from ..helpers.services import (
 @pytest.mark.parametrize("signal", [SIGTERM, SIGINT])
 def test_a_runnable_that_blocks_does_not_keep_the_process(signal: signals.Signals) -> None:
     """S22: 5 s after a second signal it ends, writes its output, and says who blocks, and where."""
-    with service("stops.py", "block") as process:
+    with service("stops.py", "block", LONG) as process:
         assert next_line(process) == "serving"
-        process.send_signal(signal)
-        send_second(process, signal)
+        insist(process, signal)
         assert next_line(process) == "unwritten"
         status, log = end_of(process)
     assert status == 3
