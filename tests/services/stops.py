@@ -26,13 +26,13 @@ async def block() -> None:
     """Have a child whose task blocks the loop, in a nursery of its own, with output unwritten."""
 
     async def busy() -> None:
+        say("serving")  # in the step that never ends
         sys.stdout.write("unwritten\n")
         time.sleep(3600)  # noqa: ASYNC251  it is what is wrong here
 
     async def child() -> None:
         async with trio.open_nursery() as nursery:
             supervisor.signal(Signal.HEALTHY)
-            say("serving")
             nursery.start_soon(busy)
 
     supervisor.run("child", child)
