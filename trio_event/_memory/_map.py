@@ -114,6 +114,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         "_journal",
         "_pruned_version",
         "_version",
+        "_whole",
     )
 
     def __init__(self, initial: Mapping[K, T] | None = None) -> None:
@@ -127,6 +128,8 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
         self._current: dict[Entry[K], T] = dict(
             zip(self._entries.values(), given.values(), strict=True)
         )
+        # All that there is, as changes, once that was asked for.
+        self._whole: dict[Entry[K], Change[K, T]] | None = None
         # In the order of the version of their last change, the oldest first, deleted ones included.
         self._journal: dict[Entry[K], None] = dict.fromkeys(self._current)
         self._deletes = 0
@@ -315,7 +318,13 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
 
     def _all(self) -> tuple[Change[K, T], ...]:
         """Return all that there is, as a batch."""
-        return tuple(Change(entry.key, UNSET, value) for entry, value in self._current.items())
+        # It is asked for in each change, if a task waits for a predicate. So only what has
+        # changed is made anew.
+        if self._whole is None:
+            self._whole = {
+                entry: Change(entry.key, UNSET, value) for entry, value in self._current.items()
+            }
+        return tuple(self._whole.values())
 
     def _open_source(self) -> Source[tuple[Change[K, T], ...]]:
         return _Changes(self)
@@ -362,7 +371,7 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
     def _change(self, changes: Mapping[Entry[K], T | Unset]) -> int:
         """Make a change, in which nothing can fail."""
         self._version = version = self._version + 1
-        current, journal = self._current, self._journal
+        current, journal, whole = self._current, self._journal, self._whole
         for entry, value in changes.items():
             was_deleted = entry not in current
             del journal[entry]
@@ -370,9 +379,13 @@ class ValueMap(ValueWatch[tuple[Change[K, T], ...]], Generic[K, T]):
             entry.version = version
             if isinstance(value, Unset):
                 del current[entry]
+                if whole is not None:
+                    del whole[entry]
                 self._deletes += 1
             else:
                 current[entry] = value
+                if whole is not None:
+                    whole[entry] = Change(entry.key, UNSET, value)
             self._deletes -= was_deleted
         self._clock.set(None)
         if not self._finding and self._deletes > max(DELETES_KEPT, 2 * len(current)):

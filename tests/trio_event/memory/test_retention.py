@@ -11,7 +11,17 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_event import MemoryValue, ValueMap, ValueWatch, Watcher, compose, follow, pipe, select
+from trio_event import (
+    UNSET,
+    MemoryValue,
+    ValueMap,
+    ValueWatch,
+    Watcher,
+    compose,
+    follow,
+    pipe,
+    select,
+)
 
 from ..helpers.calls import Call
 from ..helpers.functions import anything, first, same
@@ -502,3 +512,59 @@ async def test_select_of_a_watcher_that_is_asked_for_updates_is_remembered() -> 
     for value in (first, second):
         value.set(3)
     assert [(await watcher.get_update()).previous for watcher in watchers] == [2, 1]
+
+
+def test_watcher_that_is_asked_for_updates_remembers_them_in_the_next_run() -> None:
+    """V11, V15: what it has returned is the watcher's, whichever run uses it."""
+    value = MemoryValue(1)
+    watcher = value.watch()
+
+    async def next_update() -> object:
+        return (await watcher.get_update()).previous
+
+    previous = []
+    for number in (2, 3):
+        previous.append(run_to_the_end(next_update))
+        value.set(number)
+    assert [*previous, run_to_the_end(next_update)] == [UNSET, 1, 2]
+
+
+async def test_update_of_a_watcher_that_its_predicate_closes_is_returned() -> None:
+    """V7, V8, V15: and nothing is kept of it."""
+    lives = Lives()
+    value: MemoryValue[Snapshot] = MemoryValue(lives.make())
+    watcher = value.watch()
+
+    def close(_: Snapshot) -> bool:
+        watcher.close()
+        return True
+
+    assert (await watcher.get_update(predicate=close)).version == 1
+    del value
+    assert lives.alive == [False]
+
+
+async def test_select_of_watchers_that_a_function_closes_raises() -> None:
+    """V7, V14: whichever of them is looked at first."""
+    for _ in range(10):
+        watchers: list[Watcher[int]] = []
+
+        def close_others(number: int, watchers: list[Watcher[int]] = watchers) -> bool:
+            for watcher in watchers[1:]:
+                watcher.close()
+            return number > 1
+
+        watchers.extend(
+            (
+                MemoryValue(1).filter(close_others).watch(),
+                MemoryValue(1).filter(bool).watch(),
+                compose(MemoryValue(1).throttle(0)).map(first).watch(),
+            )
+        )
+        with pytest.raises(trio.ClosedResourceError):
+            await select_all(watchers)
+
+
+async def select_all(watchers: list[Watcher[int]]) -> None:
+    while True:
+        await select(*watchers)
