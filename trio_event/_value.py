@@ -187,8 +187,9 @@ class ValueWatch(Watchable[T_co]):
 
             names: ValueWatch[str] = lease.map(lambda lease: lease.name)
         """
-        if not callable(function):
-            check_function("map", "function", function)
+        passed: object = function
+        if not callable(passed):
+            check_function("map", "function", passed)
         return Derived(self, Mapped(function))
 
     @overload

@@ -114,8 +114,9 @@ def plain(name: object) -> str | None:
 
 def name_of(passed: object) -> str | None:
     """Return what was passed as a name as a plain string; ``None`` if it can't be one (S2)."""
-    name = plain(passed)
-    return None if name is None or _NAME.fullmatch(name) is None else name
+    if isinstance(passed, str) and _NAME.fullmatch(passed) is not None:
+        return str.__str__(passed)
+    return None
 
 
 def check_dn(dn: object, root: str) -> str:

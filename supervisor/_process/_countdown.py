@@ -70,7 +70,7 @@ class Countdown:
     def ended(self) -> None:
         """Take it that the tree has ended just now."""
         self.is_ended = True
-        self.left = math.inf  # only a signal that comes from now on bounds what is left to do
+        self.left = max(self.left, LAST_RESORT)
 
     def ran(self, seconds: float) -> None:
         """Take it that the process has run for so many seconds."""

@@ -24,7 +24,7 @@ from supervisor._text._exceptions import drop_tracebacks
 
 from ._current import current
 from ._rounds import finish_round
-from ._scopes import close_left_open
+from ._scopes import CAN_CLOSE, close_left_open
 from ._stopping import carry_out, end_group
 
 if TYPE_CHECKING:
@@ -97,10 +97,12 @@ def has_left_open(task: trio.lowlevel.Task, scope: trio.CancelScope | None) -> b
         scope: The innermost scope that the task has around the runnable; ``None`` if that is its
             nursery's.
     """
+    around: trio.CancelScope | trio.Nursery | None = scope or task.parent_nursery
+    assert around is not None
     # Trio has no public name for this: see _scopes.
-    around = scope or task.parent_nursery
-    innermost = getattr(task, "_cancel_status", None)
-    return innermost is not getattr(around, "_cancel_status", None) or bool(task.child_nurseries)
+    return CAN_CLOSE and (
+        task._cancel_status is not around._cancel_status or bool(task.child_nurseries)
+    )
 
 
 def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import name_of, shown
@@ -123,16 +123,17 @@ def check_runnables(
     if not runnables:
         msg = f"a group under {parent.node.dn} got an empty mapping: a group needs a member"
         raise ValueError(msg)
-    calls: dict[str, Callable[[], Awaitable[object]]] = {}
+    calls: dict[str, Any] = {}  # a value's type is for its callers to get right
     items: list[tuple[object, object]] = list(runnables.items())
     try:
         for key, runnable in items:
             name = check_name(key, parent.node)
+            if name in calls:  # keys may differ whose text is the same
+                check_free(name, parent.node, calls, None)
             if name not in before:
                 check_free(name, parent.node, parent.children, parent.loggers)
-            check_free(name, parent.node, calls, None)  # keys may differ whose text is the same
             check_runnable(runnable, "the runnable %s", name)
-            calls[name] = cast("Callable[[], Awaitable[object]]", runnable)
+            calls[name] = runnable
         _check_grace_names(group, parent, calls)
     except BaseException:
         for _, runnable in items:

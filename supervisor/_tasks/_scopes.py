@@ -29,7 +29,7 @@ Rejected:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -43,9 +43,11 @@ if TYPE_CHECKING:
     from ._tree import Incarnation
 
 
-async def close_left_open(
-    incarnation: Incarnation, raised: BaseException | None
-) -> BaseException | None:
+CAN_CLOSE: Final = hasattr(trio.lowlevel.Task, "_cancel_status")
+"""Trio is as this module knows it."""
+
+
+async def close_left_open(incarnation: Incarnation, raised: BaseException | None) -> BaseException:
     """Close what a runnable has left open in the calling task (S12).
 
     It waits until all tasks in nurseries of the runnable are gone, whatever is cancelled meanwhile.
@@ -57,9 +59,9 @@ async def close_left_open(
     task, dn = incarnation.task, incarnation.node.dn
     assert task is not None
     around = incarnation.scope or task.parent_nursery
-    began: CancelStatus | None = getattr(around, "_cancel_status", None)
-    if began is None:
-        return raised
+    assert around is not None
+    began = around._cancel_status
+    assert began is not None
     errors = [] if raised is None else [raised]
     nurseries = _open_nurseries(task, began)
     for nursery in reversed(nurseries):
