@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from supervisor._core._events import GroupMoved
 from supervisor._core._plan import GiveUp, Retry
 from supervisor._core._restart import RestartHistory
 from supervisor._core._tree import Group, Incarnation, Node
@@ -24,6 +25,7 @@ __all__ = [
     "Countdown",
     "GiveUp",
     "Group",
+    "GroupMoved",
     "Incarnation",
     "JSONFormatter",
     "Node",
