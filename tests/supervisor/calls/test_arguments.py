@@ -382,7 +382,7 @@ async def test_the_text_of_a_name_is_what_counts() -> None:
         assert len(pools[0]) == 0
 
 
-@pytest.mark.parametrize("name", ["nobody", Loud("noone"), "Bad Name", 5, None, []])
+@pytest.mark.parametrize("name", ["nobody", Loud("nothing"), "Bad Name", 5, None, []])
 async def test_a_pool_stops_nobody_that_it_does_not_have(name: object) -> None:
     """S23: whatever is passed for a name."""
     pools: list[supervisor.Pool] = []
