@@ -6,6 +6,7 @@ interpreter's own end included.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import random
@@ -303,6 +304,7 @@ def with_trace(
     ending: Ending, number: int, sent: tuple[signals.Signals, ...], tell: Callable[[], object]
 ) -> object:
     """Live a life with signals at a point of main(); tell of each point if there are none."""
+    atexit.register(sys.settrace, None)  # after what main() does at the exit
     sys.settrace(Trace(number, partial(send, sent), tell if not sent else None))
     return Life(ending, 0.001).main()
 
