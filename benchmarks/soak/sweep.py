@@ -158,6 +158,11 @@ class Attempt:
             self.faults.append(f"{self.life.alive} runnables are left")
 
 
+def ignore_unstarted() -> None:
+    """Ignore coroutines that never began: Ctrl-C came between a runnable's call and its step."""
+    warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
+
+
 @contextmanager
 def watched(attempt: Attempt) -> Iterator[None]:
     """Note how the block ends, and whatever Python has to tell but to raise."""
@@ -168,8 +173,7 @@ def watched(attempt: Attempt) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            # Between a runnable's call, which is nobody's but its own, and its first step.
-            warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
+            ignore_unstarted()
             try:
                 yield
             except BaseException as error:  # noqa: BLE001  it is looked at
@@ -236,7 +240,9 @@ def sweep_interrupts(
                     f"({interruption.where}): {fault}"
                 )
             del attempt
-    gc.collect()
+    with warnings.catch_warnings():
+        ignore_unstarted()
+        gc.collect()
 
 
 # At the steps of tasks
