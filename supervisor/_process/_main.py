@@ -128,7 +128,7 @@ def _status_of(error: BaseException) -> int:
         return FAILED
     if error.code is None:
         return STOPPED
-    return error.code if isinstance(error.code, int) else FAILED
+    return error.code & 0xFF if isinstance(error.code, int) else FAILED
 
 
 async def _serve(
