@@ -13,10 +13,10 @@ that were left open are cancelled and waited for first, as at the end of an ``as
 of the runnable is left when its node restarts (S7). Then the node dies of an
 :exc:`UnclosedScopeError`.
 
-Trio has no public names for this. ``Task._cancel_status``, what it points to, and
-``Nursery._nested_child_finished`` are private. They have been the same for years, and all
-but the first are used only when a runnable has made this mistake. In a Trio that has no
-``_cancel_status`` nothing is done, and Trio does what it does.
+Trio has no public names for this. ``_cancel_status`` of tasks and what it points to,
+``Task._child_nurseries`` and ``Nursery._nested_child_finished`` are private. They have been the
+same for years, and all but the first are used only when a runnable has made this mistake. In a Trio
+that has no ``_cancel_status`` nothing is done, and Trio does what it does.
 
 Rejected:
 
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from trio.lowlevel import Task
 
     from ._tree import Incarnation
-
 
 CAN_CLOSE: Final = hasattr(trio.lowlevel.Task, "_cancel_status")
 """Trio is as this module knows it."""
@@ -101,14 +100,8 @@ def _open_nurseries(task: Task, began: CancelStatus) -> list[trio.Nursery]:
 
 async def _close(nursery: trio.Nursery, task: Task) -> BaseException | None:
     """Wait for the tasks in ``nursery`` as the end of its ``async with`` would."""
-    stack = task.child_nurseries
+    stack = task._child_nurseries
     if nursery in stack:
         stack.remove(nursery)
     stack.append(nursery)  # Trio takes the last one away
-    try:
-        return await nursery._nested_child_finished(None)
-    except BaseException as error:  # noqa: BLE001  it was left in a state that Trio does not expect
-        return error
-    finally:
-        if nursery in stack:
-            stack.remove(nursery)
+    return await nursery._nested_child_finished(None)

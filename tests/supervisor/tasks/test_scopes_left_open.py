@@ -246,6 +246,7 @@ async def test_who_leaves_something_open_dies_alone_and_restarts(
         for crash in nodes["root.bad"].crashes:
             assert "UnclosedScopeError: root.bad ended, and a " in crash.traceback
             assert "that it had opened was still open" in crash.traceback
+            assert crash.error.startswith("UnclosedScopeError: ") or end is die
         await tree.stop()
     assert runs == ["kid begins", "kid ends"] * nodes["root.bad"].incarnation
 
@@ -285,6 +286,25 @@ async def test_an_error_beside_the_scope_is_kept() -> None:
         pytest.RaisesExc(UnclosedScopeError, match=r"^root ended, and a cancel scope that it had"),
     ):
         await supervisor.supervise(bad, propagate=True)
+
+
+async def test_a_group_too_deep_to_be_taken_apart_is_kept_whole() -> None:
+    """S11, S14: beside the scope, and the tree lives on."""
+    deep: Exception = ValueError("a mistake")
+    for _ in range(10_000):
+        deep = ExceptionGroup("", [deep])
+
+    async def bad() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        opened()
+        raise deep
+
+    async with supervisor.open_supervisor(run_all, alone, bad) as tree:
+        await trio.testing.wait_all_tasks_blocked()
+        nodes = tree.snapshot().nodes
+        assert nodes["root.bad"].state is NodeState.DEAD
+        assert nodes["root.innocent"].state is NodeState.HEALTHY
+        assert nodes["root.bad"].crashes[0].error == "ValueError: a mistake (and 1 more)"
 
 
 @pytest.mark.parametrize("end", [return_at_once, let_a_child_leave_and_wait])
@@ -484,7 +504,7 @@ async def test_trio_has_the_names_that_this_rests_on() -> None:
     task = trio.lowlevel.current_task()
     async with trio.open_nursery() as nursery:
         assert task._cancel_status is nursery._cancel_status
-        assert task.child_nurseries[-1] is nursery
+        assert task._child_nurseries[-1] is nursery
         scope = opened()
         assert scope._cancel_status is not None
         assert task._cancel_status is scope._cancel_status
