@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from ._tree import Group, Tree
 
 
+_SAME_TIME: Final = 0.001
+
+
 def look(tree: Tree) -> None:
     """Report what is due, and look again when the next report is (S18).
 
@@ -37,7 +40,8 @@ def look(tree: Tree) -> None:
     """
     now = trio.current_time()
     for group, report in tuple(tree.reports.items()):
-        if report.due <= now:
+        # The timer's time is a sum of its own, which may be the smallest step before this one.
+        if report.due - now < _SAME_TIME:
             tree.reports[group] = Report(report.asked, 2 * now - report.asked + FIRST_REPORT)
             _report(group, f"{now - report.asked:.0f} s after it was asked to stop")
     tree.next_report = min((report.due for report in tree.reports.values()), default=math.inf)
