@@ -429,17 +429,14 @@ def stuck(tree: Tree, incarnations: Iterable[Incarnation], when: str) -> None:
     tree.events.append(NodesStuck(tuple(incarnations), when))
 
 
-def fail(incarnation: Incarnation, failure: Exception, now: float) -> Action | None:
+def fail(incarnation: Incarnation, failure: Exception) -> Action | None:
     """Let it die of what its runnable did not raise: of its children or its start (S10, S20)."""
     if incarnation.failure is not None or incarnation.stop_requested or incarnation.finished:
         return None
     incarnation.failure = failure
     if incarnation.phase is DONE:
         return STOP_CHILDREN  # it dies when they are gone
-    group = incarnation.node.group
-    if group.phase is RUNNING:
-        _end_readiness(group, now)  # its grace is no time in readiness
-    return _set_group_state(group, MEMBER_DIED)
+    return _set_group_state(incarnation.node.group, MEMBER_DIED)
 
 
 def children_ended(incarnation: Incarnation) -> Outcome | None:

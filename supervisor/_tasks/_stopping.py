@@ -71,7 +71,7 @@ def stop_members(group: Group, reason: str) -> None:
 
 def fail(incarnation: Incarnation, failure: Exception, reason: str) -> None:
     """Let an incarnation die of something that its runnable did not raise (S10, S20)."""
-    action = steps.fail(incarnation, failure, trio.current_time())
+    action = steps.fail(incarnation, failure)
     if action is STOP_CHILDREN:
         assert incarnation.siblings is not None  # they are what has failed
         incarnation.siblings.notify()
