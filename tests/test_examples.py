@@ -39,9 +39,15 @@ def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
 def started(name: str, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """Run an example, and end it with the block; what it writes is read from its ``stdout``."""
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    # What is ignored would stay so, as SIGINT does where these tests run in the background.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         try:
             yield process
         finally:

@@ -50,12 +50,12 @@ class Run(trio.abc.Instrument):
 
     def __init__(self, token: TrioToken | None) -> None:
         """Make one for the calling run, which ``token`` is of; or one that stands for none."""
-        self.token = token
-        self.thread = None if token is None else get_ident()
+        self.token: TrioToken | None = token
+        self.thread: int | None = None if token is None else get_ident()
         # Tasks have it as well, see ``_steps``: this is for calls that no task makes.
         self.custom_sleep_data: Any = None
         # Subscriptions are being called; and the steps that are to be made after that.
-        self.is_calling = False
+        self.is_calling: bool = False
         self.steps: deque[tuple[Collection[Callable[[], Any]], Collection[Any]]] = deque()
 
     def after_run(self) -> None:

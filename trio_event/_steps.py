@@ -59,9 +59,9 @@ class Subscribed:
         # By their subscriptions. None of them raises.
         self._callbacks: dict[object, Callable[[], object]] | None = None
         # They are being called: a set by one of them has to wait for the others.
-        self.is_calling = False
+        self.is_calling: bool = False
         # The Trio run that has used this last. It has it, if it is not over.
-        self.run = NO_RUN
+        self.run: Run = NO_RUN
 
     def call_subscriptions(self) -> None:
         """Call the subscriptions for a set, now or at the end of the block that it is in."""

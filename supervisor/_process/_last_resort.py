@@ -12,6 +12,10 @@ tells the loop what is asked of it, and ends the process when the seconds are ov
 - What it does at the end may block as well: to write to a pipe that nobody reads, to flush a
   stream whose lock is held. So that is done in further threads, to which it gives a second.
 - The exit status is decided once, by the main thread or by this one, whichever is first.
+- The process exits by an exception. As long as that exists, it may be on its way out, and signals
+  stay with this thread. When it is dropped while Python code runs, somebody has caught it, and the
+  process goes on: it gets its signals back, and is not ended. When the interpreter has caught it,
+  no Python code runs.
 
 A thread can't run while a C function holds the interpreter's lock. Nothing in the process can.
 """
@@ -28,6 +32,7 @@ import signal as signals
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, final
@@ -80,6 +85,10 @@ class LastResort:
         # What was decided, under the lock.
         self._status: int | None = None
         self._loop: Loop | None = None
+        # The thread of that loop, as long as it may hold up the end of the process.
+        self._loop_thread: LoopThread | None = None
+        # Tells when what the process exits by is dropped.
+        self._end_dropped: weakref.ref[_Attached] | None = None
         # What the main thread has told.
         self._told: deque[Callable[[], object]] = deque()
         # The rest is this thread's alone.
@@ -103,18 +112,22 @@ class LastResort:
 
     def attach(self, loop: Loop) -> None:
         """Hand what is asked to ``loop``, from within whose run this is called."""
-        self._loop = loop
+        self._loop, self._loop_thread = loop, loop.thread
         self._signals.listen()
         self._tell(self._deliver)
 
     @property
     def is_attached(self) -> bool:
         """A tree was run."""
-        return self._loop is not None
+        return self._loop_thread is not None
 
     def detach(self) -> None:
         """Let Trio's run end."""
         self._signals.unlisten()
+        # Both refer to what leaves the tree, which would never be dropped.
+        self._loop = None
+        if self._loop_thread is not None:
+            self._loop_thread.run_ends()
 
     def cancelled(self) -> None:
         """Count from now: everything was cancelled."""
@@ -126,6 +139,21 @@ class LastResort:
         self._tell(self._countdown.ended)
         self._signals.listen()
         return status
+
+    def end_with(self, error: BaseException) -> None:
+        """Take the signals as long as ``error``, by which the process exits, is not dropped."""
+        attached = _Attached()
+        error.__dict__["_supervisor_main"] = attached  # an exception has no weak references
+        self._end_dropped = weakref.ref(attached, self._goes_on)
+
+    def _goes_on(self, _: weakref.ref[_Attached]) -> None:
+        if sys._getframe().f_back is None:
+            return  # the interpreter has it, and exits
+        if threading.current_thread() is threading.main_thread():
+            self.release()
+        else:  # the garbage collector has found it here, and only the main thread sets handlers
+            self._signals.release_later()
+            self._tell(self._release)
 
     def _tell(self, call: Callable[[], object]) -> None:
         self._told.append(call)
@@ -169,12 +197,13 @@ class LastResort:
 
     def _deliver(self) -> None:
         """Tell the loop what is asked of it, and wake it for signals that are others' to handle."""
-        if self._loop is None:
+        loop = self._loop
+        if loop is None:
             return
         with contextlib.suppress(trio.RunFinishedError):
             while self._requests:
-                self._loop.token.run_sync_soon(self._loop.obey, *self._requests.popleft())
-            self._loop.token.run_sync_soon(_pass, idempotent=True)
+                loop.token.run_sync_soon(loop.obey, *self._requests.popleft())
+            loop.token.run_sync_soon(_pass, idempotent=True)
 
     def _end(self) -> None:
         """End the process, and say what it does not wait for."""
@@ -195,18 +224,19 @@ class LastResort:
 
     def _loop_reports(self) -> bool:
         """Have the loop report the nodes that have not ended, if it can."""
-        if self._loop is None or self._countdown.is_ended or not self._countdown.is_cancelled:
+        loop = self._loop
+        if loop is None or self._countdown.is_ended or not self._countdown.is_cancelled:
             return False
         done = threading.Event()
         with contextlib.suppress(trio.RunFinishedError):
-            self._loop.token.run_sync_soon(self._loop.report, done)
+            loop.token.run_sync_soon(loop.report, done)
         return done.wait(LAST_OUTPUT)
 
     def _describe(self) -> str:
         """Say what holds up the main thread."""
-        if self._loop is None:
+        if self._loop_thread is None:
             return "the process ends before it has run a tree"
-        place = self._loop.thread.look()
+        place = self._loop_thread.look()
         if self._countdown.is_ended:
             rest = [
                 t.name for t in threading.enumerate() if t.name != "MainThread" and not t.daemon
@@ -216,6 +246,10 @@ class LastResort:
         else:
             what = f"{place.dn or 'a task of no node'} blocks the event loop"
         return f"{what}; the process ends without it. It is here:\n{place.lines}"
+
+
+class _Attached:
+    """Lives as long as the exception that it is attached to."""
 
 
 def _pass() -> None:

@@ -72,7 +72,8 @@ def main(
     The status is decided when the tree has ended. Signals that come then change nothing, whatever
     the process still does before it exits, and handlers that were there before ``main`` do not come
     back. Only if it does not exit, a signal ends it 5 seconds later, with the status that was
-    decided.
+    decided. A program that catches what ``main`` raises, drops it and goes on, such as a test, has
+    the former handlers back.
 
     Logging is set up, unless it is already: on a terminal as text, in a pipe or a file as one JSON
     object a line, on standard error, from level ``INFO``.
@@ -116,10 +117,16 @@ def main(
     except BaseException as error:
         if last_resort.is_attached:
             last_resort.decide(_status_of(error))
+            last_resort.end_with(error)
         else:
             last_resort.release()  # nothing has run
         raise
-    sys.exit(last_resort.decide(status))
+    end = SystemExit(last_resort.decide(status))
+    last_resort.end_with(end)
+    try:
+        raise end
+    finally:
+        del end  # this frame is in its traceback, and would keep it alive
 
 
 def _status_of(error: BaseException) -> int:

@@ -51,6 +51,8 @@ class StopSignals:
         self._replaced: dict[signals.Signals, signals.Handlers] = {}
         # The C part of the handler writes to the socket.
         self._is_direct = False
+        # The next signal is to be handled as it was before.
+        self._is_to_release = False
 
     # In the main thread
 
@@ -92,10 +94,17 @@ class StopSignals:
         self._replaced.clear()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if not self._is_direct:
+        if self._is_to_release:
+            self.release()
+            signals.raise_signal(number)
+        elif not self._is_direct:
             self._write(number)
 
     # In any thread
+
+    def release_later(self) -> None:
+        """Have the next signal, and all after it, handled as they were before."""
+        self._is_to_release = True
 
     def wake(self) -> None:
         """Let :meth:`receive` return."""

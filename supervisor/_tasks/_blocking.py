@@ -42,6 +42,10 @@ class LoopThread:
         self._ident: int = threading.get_ident()
         self._root: trio.lowlevel.Task | None = trio.lowlevel.current_root_task()
 
+    def run_ends(self) -> None:
+        """Let go of the tasks: the run of Trio ends."""
+        self._root = None
+
     def look(self) -> Place:
         """Return where the thread is now; call it from another one."""
         innermost = sys._current_frames().get(self._ident)
@@ -56,7 +60,8 @@ class LoopThread:
         return Place(None, _format(frames))
 
     def _tasks(self) -> Iterator[trio.lowlevel.Task]:
-        rest = [] if self._root is None else [self._root]
+        root = self._root
+        rest = [] if root is None else [root]
         while rest:
             task = rest.pop()
             yield task

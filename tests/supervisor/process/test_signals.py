@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal as signals
 import threading
@@ -26,6 +27,7 @@ from ..helpers.services import (
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Awaitable, Callable
 
 
 def go_on(process: subprocess.Popen[str]) -> None:
@@ -139,20 +141,51 @@ def test_signals_after_a_stop_change_nothing() -> None:
 # In this process
 
 
-def test_handlers_stay_until_the_process_exits() -> None:
-    """S22: main() does not give them back, for a signal would kill the process that exits."""
+async def finish() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    supervisor.signal(Signal.DONE)
 
-    async def root() -> None:
-        supervisor.signal(Signal.HEALTHY)
-        supervisor.signal(Signal.DONE)
 
+async def leave() -> None:
+    raise SystemExit(7)
+
+
+@pytest.mark.parametrize("root", [finish, leave])
+def test_handlers_stay_as_long_as_the_process_is_on_its_way_out(
+    root: Callable[[], Awaitable[None]],
+) -> None:
+    """S22: signals change nothing then; who drops what main() raises has the former handlers."""
     with keep_handlers():
+        before = []
         for each in STOP_SIGNALS:
-            signals.signal(each, signals.SIG_DFL)
-        with pytest.raises(SystemExit):
+            signals.signal(each, signals.default_int_handler)
+            before.append(signals.getsignal(each))
+        try:
             supervisor.main(root)
-        for each in STOP_SIGNALS:
-            signals.raise_signal(each)
+        except SystemExit:
+            for each in STOP_SIGNALS:
+                signals.raise_signal(each)
+        gc.collect()  # what leaves the tree is in a cycle with the frames that it has passed
+        assert [signals.getsignal(each) for each in STOP_SIGNALS] == before
+        # Nothing is written to a socket of main()'s any more, or Trio would warn.
+        trio.run(trio.lowlevel.checkpoint)
+
+
+def test_what_is_dropped_in_another_thread_gives_the_signals_back() -> None:
+    """S22: only the main thread sets handlers, so the next signal does."""
+    with keep_handlers():
+        signals.signal(SIGTERM, signals.default_int_handler)
+        ends: list[BaseException] = []
+        try:
+            supervisor.main(finish)
+        except SystemExit as end:
+            ends.append(end)
+        thread = threading.Thread(target=ends.clear)
+        thread.start()
+        thread.join()
+        with pytest.raises(KeyboardInterrupt):
+            signals.raise_signal(SIGTERM)
+        assert signals.getsignal(SIGTERM) is signals.default_int_handler
 
 
 @pytest.mark.parametrize("grace", [-1.0, float("nan")])
