@@ -72,7 +72,7 @@ class Handle:
         await trio.lowlevel.checkpoint()
         group = self._group
         while not group.is_healthy:
-            if group.is_held or group.is_over:
+            if group.is_held or group.is_final:
                 self._give_up("be healthy")
             await group.wait_changed()
 
@@ -120,13 +120,13 @@ class Handle:
         """
         self._check_run("restart")
         group = self._group
-        if group.is_over:
+        if group.is_final:
             self._give_up("restart")
         round_ = group.rounds
         restart_group(group, f"{group.dn} is restarted on demand")
         await trio.lowlevel.checkpoint()
         while group.rounds == round_:
-            if group.is_held or group.is_over:
+            if group.is_held or group.is_final:
                 self._give_up("restart")
             await group.wait_changed()
 

@@ -25,7 +25,7 @@ from supervisor._tasks._port import Port
 from supervisor._tasks._rounds import start_round
 from supervisor._tasks._stopping import end_group
 from supervisor._tasks._tree import ChildNursery, Group, Node, Tree
-from supervisor._tasks._watchdog import look
+from supervisor._tasks._watchdog import report_due
 from supervisor._text._crash import unwrapped, without_repeated_interrupts
 
 from ._start import check_backoff, make_options
@@ -256,7 +256,7 @@ class Supervisor:
         self._budget: float = 0.0
         self._late: tuple[str, ...] = ()
         backoff = Backoff() if backoff is None else backoff
-        tree = self._tree = Tree(backoff, run_incarnation, look, propagate=propagate)
+        tree = self._tree = Tree(backoff, run_incarnation, report_due, propagate=propagate)
         self._port = Port(tree)
         self._log = TreeLog(self._port)
         tree.on_observer_error = self._log.observer_failed

@@ -38,8 +38,8 @@ class StaleRunnableError(SupervisorError, RuntimeError):
     """The calling task belongs to an incarnation that has ended.
 
     The task escaped its runnable, through a nursery or a thread that outlives
-    it. Nothing was changed: the node may be running again, and an old
-    incarnation has no say in the new one.
+    it. Nothing was changed: the node may be running again, in another
+    incarnation.
     """
 
 

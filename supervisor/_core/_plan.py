@@ -60,13 +60,13 @@ class End:
     """It is stopped for good: its parent has ended, or a pool removes it."""
 
 
-Verdict = Retry | GiveUp
+Consequence = Retry | GiveUp
 """What follows from a death, by the group's own past."""
 
 Demand = Hold | Restart | End
 """What others want of it."""
 
-Plan = Finish | Begin | Verdict | Demand
+Plan = Finish | Begin | Consequence | Demand
 
 FINISH: Final = Finish()
 BEGIN: Final = Begin()
@@ -75,7 +75,7 @@ RESTART: Final = Restart()
 END: Final = End()
 
 
-def prevailing(present: Plan, proposed: Verdict | Demand) -> Plan:
+def prevailing(present: Plan, proposed: Consequence | Demand) -> Plan:
     """Return which of two plans prevails (S19)."""
     match present:
         case End():

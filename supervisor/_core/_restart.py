@@ -6,7 +6,7 @@ how long*. That depends on the group's own past, which :class:`RestartHistory` k
 
 Invariants:
 
-- One round (one joint life of the members) has at most one verdict, that of its first death.
+- One round (one joint life of the members) has at most one failure, its first death.
   Members that die of the same cause, or while the group is being stopped, do not count again.
 - The delay depends on the number of failures in a row and on a share drawn at random, so nothing
   that happens during a delay can shorten it. The share is drawn by the caller: users supply the
@@ -146,7 +146,7 @@ class RestartLimit:
         restarts: How many restarts are allowed within the window. With 0 the
             first death is the last.
         within: The length of the window in seconds. Choose it longer than the
-            backoff takes for that many restarts, or the limit never bites.
+            backoff takes for that many restarts; otherwise the limit is never reached.
 
     Raises:
         TypeError: if ``restarts`` is not a whole number, or ``within`` not a number.
@@ -164,7 +164,7 @@ class RestartLimit:
 
 @final
 class RestartHistory:
-    """The past of one group, as far as the next verdict needs it (S9, S10)."""
+    """The past of one group, as far as the next plan depends on it (S9, S10)."""
 
     __slots__ = ("_times", "backoff", "failures", "limit")
 
@@ -180,7 +180,7 @@ class RestartHistory:
             self.failures = 0
 
     def add_failure(self, now: float, share: float) -> Retry | GiveUp:
-        """Return the verdict on the round that a death has just ended (S9, S10).
+        """Return what follows from a failure that has just happened (S9, S10).
 
         Args:
             now: When it died.

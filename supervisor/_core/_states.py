@@ -139,7 +139,7 @@ RUNS: Final = frozenset({NEW, HEALTHY, LEAVING})
 READY: Final = frozenset({HEALTHY, LEAVING, DONE})
 """The node serves, or has done its work."""
 
-OVER: Final = frozenset({DEAD, CANCELED})
+FINAL: Final = frozenset({DEAD, CANCELED})
 """Nothing follows but the end of the incarnation."""
 
 

@@ -136,9 +136,9 @@ def _set_group_state(group: Group, event: GroupEvent) -> Action | None:
         elif before is STOPPING:
             tree.unsettled -= 1
         if phase in ENDED:
-            siblings.left -= 1
+            siblings.unended -= 1
         elif before in ENDED:
-            siblings.left += 1
+            siblings.unended += 1
         if tree.observes_moves and phase.shown is not before.shown:
             tree.events.append(GroupMoved(group, phase.shown, group.deadline))
     return action
@@ -157,7 +157,7 @@ def start_round(group: Group, now: float) -> None:
     if group.rounds:
         _set_group_state(group, ROUND_BEGUN)
     else:
-        group.siblings.left += 1  # it is RUNNING already
+        group.siblings.unended += 1  # it is RUNNING already
     group.rounds += 1
     group.plan = FINISH
     group.unready = len(group.members)
@@ -562,9 +562,9 @@ def cancelled(siblings: Siblings) -> None:
     siblings.cancelled = True
 
 
-def over(siblings: Siblings) -> None:
+def set_final(siblings: Siblings) -> None:
     """Record that no group can start any more."""
-    siblings.over = True
+    siblings.final = True
 
 
 def tasks_ended(siblings: Siblings) -> None:

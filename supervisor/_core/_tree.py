@@ -32,11 +32,11 @@ from ._states import (
     BACKOFF,
     ENDED,
     FAILED,
+    FINAL,
     FINISHED,
     HEALTHY,
     IDLE,
     NEW,
-    OVER,
     READY,
     RUNNING,
     STOPPING,
@@ -110,7 +110,7 @@ class Tree:
 class Siblings:
     """The groups of one parent, as far as they share a fate."""
 
-    __slots__ = ("cancelled", "closed", "ended", "left", "over", "tree")
+    __slots__ = ("cancelled", "closed", "ended", "final", "tree", "unended")
 
     def __init__(self, tree: Tree, *, closed: bool) -> None:
         self.tree: Tree = tree
@@ -119,9 +119,9 @@ class Siblings:
         # No more groups will come.
         self.closed: bool = closed
         # How many have not ended for good.
-        self.left: int = 0
+        self.unended: int = 0
         # None can start any more: the last has ended, or all are cancelled.
-        self.over: bool = False
+        self.final: bool = False
         # All their tasks are gone.
         self.ended: bool = False
 
@@ -242,7 +242,7 @@ class Incarnation:
     @property
     def finished(self) -> bool:
         """It has ended, or nothing follows but its end."""
-        return self.ended or self.phase in OVER
+        return self.ended or self.phase in FINAL
 
     @property
     def admits_children(self) -> bool:
@@ -382,13 +382,13 @@ class Group:
         return self.plan is HOLD
 
     @property
-    def is_over(self) -> bool:
+    def is_final(self) -> bool:
         """It will never run again, whatever an operator does."""
         return (
             self.plan is END
             or self.siblings.cancelled
             or self.phase is FAILED
-            or (self.phase is FINISHED and self.siblings.over)
+            or (self.phase is FINISHED and self.siblings.final)
             or (self.parent is not None and self.parent.ended)
         )
 

@@ -127,7 +127,7 @@ def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> No
     if outcome is None:
         incarnation.node.group.publish()
     else:
-        record(incarnation, outcome)
+        record_errors(incarnation, outcome)
 
 
 def _crash_of(incarnation: Incarnation, error: BaseException) -> Crash:
@@ -135,7 +135,7 @@ def _crash_of(incarnation: Incarnation, error: BaseException) -> Crash:
     return make_crash(error, node.dn, node.number, incarnation.started)
 
 
-def record(incarnation: Incarnation, outcome: steps.Outcome) -> None:
+def record_errors(incarnation: Incarnation, outcome: steps.Outcome) -> None:
     """Record a death, an error that was raised after a stop request, or both (S14, S15)."""
     node = incarnation.node
     group = node.group
@@ -180,7 +180,7 @@ async def join_children(incarnation: Incarnation, nursery: ChildNursery) -> None
             await stop_children(incarnation, nursery)
     outcome = steps.children_ended(incarnation)
     if outcome is not None:
-        record(incarnation, outcome)
+        record_errors(incarnation, outcome)
 
 
 async def stop_children(incarnation: Incarnation, nursery: ChildNursery) -> None:

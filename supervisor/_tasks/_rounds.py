@@ -3,7 +3,7 @@
 The problem: tens of thousands of runnables, thousands of levels deep, each of
 which may die at any moment, take its siblings down with it, and must not be
 started again before all that it left behind is gone. Trio's nurseries give the
-last part for nothing. What must be added is a layout that stays cheap, that
+last part. What must be added is a layout that stays cheap, that
 survives depth, and that can be stopped in an order.
 
 The layout:
@@ -59,7 +59,7 @@ from supervisor._text._crash import make_crash
 from supervisor._text._exceptions import drop_tracebacks
 
 from ._members import make_members
-from ._stopping import carry_out, fail, start_timed_out
+from ._stopping import carry_out, fail_incarnation, start_timed_out
 
 if TYPE_CHECKING:
     from supervisor._core._plan import Plan
@@ -164,7 +164,7 @@ async def finish_round(group: Group) -> None:
             break
         plan = steps.finish_round(group, trio.current_time())
     if isinstance(plan, GiveUp):
-        give_up(group, plan)
+        hand_to_parent(group, plan)
     group.publish()
     if group.is_ended:
         group.ended()
@@ -202,10 +202,10 @@ def renew_members(group: Group) -> bool:
     return True
 
 
-def give_up(group: Group, plan: GiveUp) -> None:
+def hand_to_parent(group: Group, plan: GiveUp) -> None:
     """Hand the failure of a group to its parent, which dies of it (S10)."""
     failure = steps.give_up(group, plan)
     if group.parent is None:
         group.siblings.tree.abort(failure)
     else:
-        fail(group.parent, failure, f"{group.dn} gave up")
+        fail_incarnation(group.parent, failure, f"{group.dn} gave up")

@@ -69,7 +69,7 @@ def stop_members(group: Group, reason: str) -> None:
         group.scope.cancel(reason)
 
 
-def fail(incarnation: Incarnation, failure: Exception, reason: str) -> None:
+def fail_incarnation(incarnation: Incarnation, failure: Exception, reason: str) -> None:
     """Let an incarnation die of something that its runnable did not raise (S10, S20)."""
     action = steps.fail(incarnation, failure)
     if action is STOP_CHILDREN:
@@ -84,4 +84,4 @@ def start_timed_out(incarnation: Incarnation) -> None:
     if incarnation.phase is NEW:
         dn, seconds = incarnation.node.dn, incarnation.node.group.options.start_timeout
         message = f"{dn} is still NEW after its start_timeout of {seconds:g} s"
-        fail(incarnation, StartTimeoutError(message), message)
+        fail_incarnation(incarnation, StartTimeoutError(message), message)

@@ -56,7 +56,7 @@ Observer = Callable[[Event], object]
 _OBSERVERS: Final = threading.Lock()
 
 
-class _Entry(NamedTuple):
+class _Observing(NamedTuple):
     observer: Observer
     moves: bool
     removals: bool
@@ -74,10 +74,10 @@ class Tree(core.Tree):
         "end_time",
         "errors",
         "loggers",
-        "look",
         "next_report",
         "on_observer_error",
         "propagate",
+        "report_due",
         "reports",
         "run_member",
         "settled",
@@ -91,7 +91,7 @@ class Tree(core.Tree):
         self,
         backoff: Backoff,
         run_member: Callable[[Incarnation], Awaitable[None]],
-        look: Callable[[Tree], None],
+        report_due: Callable[[Tree], None],
         *,
         propagate: bool,
     ) -> None:
@@ -99,9 +99,9 @@ class Tree(core.Tree):
         # The task of each incarnation, and what reports the groups that do not end. Both are built
         # on this module, hence they are passed here.
         self.run_member: Callable[[Incarnation], Awaitable[None]] = run_member
-        self.look: Callable[[Tree], None] = look
+        self.report_due: Callable[[Tree], None] = report_due
         self.timers: Timers = Timers()
-        self._observers: tuple[_Entry, ...] = ()
+        self._observers: tuple[_Observing, ...] = ()
         self._delivering: bool = False
         # Told which observer has raised what, at which event.
         self.on_observer_error: Callable[[Observer, Event, Exception], object] | None = None
@@ -136,10 +136,10 @@ class Tree(core.Tree):
         """Report ``group`` from time to time as long as it has not ended (S18)."""
         now = trio.current_time()
         self.reports[group] = Report(asked=now, due=now + FIRST_REPORT)
-        # The timer stays when the group ends: the next group that is stopped may do with it.
+        # The timer stays when the group ends: it serves the next group that is stopped.
         if now + FIRST_REPORT < self.next_report:
             self.next_report = now + FIRST_REPORT
-            self.timers.set(FIRST_REPORT, partial(self.look, self))
+            self.timers.set(FIRST_REPORT, partial(self.report_due, self))
 
     def publish(self) -> None:
         """Deliver the events of a step, and wake those who wait for a change in the tree."""
@@ -172,7 +172,7 @@ class Tree(core.Tree):
             removals: It wants to know of each removal of a node.
         """
         with _OBSERVERS:
-            self._set_observers((*self._observers, _Entry(observer, moves, removals)))
+            self._set_observers((*self._observers, _Observing(observer, moves, removals)))
 
     def remove_observer(self, observer: Observer) -> None:
         """Tell ``observer`` nothing more."""
@@ -185,7 +185,7 @@ class Tree(core.Tree):
         with _OBSERVERS:
             self._set_observers(tuple(each._replace(removals=True) for each in self._observers))
 
-    def _set_observers(self, entries: tuple[_Entry, ...]) -> None:
+    def _set_observers(self, entries: tuple[_Observing, ...]) -> None:
         self._observers = entries
         steps.observe(
             self,
@@ -397,7 +397,7 @@ class ChildNursery(core.Siblings):
 
     def close_if_idle(self) -> None:
         """End, if no more groups will come and all have ended."""
-        if self._waiting is not None and self.closed and not self.left:
+        if self._waiting is not None and self.closed and not self.unended:
             task, self._waiting = self._waiting, None
             reschedule(task)
 
@@ -439,7 +439,7 @@ class ChildNursery(core.Siblings):
             self._start_pending()
             try:
                 # A group may come back between the wake-up and this task's next step.
-                while self.left or not self.closed:
+                while self.unended or not self.closed:
                     self._waiting = current_task()
                     await wait_task_rescheduled(self._abort)
             except trio.Cancelled:
@@ -448,7 +448,7 @@ class ChildNursery(core.Siblings):
                     self.tree.watch(self.tree.root)
             except BaseException as error:  # noqa: BLE001  Ctrl-C, where this is Trio's main task
                 self.tree.abort(error)
-            steps.over(self)
+            steps.set_final(self)
 
     def _start_pending(self) -> None:
         # Not in run, whose variables live as long as it: the last node would outlive its end.

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _SAME_TIME: Final = 0.001
 
 
-def look(tree: Tree) -> None:
-    """Report what is due, and look again when the next report is (S18).
+def report_due(tree: Tree) -> None:
+    """Report what is due, and set the timer of the next report (S18).
 
     The first report comes after 5 seconds, each further one after twice as long as the last.
     """
@@ -46,7 +46,7 @@ def look(tree: Tree) -> None:
             _report(group, f"{now - report.asked:.0f} s after it was asked to stop")
     tree.next_report = min((report.due for report in tree.reports.values()), default=math.inf)
     if tree.reports:
-        tree.timers.set(tree.next_report - now, partial(look, tree))
+        tree.timers.set(tree.next_report - now, partial(report_due, tree))
 
 
 def _report(group: Group, when: str) -> None:

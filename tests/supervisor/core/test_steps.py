@@ -178,7 +178,7 @@ class Groups(RuleBasedStateMachine):
     @rule(data=st.data(), step=st.sampled_from([steps.hold, steps.restart, steps.end]))
     def an_operator_demands(self, data: st.DataObject, step: Step) -> None:
         group = data.draw(st.sampled_from(self.groups))
-        if step is steps.restart and group.is_over:
+        if step is steps.restart and group.is_final:
             return
         planned, was_idle = group.plan, group.is_idle
         if group.phase is GroupPhase.RUNNING and not (step is steps.hold and planned is END):
@@ -207,7 +207,7 @@ class Groups(RuleBasedStateMachine):
     @invariant()
     def the_groups_that_are_left_are_counted(self) -> None:
         """S13: a parent waits for the groups that have not ended for good."""
-        assert self.siblings.left == sum(group.phase not in ENDED for group in self.groups)
+        assert self.siblings.unended == sum(group.phase not in ENDED for group in self.groups)
 
     @invariant()
     def what_observers_are_told_is_so(self) -> None:

@@ -19,11 +19,11 @@ from supervisor._core._plan import (
     FINISH,
     HOLD,
     RESTART,
+    Consequence,
     Demand,
     GiveUp,
     Plan,
     Retry,
-    Verdict,
     prevailing,
 )
 from supervisor._core._states import (
@@ -156,11 +156,11 @@ def test_every_event_of_a_group_is_as_in_the_contract(phase: GroupPhase, event: 
     group = new_group()
     tree, siblings = group.siblings.tree, group.siblings
     group.phase = phase
-    before = tree.unsettled, siblings.left
+    before = tree.unsettled, siblings.unended
     if (phase, event) not in GROUP_CONTRACT:
         with pytest.raises(IllegalEventError, match=f"root, when {phase.name}: {event.value}"):
             steps._set_group_state(group, event)
-        assert (group.phase, tree.unsettled, siblings.left) == (phase, *before)
+        assert (group.phase, tree.unsettled, siblings.unended) == (phase, *before)
         assert not tree.events
         return
     expected, action = GROUP_CONTRACT[phase, event]
@@ -169,7 +169,7 @@ def test_every_event_of_a_group_is_as_in_the_contract(phase: GroupPhase, event: 
     stopping = GroupPhase.STOPPING
     assert group.phase is expected
     assert tree.unsettled - before[0] == (expected is stopping) - (phase is stopping)
-    assert siblings.left - before[1] == (phase in ended) - (expected in ended)
+    assert siblings.unended - before[1] == (phase in ended) - (expected in ended)
     moved = expected.shown is not phase.shown
     assert list(tree.events) == ([GroupMoved(group, expected.shown, group.deadline)] * moved)
 
@@ -199,13 +199,13 @@ def test_every_state_is_shown_by_a_phase() -> None:
     assert {phase.shown for phase in GroupPhase} == set(GroupState)
 
 
-PROPOSED: list[Verdict | Demand] = [Retry(1.0), Retry(2.0), GiveUp((0.0,)), HOLD, RESTART, END]
+PROPOSED: list[Consequence | Demand] = [Retry(1.0), Retry(2.0), GiveUp((0.0,)), HOLD, RESTART, END]
 PRESENT: list[Plan] = [*PROPOSED, FINISH, BEGIN]
 RANKS = [1, 1, 1, 2, 2, 3, 0, 0]
 
 
 @pytest.mark.parametrize(("present", "proposed"), list(product(PRESENT, PROPOSED)))
-def test_the_stronger_plan_prevails(present: Plan, proposed: Verdict | Demand) -> None:
+def test_the_stronger_plan_prevails(present: Plan, proposed: Consequence | Demand) -> None:
     """S9, S19: End > Hold, Restart > GiveUp, Retry > Begin, Finish; first death, last demand."""
     old, new = RANKS[PRESENT.index(present)], RANKS[PRESENT.index(proposed)]
     expected = proposed if new > old or new == old == 2 else present
