@@ -86,7 +86,9 @@ class StopSignals:
     def release(self) -> None:
         """Have signals handled as they were before."""
         if self._is_direct:
-            signals.set_wakeup_fd(-1)
+            current = signals.set_wakeup_fd(-1)
+            if current != self._writer.fileno():  # another has been set since, as by a run of Trio
+                signals.set_wakeup_fd(current, warn_on_full_buffer=False)
             self._is_direct = False
         for number, before in self._replaced.items():
             if self.is_caught(number):

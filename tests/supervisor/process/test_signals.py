@@ -171,6 +171,30 @@ def test_handlers_stay_as_long_as_the_process_is_on_its_way_out(
         trio.run(trio.lowlevel.checkpoint)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:It looks like Trio's signal handling code"
+)  # the socket of the first
+def test_what_is_dropped_late_takes_no_signals_from_others() -> None:
+    """S22: what main() raised may be dropped while another tree runs, which gets its signals."""
+
+    async def stopped_by_a_signal() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        ends.clear()
+        signals.raise_signal(SIGTERM)
+        await trio.sleep_forever()
+
+    with keep_handlers():
+        signals.signal(SIGTERM, signals.SIG_DFL)
+        ends: list[BaseException] = []
+        try:
+            supervisor.main(finish)
+        except SystemExit as end:
+            ends.append(end)
+        with pytest.raises(SystemExit) as exit_:
+            supervisor.main(stopped_by_a_signal)
+    assert exit_.value.code == 0
+
+
 def test_what_is_dropped_in_another_thread_gives_the_signals_back() -> None:
     """S22: only the main thread sets handlers, so the next signal does."""
     with keep_handlers():
