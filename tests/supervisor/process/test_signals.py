@@ -171,6 +171,7 @@ def test_handlers_stay_as_long_as_the_process_is_on_its_way_out(
         trio.run(trio.lowlevel.checkpoint)
 
 
+# What main() raised first still has the socket of signals.
 @pytest.mark.filterwarnings(
     "ignore:It looks like Trio's signal handling code"
 )  # the socket of the first
