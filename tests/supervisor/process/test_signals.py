@@ -172,9 +172,7 @@ def test_handlers_stay_as_long_as_the_process_is_on_its_way_out(
 
 
 # What main() raised first still has the socket of signals.
-@pytest.mark.filterwarnings(
-    "ignore:It looks like Trio's signal handling code"
-)  # the socket of the first
+@pytest.mark.filterwarnings("ignore:It looks like Trio's signal handling code")
 def test_what_is_dropped_late_takes_no_signals_from_others() -> None:
     """S22: what main() raised may be dropped while another tree runs, which gets its signals."""
 
