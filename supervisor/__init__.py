@@ -46,11 +46,14 @@ from ._calls._supervisor import (
 )
 from ._core._errors import (
     DuplicateNameError as DuplicateNameError,
+    FatalDeathError as FatalDeathError,
     GaveUpError as GaveUpError,
+    GroupFailedError as GroupFailedError,
     InvalidNameError as InvalidNameError,
     NotSupervisedError as NotSupervisedError,
     PoolFullError as PoolFullError,
     RestartLimitExceeded as RestartLimitExceeded,
+    RestartRequested as RestartRequested,
     RunError as RunError,
     SignalError as SignalError,
     StaleRunnableError as StaleRunnableError,
@@ -62,7 +65,11 @@ from ._core._errors import (
     UnknownNameError as UnknownNameError,
 )
 from ._core._records import Crash as Crash
-from ._core._restart import Backoff as Backoff, RestartLimit as RestartLimit
+from ._core._restart import (
+    Backoff as Backoff,
+    RestartLimit as RestartLimit,
+    RestartPolicy as RestartPolicy,
+)
 from ._core._states import GroupState as GroupState, NodeState as NodeState, Signal as Signal
 from ._observing._metrics import (
     InMemoryMetrics as InMemoryMetrics,
@@ -85,7 +92,9 @@ __all__ = (
     "Backoff",
     "Crash",
     "DuplicateNameError",
+    "FatalDeathError",
     "GaveUpError",
+    "GroupFailedError",
     "GroupSnapshot",
     "GroupState",
     "Handle",
@@ -101,6 +110,8 @@ __all__ = (
     "RawLogger",
     "RestartLimit",
     "RestartLimitExceeded",
+    "RestartPolicy",
+    "RestartRequested",
     "RunError",
     "Signal",
     "SignalError",

@@ -8,7 +8,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from supervisor._core._errors import GaveUpError
-from supervisor._core._states import FAILED, FINISHED, GroupState
+from supervisor._core._states import FINISHED, GroupState
 from supervisor._tasks._current import check_run
 from supervisor._tasks._rounds import restart_group
 from supervisor._tasks._stopping import hold_group
@@ -72,7 +72,7 @@ class Handle:
         await trio.lowlevel.checkpoint()
         group = self._group
         while not group.is_healthy:
-            if group.is_held or group.is_final:
+            if group.is_at_rest:
                 self._give_up("be healthy")
             await group.wait_changed()
 
@@ -126,7 +126,7 @@ class Handle:
         restart_group(group, f"{group.dn} is restarted on demand")
         await trio.lowlevel.checkpoint()
         while group.rounds == round_:
-            if group.is_held or group.is_final:
+            if group.is_at_rest:
                 self._give_up("restart")
             await group.wait_changed()
 
@@ -136,7 +136,7 @@ class Handle:
 
     def _give_up(self, what: str) -> NoReturn:
         group = self._group
-        if group.phase is FAILED:
+        if group.state is GroupState.FAILED:
             why = group.reason
         elif group.is_held:
             why = "it was stopped"

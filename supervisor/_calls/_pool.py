@@ -10,6 +10,7 @@ from trio.lowlevel import enable_ki_protection
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import check_count, plain, shown
 from supervisor._core._errors import PoolFullError, RunError, UnknownNameError
+from supervisor._core._restart import RestartPolicy
 from supervisor._core._states import SIGNALLED_HEALTHY, NodeState
 from supervisor._tasks._current import acting_incarnation, check_run, current
 from supervisor._tasks._members import bind, check_runnable
@@ -143,8 +144,13 @@ class Pool:
         limit: RestartLimit | None = None,
         grace: float = 0.0,
         start_timeout: float | None = None,
+        restart: RestartPolicy = RestartPolicy.NEVER,
+        fatal: type[Exception] | tuple[type[Exception], ...] = (),
     ) -> Handle:
         """Start a child; any task of the same Trio run may do so.
+
+        By default it is not started again when it dies, for it mostly carries what dies with it,
+        such as a connection: the death is logged, and the child vanishes as one that is ``DONE``.
 
         Args:
             name: Its name in the pool.
@@ -154,6 +160,9 @@ class Pool:
             limit: How often it may restart before the pool dies of it.
             grace: How long it gets to stop.
             start_timeout: How long it may be ``NEW``.
+            restart: ``RestartPolicy.ON_FAILURE`` to start it again when it dies. It keeps its name
+                and its place meanwhile.
+            fatal: By which errors' death the pool dies.
 
         Returns:
             The child's handle.
@@ -164,7 +173,8 @@ class Pool:
             PoolFullError: if there are ``max_children`` children.
             RunError: if the pool is not ``HEALTHY`` or has been asked to stop.
             TypeError: if ``async_fn`` is not callable, or an option is of a wrong kind.
-            ValueError: if a number of seconds is out of its range.
+            ValueError: if a number of seconds is out of its range, or ``backoff`` or ``limit`` is
+                given for what never restarts.
             NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
@@ -172,7 +182,9 @@ class Pool:
         """
         parent = self._acting("run")
         check_runnable(async_fn, "run(%s)", name)
-        options = make_options(backoff, limit, grace=grace, start_timeout=start_timeout)
+        options = make_options(
+            backoff, limit, grace=grace, start_timeout=start_timeout, restart=restart, fatal=fatal
+        )
         if self._max_children is not None and len(parent.children or ()) >= self._max_children:
             msg = (
                 f"the pool {self.dn} is full: it has its {self._max_children} children, "

@@ -9,6 +9,7 @@ import trio
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import shown
 from supervisor._core._errors import SignalError
+from supervisor._core._restart import RestartPolicy
 from supervisor._core._states import (
     NEW,
     SIGNALLED_DONE,
@@ -44,13 +45,15 @@ def run(
     limit: RestartLimit | None = None,
     grace: float = 0.0,
     start_timeout: float | None = None,
+    restart: RestartPolicy = RestartPolicy.ON_FAILURE,
+    fatal: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> Handle:
     """Start a runnable as a child of the calling one, in a group of its own.
 
-    It is started again whenever it dies, after a delay, and ends with the
-    caller's incarnation. It does not run in any cancel scope or nursery that the
-    caller has opened: only the supervisor stops it. In each incarnation it finds
-    the context variables as they are now.
+    It is started again whenever it dies, after a delay, and ends with the caller's incarnation. It
+    can ask for a restart itself, by :exc:`RestartRequested`. It does not run in any cancel scope
+    or nursery that the caller has opened: only the supervisor stops it. In each incarnation it
+    finds the context variables as they are now.
 
     Args:
         name: Its name under the caller: 1 to 64 of ``a-z``, ``0-9`` and
@@ -63,7 +66,12 @@ def run(
             default any number of times.
         grace: How many seconds the runnable gets, when the supervisor stops it, from
             :func:`wait_stop_requested` until it is cancelled.
-        start_timeout: It dies if it is still ``NEW`` after so many seconds.
+        start_timeout: It dies if it is still ``NEW`` after this many seconds.
+        restart: ``RestartPolicy.NEVER``: when it dies, that is logged, its group is ``FAILED``, and
+            the caller goes on. :meth:`Handle.restart` still brings it back.
+        fatal: A class of exceptions, or a tuple of such classes. A death by one of these, alone or
+            in an exception group, is not retried: the group is ``FAILED``, and the caller dies of
+            a :exc:`FatalDeathError`.
 
     Returns:
         A handle, which may be ignored.
@@ -73,7 +81,8 @@ def run(
         DuplicateNameError: if the name is taken.
         RunError: if the caller is not ``NEW`` or has been asked to stop.
         TypeError: if ``async_fn`` is not callable, or an option is of a wrong kind.
-        ValueError: if a number of seconds is out of its range.
+        ValueError: if a number of seconds is out of its range, or ``backoff`` or ``limit`` is
+            given for what never restarts.
         NotSupervisedError: if no runnable calls, or another thread does.
         StaleRunnableError: if the caller's incarnation has ended.
 
@@ -83,13 +92,16 @@ def run(
     Example::
 
         async def root() -> None:
-            supervisor.run("server", serve, 8080)
+            supervisor.run("server", serve, 8080, fatal=PermissionError)
+            supervisor.run("warm_up", fill_cache, restart=RestartPolicy.NEVER)
             supervisor.signal(Signal.HEALTHY)
             supervisor.signal(Signal.DONE)
     """
     parent = acting_incarnation("run")
     check_runnable(async_fn, "run(%s)", name)
-    options = make_options(backoff, limit, grace=grace, start_timeout=start_timeout)
+    options = make_options(
+        backoff, limit, grace=grace, start_timeout=start_timeout, restart=restart, fatal=fatal
+    )
     return start_alone(new_group(parent, options), name, bind(async_fn, args))
 
 
@@ -105,6 +117,8 @@ def run_group(
     grace: float | Mapping[str, float] = 0.0,
     ordered: bool = False,
     start_timeout: float | None = None,
+    restart: RestartPolicy = RestartPolicy.ON_FAILURE,
+    fatal: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> Handle:
     """Start several runnables as children of the calling one, in one group.
 
@@ -126,7 +140,13 @@ def run_group(
             members' names to their seconds, 0 for those it does not name.
         ordered: Start each member when the one before it is ``HEALTHY`` or ``DONE``. One
             that dies before keeps the later ones waiting, through the group's restarts.
-        start_timeout: A member dies if it is still ``NEW`` so many seconds after its start.
+        start_timeout: A member dies if it is still ``NEW`` this many seconds after its start.
+        restart: ``RestartPolicy.NEVER``: when a member dies, that is logged, the others are
+            stopped, the group is ``FAILED``, and the caller goes on. :meth:`Handle.restart`
+            still brings it back.
+        fatal: A class of exceptions, or a tuple of such classes. A death by one of these, alone or
+            in an exception group, is not retried: the group is ``FAILED``, and the caller dies of
+            a :exc:`FatalDeathError`.
 
     Returns:
         A handle of the group, which may be ignored.
@@ -134,8 +154,9 @@ def run_group(
     Raises:
         InvalidNameError: if a name has a wrong form.
         DuplicateNameError: if a name is taken.
-        ValueError: if the mapping is empty, a number of seconds is out of its range, or
-            ``grace`` names a member that there is not.
+        ValueError: if the mapping is empty, a number of seconds is out of its range, ``grace``
+            names a member that there is not, or ``backoff`` or ``limit`` is given for what never
+            restarts.
         RunError: if the caller is not ``NEW`` or has been asked to stop.
         TypeError: if what is passed is no such mapping or function, or an option is of a
             wrong kind.
@@ -162,7 +183,14 @@ def run_group(
     """
     parent = acting_incarnation("run_group")
     options = make_options(
-        backoff, limit, grace=grace, by_name=True, ordered=ordered, start_timeout=start_timeout
+        backoff,
+        limit,
+        grace=grace,
+        by_name=True,
+        ordered=ordered,
+        start_timeout=start_timeout,
+        restart=restart,
+        fatal=fatal,
     )
     return start_together(new_group(parent, options), runnables)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING
 
 from supervisor._core import _steps as steps
-from supervisor._core._arguments import check_flag, check_kind, check_seconds, plain
+from supervisor._core._arguments import check_flag, check_kind, check_seconds, plain, shown
 from supervisor._core._errors import RunError
-from supervisor._core._restart import Backoff, RestartLimit
+from supervisor._core._restart import Backoff, RestartLimit, RestartPolicy
 from supervisor._core._tree import DEFAULT_OPTIONS, GroupOptions
 from supervisor._tasks._members import make_member, make_members
 from supervisor._tasks._rounds import start_round
 from supervisor._tasks._tree import ChildNursery, Group
+from supervisor._text._crash import is_any_of
 
 from ._handle import Handle
 
@@ -31,6 +33,8 @@ def make_options(
     by_name: bool = False,
     ordered: bool = False,
     start_timeout: float | None = None,
+    restart: RestartPolicy = RestartPolicy.ON_FAILURE,
+    fatal: object = (),
 ) -> GroupOptions:
     """Check what was asked for when a group is started (S2).
 
@@ -41,12 +45,15 @@ def make_options(
         by_name: A mapping for ``grace`` is right: there may be several members.
         ordered: The members start one after the other.
         start_timeout: How long each may be ``NEW``.
+        restart: Whether it restarts.
+        fatal: Of which errors it does not.
 
     Raises:
         TypeError: if something is of a wrong kind.
         ValueError: if a number of seconds is out of its range.
     """
     nothing = backoff is None and limit is None and start_timeout is None and ordered is False
+    nothing = nothing and restart is RestartPolicy.ON_FAILURE and fatal == ()
     if nothing and type(grace) is float and grace == 0.0:
         return DEFAULT_OPTIONS
     check_backoff(backoff)
@@ -59,7 +66,32 @@ def make_options(
         periods = check_seconds("grace", grace)
     if start_timeout is not None:
         start_timeout = check_seconds("start_timeout", start_timeout, above_zero=True)
-    return GroupOptions(backoff, limit, periods, ordered, start_timeout)
+    check_kind("restart", restart, RestartPolicy, "RestartPolicy.NEVER", optional=False)
+    if restart is RestartPolicy.NEVER:
+        for name, value in (("backoff", backoff), ("limit", limit)):
+            if value is not None:
+                msg = (
+                    f"{name}= is for what restarts, and restart is RestartPolicy.NEVER: "
+                    f"leave {name} out, or pass restart=RestartPolicy.ON_FAILURE"
+                )
+                raise ValueError(msg)
+    return GroupOptions(
+        backoff, limit, periods, ordered, start_timeout, restart, _fatal_kinds(fatal)
+    )
+
+
+def _fatal_kinds(fatal: object) -> Callable[[Exception], bool] | None:
+    """Check the classes of errors that are not retried, and return what finds them (S26)."""
+    kinds: list[type[Exception]] = []
+    for kind in fatal if isinstance(fatal, tuple) else (fatal,):
+        if not (isinstance(kind, type) and Exception in kind.__mro__):
+            msg = (
+                f"fatal={shown(fatal)} is no class of exceptions, nor a tuple of such classes: "
+                "pass one, such as PermissionError"
+            )
+            raise TypeError(msg)
+        kinds.append(kind)
+    return partial(is_any_of, kinds=tuple(kinds)) if kinds else None
 
 
 def check_backoff(backoff: object) -> None:

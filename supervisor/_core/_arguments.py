@@ -89,9 +89,11 @@ def check_flag(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def check_kind(name: str, value: object, kind: type, example: str) -> None:
+def check_kind(
+    name: str, value: object, kind: type, example: str, *, optional: bool = True
+) -> None:
     """Raise :exc:`TypeError` unless ``value`` is of that class, as ``example`` is, or ``None``."""
-    if value is not None and not isinstance(value, kind):
+    if not (isinstance(value, kind) or (value is None and optional)):
         msg = f"{name}={shown(value)} is not a {kind.__name__}: pass one, such as {example}"
         raise TypeError(msg)
 

@@ -120,17 +120,31 @@ class UnknownNameError(SupervisorError, LookupError):
     """There is no child of that name."""
 
 
-@final
-class RestartLimitExceeded(SupervisorError, RuntimeError):  # noqa: N818  it states what happened, as trio.TooSlowError's kin do not
-    """A group would have restarted more often than its limit allows.
+class GroupFailedError(SupervisorError, RuntimeError):
+    """A group has failed for good, and its parent dies of it.
 
-    The parent of the group dies of it; at the root it leaves
-    :func:`~supervisor.supervise`. Its ``__cause__`` is the last death's
+    At the root it leaves :func:`~supervisor.supervise`. Its ``__cause__`` is the last death's
     exception.
 
     Attributes:
         dn: The group: one DN, or ``parent.{a,b}`` where it has several
             members.
+        causes: The deaths that led to it, oldest first.
+    """
+
+    def __init__(self, message: str, *, dn: str, causes: tuple[Crash, ...]) -> None:
+        """Make the error of a group that is not started again."""
+        super().__init__(message)
+        self.dn = dn
+        self.causes = causes
+
+
+@final
+class RestartLimitExceeded(GroupFailedError):  # noqa: N818  it states what happened, as trio.TooSlowError's kin do not
+    """A group would have restarted more often than its limit allows.
+
+    Attributes:
+        dn: The group.
         causes: The deaths within the limit's window, oldest first; the restart
             after the last of them was refused.
         times: When they were, in seconds on Trio's clock.
@@ -140,7 +154,28 @@ class RestartLimitExceeded(SupervisorError, RuntimeError):  # noqa: N818  it sta
         self, message: str, *, dn: str, causes: tuple[Crash, ...], times: tuple[float, ...]
     ) -> None:
         """Make the error of a group that has given up."""
-        super().__init__(message)
-        self.dn = dn
-        self.causes = causes
+        super().__init__(message, dn=dn, causes=causes)
         self.times = times
+
+
+@final
+class FatalDeathError(GroupFailedError):
+    """A member of a group died of what is ``fatal=`` for it, which is not retried."""
+
+
+@final
+class RestartRequested(Exception):  # noqa: N818  it is a request, no error
+    """Raise it in a runnable to have its group restarted at once, as planned (S26).
+
+    It is no failure: there is no backoff, no limit counts it, and it is counted as an operator's
+    restart is. So a runnable can start afresh from time to time, as to give back memory. The node
+    must be ``HEALTHY``: one that asks for a restart before would do so for ever, so it dies of it.
+
+    Example::
+
+        async def worker() -> None:
+            supervisor.signal(Signal.HEALTHY)
+            for _ in range(10_000):
+                await handle_request()
+            raise RestartRequested("10 000 requests are handled")
+    """

@@ -56,6 +56,13 @@ class FatalErrorRaised(NamedTuple):
     error: BaseException
 
 
+class RestartWasRequested(NamedTuple):
+    """A runnable ended by ``RestartRequested``: its group restarts, which is no failure."""
+
+    node: Node
+    reason: str
+
+
 class FactoryFailed(NamedTuple):
     """The function that makes a group's runnables has failed at a restart."""
 
@@ -94,6 +101,7 @@ Event = (
     | NodeDied
     | StopErrorRaised
     | FatalErrorRaised
+    | RestartWasRequested
     | FactoryFailed
     | GroupMoved
     | GroupGaveUp

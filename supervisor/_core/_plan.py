@@ -3,7 +3,7 @@
 ``Group.plan`` holds it. Each part that wants something of a group proposes a plan, and
 :func:`prevailing` decides between the present and the proposed one, in whatever order they come:
 
-    End  >  Hold, Restart (the last one)  >  GiveUp, Retry (the first one)  >  Begin, Finish
+    End  >  Hold, Restart (the last one)  >  GiveUp, Fail, Retry (the first one)  >  Begin, Finish
 """
 
 from __future__ import annotations
@@ -36,10 +36,18 @@ class Retry:
 @final
 @attrs.frozen
 class GiveUp:
-    """A member has died once too often: don't start again, and let the parent die of it."""
+    """A member has died once too often, or of what is fatal: let the parent die of it."""
 
     times: tuple[float, ...]
     """When the deaths were that led to it."""
+    is_fatal: bool = False
+    """The last death was fatal; otherwise the limit was exceeded."""
+
+
+@final
+@attrs.frozen
+class Fail:
+    """A member has died, and the policy is not to start again; the parent goes on (S26)."""
 
 
 @final
@@ -60,8 +68,8 @@ class End:
     """It is stopped for good: its parent has ended, or a pool removes it."""
 
 
-Consequence = Retry | GiveUp
-"""What follows from a death, by the group's own past."""
+Consequence = Retry | GiveUp | Fail
+"""What follows from a failure, by the group's options and its past."""
 
 Demand = Hold | Restart | End
 """What others want of it."""
@@ -71,6 +79,7 @@ Plan = Finish | Begin | Consequence | Demand
 FINISH: Final = Finish()
 BEGIN: Final = Begin()
 HOLD: Final = Hold()
+FAIL: Final = Fail()
 RESTART: Final = Restart()
 END: Final = End()
 
@@ -82,5 +91,5 @@ def prevailing(present: Plan, proposed: Consequence | Demand) -> Plan:
             return present
         case Finish() | Begin():
             return proposed
-        case Retry() | GiveUp() | Hold() | Restart():
-            return present if isinstance(proposed, (Retry, GiveUp)) else proposed
+        case Retry() | GiveUp() | Fail() | Hold() | Restart():
+            return present if isinstance(proposed, (Retry, GiveUp, Fail)) else proposed

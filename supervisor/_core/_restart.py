@@ -19,6 +19,7 @@ each other's wait and restart hundreds of times a second.
 
 from __future__ import annotations
 
+import enum
 import math
 import random
 from collections import deque
@@ -160,6 +161,20 @@ class RestartLimit:
 
     restarts: int = attrs.field(validator=_count)
     within: float = attrs.field(validator=_number(above=True))
+
+
+@final
+class RestartPolicy(enum.Enum):
+    """Whether a group starts again when a member dies (S26).
+
+    Erlang/OTP calls these the restart types *transient* and *temporary*.
+    """
+
+    ON_FAILURE = "ON_FAILURE"
+    """It starts again after its backoff. What is ``DONE`` stays done."""
+
+    NEVER = "NEVER"
+    """It is ``FAILED``, and its parent goes on. :meth:`Handle.restart` brings it back."""
 
 
 @final

@@ -4,7 +4,8 @@
    (``_set_node_state`` and ``_set_group_state`` in ``_steps``). An event that the table does not
    have for a state raises :exc:`IllegalEventError`, and nothing has changed.
 2. Users see fewer states than there are. The tables work on a *phase*; the *state* is what is shown
-   of it. ``LEAVING`` is shown as ``HEALTHY``, ``HELD`` and ``RESTARTING`` as ``STOPPED``.
+   of it. ``LEAVING`` is shown as ``HEALTHY``, ``HELD`` and ``RESTARTING`` as ``STOPPED``, ``DOWN``
+   as ``FAILED``.
 3. How a group goes on when all its tasks are gone is no event from outside. It follows from the
    group's plan (``_plan``), and each plan has its event here.
 
@@ -64,7 +65,7 @@ class GroupState(_Symbol):
     """All members and their subtrees are ``DONE``."""
 
     FAILED = "FAILED"
-    """Its restart limit was exceeded."""
+    """A member died, and it is not started again: by its limit, its policy or ``fatal``."""
 
     STOPPED = "STOPPED"
     """It was stopped, on demand or with its parent, or waits for the start that was demanded."""
@@ -147,7 +148,7 @@ FINAL: Final = frozenset({DEAD, CANCELED})
 
 
 class GroupPhase(_Symbol):
-    """What decides about a group: its states, and two that users see as ``STOPPED``."""
+    """What decides about a group: its states, and three that users see as another one."""
 
     RUNNING = GroupState.RUNNING, "RUNNING"
     STOPPING = GroupState.STOPPING, "STOPPING"
@@ -158,6 +159,8 @@ class GroupPhase(_Symbol):
     """An operator stopped it, and can restart it. Its parent does not finish meanwhile."""
     FINISHED = GroupState.FINISHED, "FINISHED"
     FAILED = GroupState.FAILED, "FAILED"
+    DOWN = GroupState.FAILED, "DOWN"
+    """A member died, and its policy is not to restart. An operator can restart it."""
     STOPPED = GroupState.STOPPED, "STOPPED"
 
     def __init__(self, shown: GroupState, _: str) -> None:
@@ -179,6 +182,7 @@ class GroupEvent(_Symbol):
     BACKOFF_BEGUN = "it waits for its backoff"
     ALL_DONE = "all members and their subtrees are DONE"
     GAVE_UP = "it may not restart again"
+    LEFT_DOWN = "its policy is not to restart"
     PUT_ON_HOLD = "it stays stopped until it is restarted"
     CLOSED = "it is stopped for good"
 
@@ -199,6 +203,7 @@ RESTARTING: Final = GroupPhase.RESTARTING
 HELD: Final = GroupPhase.HELD
 FINISHED: Final = GroupPhase.FINISHED
 FAILED: Final = GroupPhase.FAILED
+DOWN: Final = GroupPhase.DOWN
 STOPPED: Final = GroupPhase.STOPPED
 
 MEMBER_DIED: Final = GroupEvent.MEMBER_DIED
@@ -209,6 +214,7 @@ ROUND_BEGUN: Final = GroupEvent.ROUND_BEGUN
 BACKOFF_BEGUN: Final = GroupEvent.BACKOFF_BEGUN
 ALL_DONE: Final = GroupEvent.ALL_DONE
 GAVE_UP: Final = GroupEvent.GAVE_UP
+LEFT_DOWN: Final = GroupEvent.LEFT_DOWN
 PUT_ON_HOLD: Final = GroupEvent.PUT_ON_HOLD
 CLOSED: Final = GroupEvent.CLOSED
 
@@ -224,6 +230,7 @@ _GOES_ON: Final[Row] = {
     ROUND_BEGUN: (RUNNING, None),
     BACKOFF_BEGUN: (BACKOFF, None),
     GAVE_UP: (FAILED, None),
+    LEFT_DOWN: (DOWN, None),
     PUT_ON_HOLD: (HELD, None),
     CLOSED: (STOPPED, None),
 }
@@ -265,13 +272,17 @@ GROUP_TABLE: Final[dict[GroupPhase, Row]] = {
         END_DEMANDED: (FINISHED, None),
     },
     FAILED: {END_DEMANDED: (FAILED, None)},
+    DOWN: {
+        RESTART_DEMANDED: (RESTARTING, START_TASK),
+        END_DEMANDED: (DOWN, None),
+    },
     STOPPED: {END_DEMANDED: (STOPPED, None)},
 }
 
-IDLE: Final = frozenset({HELD, FINISHED, FAILED, STOPPED})
+IDLE: Final = frozenset({HELD, FINISHED, FAILED, DOWN, STOPPED})
 """Nothing of it runs, and nothing will unless an operator demands it."""
 
-ENDED: Final = frozenset({FINISHED, FAILED, STOPPED})
+ENDED: Final = frozenset({FINISHED, FAILED, DOWN, STOPPED})
 """Its parent need not wait for it any more."""
 
 

@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
-from ._errors import RestartLimitExceeded, UnexpectedReturnError
+from ._errors import (
+    FatalDeathError,
+    GroupFailedError,
+    RestartLimitExceeded,
+    UnexpectedReturnError,
+)
 from ._events import (
     FactoryFailed,
     FatalErrorRaised,
@@ -25,16 +30,19 @@ from ._events import (
     NodeMoved,
     NodeRemoved,
     NodesStuck,
+    RestartWasRequested,
     StopErrorRaised,
 )
 from ._plan import (
     BEGIN,
     END,
+    FAIL,
     FINISH,
     HOLD,
     RESTART,
     Begin,
     End,
+    Fail,
     Finish,
     GiveUp,
     Hold,
@@ -42,7 +50,7 @@ from ._plan import (
     Retry,
     prevailing,
 )
-from ._restart import RestartHistory
+from ._restart import RestartHistory, RestartPolicy
 from ._states import (
     ALL_DONE,
     BACKOFF_BEGUN,
@@ -57,6 +65,7 @@ from ._states import (
     HEALTHY,
     HOLD_DEMANDED,
     LEAVING,
+    LEFT_DOWN,
     MEMBER_DIED,
     NEW,
     NODE_STOPPED,
@@ -80,7 +89,7 @@ from ._tree import descendants, subtree
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-    from ._plan import Demand, Plan
+    from ._plan import Consequence, Demand, Plan
     from ._records import Crash
     from ._tree import Group, Incarnation, Node, Siblings, Tree
 
@@ -212,23 +221,33 @@ def finish_round(group: Group, now: float) -> Plan:
             _set_group_state(group, PUT_ON_HOLD)
         case GiveUp():
             _set_group_state(group, GAVE_UP)
+        case Fail():
+            _set_group_state(group, LEFT_DOWN)
     if not isinstance(plan, GiveUp):
         group.error = None
     return plan
 
 
-def give_up(group: Group, plan: GiveUp) -> RestartLimitExceeded:
-    """Make the error of a group that may not restart again, of which its parent dies (S10)."""
-    limit, causes, dn = group.options.limit, group.causes, group.dn
-    assert limit is not None
-    assert causes is not None
-    failure = RestartLimitExceeded(
-        f"{dn} gave up: {limit.restarts} restarts within {limit.within:g} s are allowed, "
-        f"and one more was needed ({causes[-1].dn}: {causes[-1].error}{_meanwhile(causes[-1])})",
-        dn=dn,
-        causes=tuple(causes)[-len(plan.times) :],
-        times=plan.times,
-    )
+def give_up(group: Group, plan: GiveUp) -> GroupFailedError:
+    """Make the error of a group that may not restart again, of which its parent dies (S10, S26)."""
+    limit, dn = group.options.limit, group.dn
+    assert group.causes is not None
+    causes = tuple(group.causes)[-len(plan.times) :]
+    death = f"{causes[-1].dn}: {causes[-1].error}{_meanwhile(causes[-1])}"
+    failure: GroupFailedError
+    if plan.is_fatal:
+        failure = FatalDeathError(
+            f"{dn} gave up: it died of what is fatal ({death})", dn=dn, causes=causes
+        )
+    else:
+        assert limit is not None
+        failure = RestartLimitExceeded(
+            f"{dn} gave up: {limit.restarts} restarts within {limit.within:g} s are allowed, "
+            f"and one more was needed ({death})",
+            dn=dn,
+            causes=causes,
+            times=plan.times,
+        )
     failure.__cause__, group.error = group.error, None
     group.reason = str(failure)
     group.siblings.tree.events.append(GroupGaveUp(group, failure))
@@ -239,25 +258,38 @@ def _meanwhile(crash: Crash) -> str:
     return f", while {crash.meanwhile}" if crash.meanwhile else ""
 
 
-def factory_failed(group: Group, crash: Crash, error: Exception, share: float) -> None:
+def factory_failed(
+    group: Group, crash: Crash, error: Exception, share: float, *, fatal: bool
+) -> None:
     """Record that there are no runnables for the next round: a failure of the group (S8, S14)."""
     for node in group.members:
         _add_crash(node, crash)
-    _record_failure(group, crash, error, share)
+    _record_failure(group, crash, error, share, fatal=fatal)
     group.siblings.tree.events.append(FactoryFailed(group, crash, group.plan))
 
 
-def _record_failure(group: Group, crash: Crash, error: Exception, share: float) -> None:
-    """Decide what follows from a failure of the group (S9, S10)."""
+def _record_failure(
+    group: Group, crash: Crash, error: Exception, share: float, *, fatal: bool
+) -> None:
+    """Decide what follows from a failure of the group (S9, S10, S26)."""
+    limit = group.options.limit
     if group.history is None:
-        limit = group.options.limit
         group.history = RestartHistory(group.backoff, limit)
-        group.causes = None if limit is None else deque(maxlen=limit.restarts + 1)
+    if group.causes is None and (fatal or limit is not None):
+        group.causes = deque(maxlen=1 if limit is None else limit.restarts + 1)
     if group.causes is not None:
         group.causes.append(crash)
     group.error = error
     _end_readiness(group, crash.time)
-    group.plan = prevailing(group.plan, group.history.add_failure(crash.time, share))
+    consequence: Consequence
+    if fatal:
+        consequence = GiveUp((crash.time,), is_fatal=True)
+    elif group.options.restart is RestartPolicy.NEVER:
+        consequence = FAIL
+        group.reason = f"{crash.dn} died, and its policy is not to restart ({crash.error})"
+    else:
+        consequence = group.history.add_failure(crash.time, share)
+    group.plan = prevailing(group.plan, consequence)
 
 
 def hold(group: Group, now: float) -> Action | None:
@@ -316,6 +348,8 @@ class Outcome(NamedTuple):
     """What the node dies of: make a ``Crash`` of it, and call :func:`died`."""
     stop_error: Exception | None
     """What a runnable raised that had been asked to stop: call :func:`stop_error_raised`."""
+    is_planned: bool = False
+    """The runnable has asked for a restart of its group: call :func:`restart_requested`."""
 
 
 def run_ended(
@@ -325,8 +359,9 @@ def run_ended(
     now: float,
     *,
     fatal: bool,
+    planned: bool = False,
 ) -> Outcome | None:
-    """Decide how the run of a runnable ended: by whether it was asked to stop (S5, S11).
+    """Decide how the run of a runnable ended: by whether it was asked to stop (S5, S11, S26).
 
     (Upstream asks whether the error is that of the cancelled context; a runnable that returns
     politely when it is stopped is then dead, and what one raises while it is stopped is lost.)
@@ -337,14 +372,17 @@ def run_ended(
         error: What of that the node can die of: no cancellation, and nothing that is fatal.
         now: The time.
         fatal: Something of that leaves the tree. Call this before the tree is cancelled for it.
+        planned: All that it ended with is a ``RestartRequested``.
     """
+    stop_error = None if planned else error
     if incarnation.failure is not None:
-        return Outcome(incarnation.failure, error)
+        return Outcome(incarnation.failure, stop_error)
     if incarnation.stop_requested:
         _set_node_state(incarnation, NODE_STOPPED, now)
-        return None if error is None else Outcome(None, error)
+        return None if stop_error is None else Outcome(None, stop_error)
     if error is not None:
-        return Outcome(error, None)
+        is_planned = planned and incarnation.phase is not NEW
+        return Outcome(None if is_planned else error, None, is_planned)
     if fatal:
         _set_node_state(incarnation, DIED, now)
         return None
@@ -367,20 +405,32 @@ def _unexpected_return(
     )
 
 
-def died(incarnation: Incarnation, crash: Crash, error: Exception, share: float) -> Action | None:
-    """Record a death, and decide what follows for its group (S7, S14).
+def restart_requested(incarnation: Incarnation, reason: str, now: float) -> Action | None:
+    """Record that a runnable ended to have its group restarted, which is no failure (S26)."""
+    node, group = incarnation.node, incarnation.node.group
+    action = restart(group, now)
+    _set_node_state(incarnation, NODE_STOPPED, now)
+    group.siblings.tree.events.append(RestartWasRequested(node, reason))
+    return action if len(group.members) > 1 else None  # as for died()
+
+
+def died(
+    incarnation: Incarnation, crash: Crash, error: Exception, share: float, *, fatal: bool = False
+) -> Action | None:
+    """Record a death, and decide what follows for its group (S7, S14, S26).
 
     Args:
         incarnation: It is dead.
         crash: The death as text.
         error: The death itself.
         share: Drawn at random from 0 to 1: see :class:`RestartHistory`.
+        fatal: It is not retried.
     """
     node, group = incarnation.node, incarnation.node.group
     _set_node_state(incarnation, DIED, crash.time)
     _add_crash(node, crash)
     incarnation.failure = None  # its traceback keeps what the children used alive
-    _record_failure(group, crash, error, share)
+    _record_failure(group, crash, error, share, fatal=fatal)
     action = _set_group_state(group, MEMBER_DIED)
     group.siblings.tree.events.append(NodeDied(node, crash, group.plan))
     return action if len(group.members) > 1 else None  # no other member has to be stopped

@@ -28,8 +28,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ._plan import END, FINISH, HOLD
+from ._restart import RestartPolicy
 from ._states import (
     BACKOFF,
+    DOWN,
     ENDED,
     FAILED,
     FINAL,
@@ -266,6 +268,13 @@ class GroupOptions:
     ordered: bool = False
     """Each member starts when the one before it is ``HEALTHY`` or ``DONE``."""
     start_timeout: float | None = None
+    restart: RestartPolicy = RestartPolicy.ON_FAILURE
+    fatal: Callable[[Exception], bool] | None = None
+    """Whether an error of which a member dies is not retried; ``None`` if all are."""
+
+    def is_fatal(self, error: Exception) -> bool:
+        """Return whether a failure by ``error`` is not retried (S26)."""
+        return self.fatal is not None and self.fatal(error)
 
     def grace_of(self, name: str) -> float:
         periods = self.grace_periods
@@ -323,7 +332,7 @@ class Group:
         self.causes: deque[Crash] | None = None
         # The last of its failures, until what follows is decided: it keeps alive what members used.
         self.error: Exception | None = None
-        # Why it gave up, once it has.
+        # Why it is FAILED, while it is.
         self.reason: str = ""
 
     @property
@@ -382,13 +391,18 @@ class Group:
         return self.plan is HOLD
 
     @property
+    def is_at_rest(self) -> bool:
+        """It will not run again, unless an operator restarts it."""
+        return self.is_held or self.phase is DOWN or self.is_final
+
+    @property
     def is_final(self) -> bool:
         """It will never run again, whatever an operator does."""
         return (
             self.plan is END
             or self.siblings.cancelled
             or self.phase is FAILED
-            or (self.phase is FINISHED and self.siblings.final)
+            or (self.phase in ENDED and self.siblings.final)
             or (self.parent is not None and self.parent.ended)
         )
 

@@ -38,9 +38,10 @@ from supervisor._core._events import (
     NodeDied,
     NodeRemoved,
     NodesStuck,
+    RestartWasRequested,
     StopErrorRaised,
 )
-from supervisor._core._plan import GiveUp, Retry
+from supervisor._core._plan import Fail, GiveUp, Retry
 from supervisor._tasks._current import current
 from supervisor._tasks._watchdog import stacks_of
 from supervisor._text._exceptions import format_error, one_line
@@ -245,6 +246,8 @@ class TreeLog:
                 self._log_stop_error(event.node, event.crash, was_handled=event.was_handled)
             case FatalErrorRaised():
                 self._log_fatal_error(event.node, event.error)
+            case RestartWasRequested():
+                self._log_request(event.node, event.reason)
             case FactoryFailed():
                 self._log_factory_error(event.group, event.crash, event.plan)
             case NodesStuck():
@@ -314,6 +317,14 @@ class TreeLog:
                 text += f"\n{format_error(error)}"
             self._log(logger, level, "%s", text)
 
+    def _log_request(self, node: Node, reason: str) -> None:
+        """Report that a runnable has ended to have its group restarted (S26)."""
+        logger = node_logger(node)
+        if is_wanted(logger, logging.INFO):
+            who = "it" if len(node.group.members) == 1 else f"its group {node.group.dn}"
+            text = "%s ended to be restarted: %s; %s restarts at once"
+            self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH), reason, who)
+
     def _log_factory_error(self, group: Group, crash: Crash, plan: Plan) -> None:
         """Report that the function that makes a group's runnables failed."""
         first = group.members[0]
@@ -367,8 +378,12 @@ def _consequence(group: Group, plan: Plan) -> str:
             return f"{who} restarts in {plan.delay:.2f} s"
         case GiveUp() if not group.siblings.cancelled:
             limit = group.options.limit
+            if plan.is_fatal:
+                return f"{who} gives up (that is fatal)"
             assert limit is not None
             allowed = f"{limit.restarts} restarts within {limit.within:g} s are allowed"
             return f"{who} gives up ({allowed})"
+        case Fail() if not group.siblings.cancelled:
+            return f"{who} does not restart (its policy is NEVER)"
         case _:
             return "it is being stopped"

@@ -12,7 +12,7 @@ import trio
 
 from supervisor._calls._supervisor import Supervisor, raise_all
 from supervisor._core._arguments import check_seconds
-from supervisor._core._errors import RestartLimitExceeded
+from supervisor._core._errors import GroupFailedError
 from supervisor._observing._logging import log
 from supervisor._tasks._members import bind, check_runnable
 
@@ -175,7 +175,7 @@ class _Service:
             self._status = CUT_SHORT
             self._log(logging.ERROR, "%s", late)
         errors = self._port.errors
-        if len(errors) == 1 and isinstance(errors[0], RestartLimitExceeded):
+        if len(errors) == 1 and isinstance(errors[0], GroupFailedError):
             self._log(logging.CRITICAL, "%s", errors[0])
             if len(errors) == 1:  # the log may have raised another one
                 return FAILED

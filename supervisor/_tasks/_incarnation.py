@@ -17,10 +17,11 @@ import trio
 from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protection
 
 from supervisor._core import _steps as steps
-from supervisor._core._plan import Retry
+from supervisor._core._errors import RestartRequested
+from supervisor._core._plan import Fail, Retry
 from supervisor._core._states import DONE
-from supervisor._text._crash import add_note, handled_error, make_crash, split_fatal
-from supervisor._text._exceptions import drop_tracebacks
+from supervisor._text._crash import add_note, consists_of, handled_error, make_crash, split_fatal
+from supervisor._text._exceptions import drop_tracebacks, one_line
 
 from ._current import current
 from ._rounds import finish_round
@@ -110,12 +111,22 @@ def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> No
     fatal, error = None, None
     if raised is not None and type(raised) is not trio.Cancelled:
         fatal, error = split_fatal(raised)
+    planned = error is not None and consists_of(error, RestartRequested)
     outcome = steps.run_ended(
-        incarnation, raised, error, trio.current_time(), fatal=fatal is not None
+        incarnation,
+        raised,
+        error,
+        trio.current_time(),
+        fatal=fatal is not None,
+        planned=planned,
     )
     if fatal is not None:
         steps.fatal_error_raised(incarnation, fatal)
         incarnation.node.group.siblings.tree.abort(fatal)
+    elif outcome is not None and outcome.is_planned:
+        assert error is not None
+        request_restart(incarnation, error)
+        return
     elif error is None and raised is not None and incarnation.stop_requested:
         # Cancellation may have replaced an error that was on its way out, which is in no other
         # record then: a runnable's own clean-up may let another member end first.
@@ -128,6 +139,15 @@ def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> No
         incarnation.node.group.publish()
     else:
         record_errors(incarnation, outcome)
+
+
+def request_restart(incarnation: Incarnation, request: Exception) -> None:
+    """Restart the group of a runnable that has ended to have it restarted (S26)."""
+    group = incarnation.node.group
+    reason = one_line(request)
+    action = steps.restart_requested(incarnation, reason, trio.current_time())
+    carry_out(group, action, f"{incarnation.node.dn} asked for a restart: {reason}")
+    drop_tracebacks(request)  # they keep what the run used
 
 
 def _crash_of(incarnation: Incarnation, error: BaseException) -> Crash:
@@ -150,15 +170,18 @@ def record_errors(incarnation: Incarnation, outcome: steps.Outcome) -> None:
         group.publish()
         return
     crash = _crash_of(incarnation, error)
-    action = steps.died(incarnation, crash, error, group.draw_share())
+    action = steps.died(
+        incarnation, crash, error, group.draw_share(), fatal=group.options.is_fatal(error)
+    )
     if tree.propagate:
         add_note(error, f"raised by the runnable {node.dn}")
         tree.abort(error)
     reason = ""  # where no other member has to be stopped, nobody reads it
     if action is not None:
-        reason = f"group {group.dn} restarts: {node.dn} died: {crash.error}"
+        follows = "restarts" if isinstance(group.plan, Retry) else "is stopped"
+        reason = f"group {group.dn} {follows}: {node.dn} died: {crash.error}"
     carry_out(group, action, reason)
-    if isinstance(group.plan, Retry) and not tree.errors:
+    if isinstance(group.plan, (Retry, Fail)) and not tree.errors:
         drop_tracebacks(error)  # it goes no further, and they keep what the run used
 
 

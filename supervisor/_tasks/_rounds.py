@@ -53,7 +53,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from supervisor._core import _steps as steps
-from supervisor._core._plan import BEGIN, Begin, GiveUp, Restart, Retry
+from supervisor._core._plan import BEGIN, Begin, Fail, GiveUp, Restart, Retry
 from supervisor._core._states import READY, START_TASK
 from supervisor._text._crash import make_crash
 from supervisor._text._exceptions import drop_tracebacks
@@ -191,9 +191,10 @@ def renew_members(group: Group) -> bool:
         make_members(group, runnables)
     except Exception as error:  # noqa: BLE001  a failure of the group, as a death is
         crash = make_crash(error, group.dn, group.members[0].number + 1)
-        steps.factory_failed(group, crash, error, group.draw_share())
+        fatal = group.options.is_fatal(error)
+        steps.factory_failed(group, crash, error, group.draw_share(), fatal=fatal)
         group.publish()
-        if isinstance(group.plan, Retry) and not group.siblings.tree.errors:
+        if isinstance(group.plan, (Retry, Fail)) and not group.siblings.tree.errors:
             drop_tracebacks(error)  # it goes no further, and they keep what the function used
         return False
     except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does

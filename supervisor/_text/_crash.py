@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import trio
 
@@ -18,6 +18,9 @@ from ._exceptions import (
     traceback_of,
     unwrap,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def make_crash(
@@ -93,6 +96,34 @@ def unwrapped(error: BaseException) -> BaseException:
         else:
             break
     return last
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Walk through the exceptions in ``error`` that are no groups, or through ``error`` alone."""
+    rest = [error]
+    for _ in range(HANDLED_SEARCHED):
+        if not rest:
+            return
+        part = rest.pop()
+        if is_group(part):
+            rest.extend(members_of(part))
+        else:
+            yield part
+
+
+def is_any_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Return whether ``error``, or an exception in it, would be caught by ``except kinds``."""
+    return _has_kind(error, kinds) or any(_has_kind(leaf, kinds) for leaf in leaves(error))
+
+
+def consists_of(error: BaseException, kind: type[BaseException]) -> bool:
+    """Return whether ``error``, or each exception in it, would be caught by ``except kind``."""
+    return all(_has_kind(leaf, (kind,)) for leaf in leaves(error))
+
+
+def _has_kind(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
+    # As `except` does: a class's own __subclasscheck__ is not asked.
+    return any(kind in type(error).__mro__ for kind in kinds)
 
 
 def without_repeated_interrupts(errors: list[BaseException]) -> list[BaseException]:

@@ -16,6 +16,8 @@ import supervisor
 from supervisor import (
     Backoff,
     Crash,
+    FatalDeathError,
+    GroupFailedError,
     InMemoryMetrics,
     NodeState,
     RestartLimit,
@@ -48,6 +50,8 @@ CRASH = Crash(
     dn="root.a", time=1.0, uptime=0.5, incarnation=2, error="ValueError", traceback="ValueError"
 )
 WITH_ATTRIBUTES: dict[type[SupervisorError], SupervisorError] = {
+    FatalDeathError: FatalDeathError("no", dn="root.a", causes=(CRASH,)),
+    GroupFailedError: GroupFailedError("no", dn="root.a", causes=(CRASH,)),
     RestartLimitExceeded: RestartLimitExceeded("no", dn="root.a", causes=(CRASH,), times=(1.0,)),
     StopTimeoutError: StopTimeoutError("slow", dns=("root.a", "root.b")),
 }

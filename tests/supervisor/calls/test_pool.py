@@ -19,6 +19,7 @@ from supervisor import (
     Pool,
     PoolFullError,
     RestartLimit,
+    RestartPolicy,
     RunError,
     Signal,
 )
@@ -37,7 +38,12 @@ async def test_each_child_restarts_by_itself(autojump_clock: MockClock) -> None:
     async with open_pool() as (tree, pool):
         pool.run("first", first)
         await first.become_healthy()
-        handle = pool.run("second", second, backoff=Backoff(initial=7.0, jitter=0.0))
+        handle = pool.run(
+            "second",
+            second,
+            restart=RestartPolicy.ON_FAILURE,
+            backoff=Backoff(initial=7.0, jitter=0.0),
+        )
         await second.become_healthy()
         await second.die()
         await second.become_healthy()
@@ -135,7 +141,7 @@ async def test_a_full_pool_takes_a_child_when_another_is_done() -> None:
     remote, dying = Remote(), Remote()
     async with open_pool(max_children=2) as (_, pool):
         pool.run("one", remote)
-        pool.run("two", dying)
+        pool.run("two", dying, restart=RestartPolicy.ON_FAILURE)
         with pytest.raises(PoolFullError, match=r"its 2 children, and 'three' has to wait"):
             pool.run("three", idle)
         await dying.die()

@@ -16,6 +16,7 @@ from supervisor import (
     InMemoryMetrics,
     Pool,
     RestartLimit,
+    RestartPolicy,
     RunError,
     Signal,
 )
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 ONCE = RestartLimit(0, within=1.0)
+RETRIED = RestartPolicy.ON_FAILURE
 
 
 async def test_a_pool_that_restarts_begins_empty(autojump_clock: MockClock) -> None:
@@ -49,7 +51,7 @@ async def test_a_pool_that_restarts_begins_empty(autojump_clock: MockClock) -> N
 
     async with open_pool(metrics=metrics) as (tree, pool):
         handles = [pool.run(name, end_slowly) for name in ("one", "two")]
-        pool.run("failing", failing, limit=ONCE)
+        pool.run("failing", failing, restart=RETRIED, limit=ONCE)
         await failing.die()
         await wait_all_tasks_blocked()
         for name in ("one", "three"):
@@ -83,7 +85,7 @@ async def test_a_pool_that_waits_for_its_restart_has_no_children(
 
     async with open_harness(root) as tree:
         await tree.wait_settled()
-        pools[0].run("child", remote, limit=RestartLimit(0, within=1.0))
+        pools[0].run("child", remote, restart=RETRIED, limit=RestartLimit(0, within=1.0))
         pools[0].run("other", idle)
         await remote.die()
         await trio.sleep(1.0)
@@ -110,7 +112,7 @@ async def test_a_pool_that_restarts_forgets_the_loggers_of_its_children() -> Non
 
     async with open_harness(root, backoff=AT_ONCE) as tree:
         await tree.wait_settled()
-        pools[0].run("forgotten", child, limit=RestartLimit(0, within=1.0))
+        pools[0].run("forgotten", child, restart=RETRIED, limit=RestartLimit(0, within=1.0))
         await remote.die()
         await pools[0].wait_healthy()
         assert len(pools[0]) == 0
@@ -124,7 +126,7 @@ async def test_a_stop_of_a_child_returns_when_its_pool_ends(autojump_clock: Mock
     async with open_pool() as (tree, pool):
         pool.run("hanging", hanging)
         await hanging.become_healthy()
-        pool.run("failing", failing, limit=ONCE)
+        pool.run("failing", failing, restart=RETRIED, limit=ONCE)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pool.stop, "hanging")
             await wait_all_tasks_blocked()

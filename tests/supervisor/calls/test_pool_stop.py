@@ -20,6 +20,7 @@ from supervisor import (
     InMemoryMetrics,
     NodeState,
     Pool,
+    RestartPolicy,
     Signal,
     UnknownNameError,
 )
@@ -199,7 +200,7 @@ async def test_a_child_in_backoff_is_stopped_at_once(autojump_clock: MockClock) 
     """S23, S9: it doesn't wait for the delay, and doesn't come back."""
     one = Remote()
     async with open_pool() as (_, pool):
-        handle = pool.run("one", one, backoff=LONG)
+        handle = pool.run("one", one, restart=RestartPolicy.ON_FAILURE, backoff=LONG)
         await one.die()
         await wait_all_tasks_blocked()
         assert handle.state is GroupState.BACKOFF

@@ -1,4 +1,4 @@
-"""The model under random events, carried out by a few lines in place of tasks. No loop runs."""
+"""The model under random events (S7, S16, S26), with a few lines in place of tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Callable
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from supervisor import Backoff, Crash, GroupState, NodeState, RestartLimit
+from supervisor import (
+    Backoff,
+    Crash,
+    GroupState,
+    NodeState,
+    RestartLimit,
+    RestartPolicy,
+    RestartRequested,
+)
 from supervisor._core import _steps as steps
 from supervisor._core._events import (
     FactoryFailed,
@@ -16,8 +24,9 @@ from supervisor._core._events import (
     NodeDied,
     NodeMoved,
     NodeRemoved,
+    RestartWasRequested,
 )
-from supervisor._core._plan import END, Begin, GiveUp, Restart, Retry
+from supervisor._core._plan import END, Begin, Fail, GiveUp, Restart, Retry
 from supervisor._core._states import (
     ENDED,
     READY,
@@ -59,9 +68,12 @@ class Groups(RuleBasedStateMachine):
         self.siblings = Siblings(self.tree, closed=False)
         steps.add_siblings(parent, self.siblings)
         self.groups: list[Group] = []
-        for number, names in enumerate(["a", "bc", "de"]):
-            limit = RestartLimit(2, within=3.0) if number == 2 else None
-            group = Group(parent, self.siblings, GroupOptions(limit=limit))
+        for number, names in enumerate(["a", "bc", "de", "fg"]):
+            options = GroupOptions(
+                limit=RestartLimit(2, within=3.0) if number == 2 else None,
+                restart=RestartPolicy.NEVER if number == 3 else RestartPolicy.ON_FAILURE,
+            )
+            group = Group(parent, self.siblings, options)
             nodes = [Node(name, nothing, group) for name in names]
             steps.set_members(group, nodes, dict.fromkeys(names, nothing))
             steps.start_round(group, self.now)
@@ -91,14 +103,29 @@ class Groups(RuleBasedStateMachine):
             if node.incarnation is not None and node.incarnation.phase in RUNS
         ]
 
-    def end_run(self, run: Incarnation, error: Exception | None) -> None:
-        outcome = steps.run_ended(run, error, error, self.now, fatal=False)
-        if outcome is not None and outcome.death is not None:
-            group = run.node.group
+    def end_run(self, run: Incarnation, error: Exception | None, *, fatal: bool) -> None:
+        group = run.node.group
+        planned = isinstance(error, RestartRequested)
+        outcome = steps.run_ended(run, error, error, self.now, fatal=False, planned=planned)
+        if outcome is None:
+            return
+        if outcome.is_planned:
+            assert run.phase in {NodePhase.HEALTHY, NodePhase.LEAVING}
             self.end_readiness(group)
-            self.failures[group] += 1
+            self.carry_out(group, steps.restart_requested(run, "planned", self.now))
+            assert isinstance(group.plan, Restart)
+        elif outcome.death is not None:
+            self.end_readiness(group)
+            if self.counts(group, fatal=fatal):
+                self.failures[group] += 1
             crash = self.crash(run.node.dn)
-            self.carry_out(group, steps.died(run, crash, outcome.death, 0.5))
+            self.carry_out(group, steps.died(run, crash, outcome.death, 0.5, fatal=fatal))
+            if fatal:
+                assert group.plan == GiveUp((self.now,), is_fatal=True)
+
+    def counts(self, group: Group, *, fatal: bool = False) -> bool:
+        """Whether a failure makes the next delay longer: only where it is retried."""
+        return not fatal and group.options.restart is RestartPolicy.ON_FAILURE
 
     def end_readiness(self, group: Group) -> None:
         since, self.ready_since[group] = self.ready_since[group], None
@@ -119,11 +146,15 @@ class Groups(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(data=st.data(), error=st.sampled_from([None, OSError()]))
-    def a_run_ends(self, data: st.DataObject, error: Exception | None) -> None:
+    @rule(
+        data=st.data(),
+        error=st.sampled_from([None, OSError(), RestartRequested()]),
+        fatal=st.integers(0, 9).map(lambda drawn: not drawn),
+    )
+    def a_run_ends(self, data: st.DataObject, error: Exception | None, *, fatal: bool) -> None:
         runs = [run for group in self.groups for run in self.runs(group)]
         if runs:
-            self.end_run(data.draw(st.sampled_from(runs)), error)
+            self.end_run(data.draw(st.sampled_from(runs)), error, fatal=fatal)
 
     @rule(data=st.data(), event=st.sampled_from([SIGNALLED_HEALTHY, SIGNALLED_DONE]))
     def a_run_signals(self, data: st.DataObject, event: NodeEvent) -> None:
@@ -163,9 +194,11 @@ class Groups(RuleBasedStateMachine):
                 steps.start_round(group, self.now)
             else:
                 self.end_readiness(group)
-                self.failures[group] += 1
-                steps.factory_failed(group, self.crash(group.dn), OSError(), 0.5)
-                assert isinstance(group.plan, Retry | GiveUp)
+                if self.counts(group):
+                    self.failures[group] += 1
+                steps.factory_failed(group, self.crash(group.dn), OSError(), 0.5, fatal=False)
+                assert isinstance(group.plan, Retry | GiveUp | Fail)
+                assert isinstance(group.plan, Fail) != self.counts(group)
 
     @rule(data=st.data())
     def a_backoff_ends(self, data: st.DataObject) -> None:
@@ -220,7 +253,9 @@ class Groups(RuleBasedStateMachine):
                 assert (event.deadline is not None) == (event.state is GroupState.BACKOFF)
                 self.states[event.group.dn] = event.state
             else:
-                assert isinstance(event, NodeDied | FactoryFailed | GroupGaveUp)
+                assert isinstance(
+                    event, NodeDied | FactoryFailed | GroupGaveUp | RestartWasRequested
+                )
                 assert not isinstance(event, NodeRemoved)
         for group in self.groups:
             assert self.states.get(group.dn, GroupState.RUNNING) is group.state

@@ -1,4 +1,4 @@
-"""The tables of the model: every pair of phase and event, and which plan prevails. No loop runs."""
+"""The tables of the model (S3, S26): each pair of phase and event, and which plan prevails."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from supervisor._core._events import GroupMoved, NodeMoved
 from supervisor._core._plan import (
     BEGIN,
     END,
+    FAIL,
     FINISH,
     HOLD,
     RESTART,
@@ -80,6 +81,7 @@ GROUP_LINES = """
     STOPPING   ROUND_BEGUN      RUNNING    -
     STOPPING   BACKOFF_BEGUN    BACKOFF    -
     STOPPING   GAVE_UP          FAILED     -
+    STOPPING   LEFT_DOWN        DOWN       -
     STOPPING   PUT_ON_HOLD      HELD       -
     STOPPING   CLOSED           STOPPED    -
     BACKOFF    HOLD_DEMANDED    BACKOFF    CUT_BACKOFF
@@ -88,6 +90,7 @@ GROUP_LINES = """
     BACKOFF    ROUND_BEGUN      RUNNING    -
     BACKOFF    BACKOFF_BEGUN    BACKOFF    -
     BACKOFF    GAVE_UP          FAILED     -
+    BACKOFF    LEFT_DOWN        DOWN       -
     BACKOFF    PUT_ON_HOLD      HELD       -
     BACKOFF    CLOSED           STOPPED    -
     RESTARTING HOLD_DEMANDED    RESTARTING -
@@ -96,6 +99,7 @@ GROUP_LINES = """
     RESTARTING ROUND_BEGUN      RUNNING    -
     RESTARTING BACKOFF_BEGUN    BACKOFF    -
     RESTARTING GAVE_UP          FAILED     -
+    RESTARTING LEFT_DOWN        DOWN       -
     RESTARTING PUT_ON_HOLD      HELD       -
     RESTARTING CLOSED           STOPPED    -
     HELD       RESTART_DEMANDED RESTARTING START_TASK
@@ -103,6 +107,8 @@ GROUP_LINES = """
     FINISHED   RESTART_DEMANDED RESTARTING START_TASK
     FINISHED   END_DEMANDED     FINISHED   -
     FAILED     END_DEMANDED     FAILED     -
+    DOWN       RESTART_DEMANDED RESTARTING START_TASK
+    DOWN       END_DEMANDED     DOWN       -
     STOPPED    END_DEMANDED     STOPPED    -
 """
 GROUP_CONTRACT = {
@@ -165,7 +171,7 @@ def test_every_event_of_a_group_is_as_in_the_contract(phase: GroupPhase, event: 
         return
     expected, action = GROUP_CONTRACT[phase, event]
     assert steps._set_group_state(group, event) is action
-    ended = {GroupPhase.FINISHED, GroupPhase.FAILED, GroupPhase.STOPPED}
+    ended = {GroupPhase.FINISHED, GroupPhase.FAILED, GroupPhase.DOWN, GroupPhase.STOPPED}
     stopping = GroupPhase.STOPPING
     assert group.phase is expected
     assert tree.unsettled - before[0] == (expected is stopping) - (phase is stopping)
@@ -199,14 +205,22 @@ def test_every_state_is_shown_by_a_phase() -> None:
     assert {phase.shown for phase in GroupPhase} == set(GroupState)
 
 
-PROPOSED: list[Consequence | Demand] = [Retry(1.0), Retry(2.0), GiveUp((0.0,)), HOLD, RESTART, END]
+PROPOSED: list[Consequence | Demand] = [
+    Retry(1.0),
+    Retry(2.0),
+    GiveUp((0.0,)),
+    FAIL,
+    HOLD,
+    RESTART,
+    END,
+]
 PRESENT: list[Plan] = [*PROPOSED, FINISH, BEGIN]
-RANKS = [1, 1, 1, 2, 2, 3, 0, 0]
+RANKS = [1, 1, 1, 1, 2, 2, 3, 0, 0]
 
 
 @pytest.mark.parametrize(("present", "proposed"), list(product(PRESENT, PROPOSED)))
 def test_the_stronger_plan_prevails(present: Plan, proposed: Consequence | Demand) -> None:
-    """S9, S19: End > Hold, Restart > GiveUp, Retry > Begin, Finish; first death, last demand."""
+    """S9, S19, S26: the first failure counts, and of an operator's demands the last."""
     old, new = RANKS[PRESENT.index(present)], RANKS[PRESENT.index(proposed)]
     expected = proposed if new > old or new == old == 2 else present
     assert prevailing(present, proposed) is expected
