@@ -10,8 +10,6 @@ started last; then each open connection gets its grace to say what it has to say
 from __future__ import annotations
 
 import argparse
-import contextlib
-import itertools
 
 import trio
 
@@ -22,40 +20,33 @@ from supervisor import Pool, Signal
 async def converse(stream: trio.SocketStream) -> None:
     """Send everything back, and say goodbye when the service stops."""
     supervisor.signal(Signal.HEALTHY)
-    async with stream, trio.open_nursery() as nursery:
-        nursery.start_soon(say_goodbye, stream, nursery.cancel_scope)
-        try:
-            async for data in stream:
-                await stream.send_all(data)
-        except trio.BrokenResourceError:
-            supervisor.logger().info("the client is gone")
-        nursery.cancel_scope.cancel()
+    try:
+        async with stream:
+            while True:
+                with supervisor.stop_scope() as scope:
+                    data = await stream.receive_some()
+                if scope.cancelled_caught:
+                    await stream.send_all(b"goodbye\n")
+                    break
+                if not data:
+                    break
+                await stream.send_all(data)  # it is not in the scope, so it has its grace
+    except trio.BrokenResourceError:
+        supervisor.logger().info("the client is gone")
     supervisor.signal(Signal.DONE)
 
 
-async def say_goodbye(stream: trio.SocketStream, conversation: trio.CancelScope) -> None:
-    """End the conversation when the service is asked to stop."""
-    await supervisor.wait_stop_requested()
-    # The client may be gone, or in the middle of its echo.
-    with contextlib.suppress(trio.BrokenResourceError, trio.BusyResourceError):
-        await stream.send_all(b"goodbye\n")
-    conversation.cancel()
-
-
 async def listen(connections: Pool, port: int) -> None:
-    """Start a child for each connection."""
+    """Start a child for each connection, as long as there is a slot for it."""
     await connections.wait_healthy()
     (listener,) = await trio.open_tcp_listeners(port, host="127.0.0.1")
     print(f"listening on 127.0.0.1:{listener.socket.getsockname()[1]}", flush=True)
     async with listener:
         supervisor.signal(Signal.HEALTHY)
-        for number in itertools.count(1):
+        while True:
+            await connections.wait_for_slot()
             stream = await listener.accept()
-            try:
-                connections.run(f"client{number}", converse, stream, grace=30)
-            except supervisor.PoolFullError as error:
-                supervisor.logger().warning("%s", error)
-                await stream.aclose()
+            connections.run(None, converse, stream, grace=30)
 
 
 async def root(port: int) -> None:

@@ -28,19 +28,27 @@ from __future__ import annotations
 import pkgutil
 
 from ._calls._handle import Handle as Handle
-from ._calls._pool import Pool as Pool, run_pool as run_pool
+from ._calls._pool import (
+    Pool as Pool,
+    PoolStatistics as PoolStatistics,
+    run_pool as run_pool,
+)
 from ._calls._runnable import (
+    beat as beat,
     current_dn as current_dn,
     logger as logger,
     raw_logger as raw_logger,
     run as run,
     run_group as run_group,
+    set_ready as set_ready,
     signal as signal,
+    stop_scope as stop_scope,
     sub_logger as sub_logger,
     wait_stop_requested as wait_stop_requested,
 )
 from ._calls._supervisor import (
     Supervisor as Supervisor,
+    current_supervisor as current_supervisor,
     open_supervisor as open_supervisor,
     supervise as supervise,
 )
@@ -49,6 +57,7 @@ from ._core._errors import (
     FatalDeathError as FatalDeathError,
     GaveUpError as GaveUpError,
     GroupFailedError as GroupFailedError,
+    HeartbeatError as HeartbeatError,
     InvalidNameError as InvalidNameError,
     NotSupervisedError as NotSupervisedError,
     PoolFullError as PoolFullError,
@@ -98,6 +107,7 @@ __all__ = (
     "GroupSnapshot",
     "GroupState",
     "Handle",
+    "HeartbeatError",
     "InMemoryMetrics",
     "InvalidNameError",
     "Metrics",
@@ -107,6 +117,7 @@ __all__ = (
     "NotSupervisedError",
     "Pool",
     "PoolFullError",
+    "PoolStatistics",
     "RawLogger",
     "RestartLimit",
     "RestartLimitExceeded",
@@ -124,7 +135,9 @@ __all__ = (
     "UnclosedScopeError",
     "UnexpectedReturnError",
     "UnknownNameError",
+    "beat",
     "current_dn",
+    "current_supervisor",
     "logger",
     "main",
     "open_supervisor",
@@ -132,7 +145,9 @@ __all__ = (
     "run",
     "run_group",
     "run_pool",
+    "set_ready",
     "signal",
+    "stop_scope",
     "sub_logger",
     "supervise",
     "wait_stop_requested",

@@ -15,6 +15,7 @@ from supervisor import (
     Backoff,
     PoolFullError,
     RestartLimit,
+    RestartPolicy,
     RunError,
     Signal,
     UnknownNameError,
@@ -222,7 +223,16 @@ class SoakTree:
             name = f"job{next(self.jobs)}"
             tasks = GroupTasks(self.findings, name, parent)
             try:
-                pool.run(name, run_counted, tasks, "job", None, self.job, backoff=BACKOFF)
+                pool.run(
+                    name,
+                    run_counted,
+                    tasks,
+                    "job",
+                    None,
+                    self.job,
+                    restart=RestartPolicy.ON_FAILURE,
+                    backoff=BACKOFF,
+                )
                 if last and random.random() < 0.2:
                     await pool.stop(last)
             except (PoolFullError, RunError, UnknownNameError):

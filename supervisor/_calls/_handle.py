@@ -11,7 +11,7 @@ from supervisor._core._errors import GaveUpError
 from supervisor._core._states import FINISHED, GroupState
 from supervisor._tasks._current import check_run
 from supervisor._tasks._rounds import restart_group
-from supervisor._tasks._stopping import hold_group
+from supervisor._tasks._stopping import OwnStop, hold_group
 
 if TYPE_CHECKING:
     from supervisor._tasks._tree import Group
@@ -48,6 +48,11 @@ class Handle:
     def dn(self) -> str:
         """The DN of the runnable, or ``parent.{a,b}`` where there are several."""
         return self._group.dn
+
+    @property
+    def dns(self) -> tuple[str, ...]:
+        """The DNs of the group's members, in their order."""
+        return tuple(node.dn for node in self._group.members)
 
     @property
     def state(self) -> GroupState:
@@ -96,10 +101,11 @@ class Handle:
         self._check_run("stop")
         group = self._group
         round_ = group.rounds
-        hold_group(group, f"{group.dn} is stopped on demand")
-        await trio.lowlevel.checkpoint()
-        while not group.is_idle and group.rounds == round_:
-            await group.wait_changed()
+        with OwnStop(group):
+            hold_group(group, f"{group.dn} is stopped on demand")
+            await trio.lowlevel.checkpoint()
+            while not group.is_idle and group.rounds == round_:
+                await group.wait_changed()
 
     @enable_ki_protection
     async def restart(self) -> None:
@@ -123,12 +129,40 @@ class Handle:
         if group.is_final:
             self._give_up("restart")
         round_ = group.rounds
-        restart_group(group, f"{group.dn} is restarted on demand")
+        with OwnStop(group):
+            restart_group(group, f"{group.dn} is restarted on demand")
+            await trio.lowlevel.checkpoint()
+            while group.rounds == round_:
+                if group.is_at_rest:
+                    self._give_up("restart")
+                await group.wait_changed()
+
+    async def wait_ended(self) -> GroupState:
+        """Wait until nothing of the group runs, nor will unless it is restarted (S28).
+
+        Returns:
+            How it has ended: ``FINISHED`` if all of it is ``DONE``, ``FAILED`` if it may not
+            restart, ``STOPPED`` if it was stopped, or ended with its parent.
+
+        Raises:
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+
+        Example::
+
+            job = supervisor.run("job", job, restart=RestartPolicy.NEVER)
+            if await job.wait_ended() is GroupState.FAILED:
+                await undo()
+        """
+        self._check_run("wait_ended")
         await trio.lowlevel.checkpoint()
-        while group.rounds == round_:
-            if group.is_at_rest:
-                self._give_up("restart")
-            await group.wait_changed()
+        await self._group.wait_idle()
+        return self._group.state
 
     def _check_run(self, function: str) -> None:
         group = self._group

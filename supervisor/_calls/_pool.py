@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVarTuple, Unpack, final
 
+import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import check_count, plain, shown
-from supervisor._core._errors import PoolFullError, RunError, UnknownNameError
+from supervisor._core._errors import GaveUpError, PoolFullError, RunError, UnknownNameError
 from supervisor._core._restart import RestartPolicy
-from supervisor._core._states import SIGNALLED_HEALTHY, NodeState
-from supervisor._tasks._current import acting_incarnation, check_run, current
+from supervisor._core._states import (
+    FINISHED,
+    HEALTHY,
+    NEW,
+    SIGNALLED_DONE,
+    SIGNALLED_HEALTHY,
+    GroupState,
+    NodeState,
+)
+from supervisor._tasks._current import acting_incarnation, check_run
 from supervisor._tasks._members import bind, check_runnable
+from supervisor._tasks._stop_waiters import StopScope
 from supervisor._tasks._stopping import end_group
 
 from ._start import make_options, new_group, start_alone
@@ -22,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from supervisor._core._restart import Backoff, RestartLimit
-    from supervisor._core._states import GroupState
     from supervisor._tasks._tree import Group, Incarnation, Node
 
     from ._handle import Handle
@@ -38,10 +47,7 @@ def run_pool(
     backoff: Backoff | None = None,
     limit: RestartLimit | None = None,
 ) -> Pool:
-    """Start a pool as a child of the calling runnable: its children come and go (S23).
-
-    The pool is ``HEALTHY`` from the start. When it is stopped, with the caller, its children
-    are stopped as those of any node.
+    """Start a :class:`Pool` as a child of the calling runnable, in a group of its own (S23).
 
     Args:
         name: Its name under the caller, of the form of any runnable's.
@@ -63,68 +69,186 @@ def run_pool(
         StaleRunnableError: if the caller's incarnation has ended.
 
     Checkpoints:
-        Never.
+        Never. The pool is ``HEALTHY`` when it has run, after the caller next waits.
 
     Example::
 
         async def server() -> None:
             jobs = supervisor.run_pool("jobs", max_children=100)
             supervisor.signal(Signal.HEALTHY)
-            async for number, order in orders():
-                jobs.run(f"order{number}", handle, order)
+            async for order in orders():
+                await jobs.wait_for_slot()
+                jobs.run(None, handle, order)
     """
     parent = acting_incarnation("run_pool")
-    if max_children is not None:
-        check_count("max_children", max_children, least=1, of=f" of the pool {shown(name)}")
+    pool = Pool(max_children=max_children)
     group = new_group(parent, make_options(backoff, limit))
-    pool = Pool(max_children)
-    pool._handle = start_alone(group, name, pool._keep_open, pool._remove)
+    start_alone(group, name, pool)
     (pool._node,) = group.members
     return pool
 
 
 @final
-class Pool:
-    """A node whose children come and go, as :func:`run_pool` returns it (S23).
+@attrs.frozen(kw_only=True)
+class PoolStatistics:
+    """What has become of the children of a pool, through all its incarnations."""
 
-    Each child is in a group of its own, and restarts when it dies. One that is ``DONE``,
-    with its own children, vanishes from the tree, its metrics and its loggers, and its name is
-    free again. A pool that restarts begins empty.
+    max_children: int | None
+    """How many children it may have at a time; ``None`` for any number."""
+    running: int
+    """How many it has now, those that wait for a restart included."""
+    done: int
+    """How many were ``DONE``."""
+    failed: int
+    """How many have died and were not started again."""
+    stopped: int
+    """How many were stopped, on demand or with the pool."""
+
+
+@final
+class Pool:
+    """A runnable whose children come and go (S23, S29).
+
+    It is started as any runnable is, under a name in a group, or by :func:`run_pool` alone. It is
+    ``HEALTHY`` from the start. Each child is in a group of its own. One that is ``DONE``, with its
+    own children, is removed from the tree, its metrics and its loggers, and its name is free again;
+    so is one that has died, unless it restarts. A pool that restarts begins empty, and open.
+
+    When the pool is asked to stop, its children are stopped as those of any node.
+
+    Args:
+        max_children: How many children it may have at a time; by default any number.
+
+    Raises:
+        TypeError: if ``max_children`` is no whole number.
+        ValueError: if it is not above 0.
+
+    Example::
+
+        async def root() -> None:
+            clients = Pool(max_children=100)
+            supervisor.run_group({"clients": clients, "server": partial(serve, clients)})
+            supervisor.signal(Signal.HEALTHY)
+            supervisor.signal(Signal.DONE)
     """
 
-    __slots__ = ("_handle", "_max_children", "_node")
+    __slots__ = (
+        "_done",
+        "_emptied",
+        "_failed",
+        "_incarnation",
+        "_is_closed",
+        "_max_children",
+        "_node",
+        "_number",
+        "_started",
+        "_stopped",
+    )
 
-    _node: Node
-    _handle: Handle
-
-    def __init__(self, max_children: int | None) -> None:
-        """Make a pool that is not in a tree yet; users get theirs from :func:`run_pool`."""
+    def __init__(self, *, max_children: int | None = None) -> None:
+        """Make a pool that is yet to be started."""
+        if max_children is not None:
+            check_count("max_children", max_children, least=1)
         self._max_children = max_children
+        # Where it runs, or has run last.
+        self._node: Node | None = None
+        self._incarnation: Incarnation | None = None
+        # Those who wait until it is started.
+        self._started = trio.Event()
+        # It takes no children, and it has none.
+        self._is_closed = False
+        self._emptied = trio.Event()
+        # The last number that was a child's name, and what has become of children.
+        self._number = 0
+        self._done = self._failed = self._stopped = 0
 
     def __repr__(self) -> str:
-        """Name the pool and count its children."""
-        return f"<Pool {self.dn} of {len(self)} children>"
+        """Name the pool, and count its children."""
+        if self._node is None:
+            return "<Pool, not started>"
+        closed = ", closed" if self._is_closed else ""
+        counts = f"{len(self)} running, {self._done} done, {self._failed} failed"
+        return f"<Pool {self.dn}: {counts}{closed}>"
 
     def __len__(self) -> int:
         """Return how many children there are."""
-        incarnation = self._node.incarnation
+        incarnation = self._incarnation
         return 0 if incarnation is None or incarnation.finished else len(incarnation.children or ())
+
+    def statistics(self) -> PoolStatistics:
+        """Count what has become of its children.
+
+        Checkpoints:
+            Never. It may be called from any thread.
+        """
+        return PoolStatistics(
+            max_children=self._max_children,
+            running=len(self),
+            done=self._done,
+            failed=self._failed,
+            stopped=self._stopped,
+        )
 
     @property
     def dn(self) -> str:
-        """The DN of the pool's node."""
-        return self._node.dn
+        """The DN of the pool's node. A pool that was not started raises ``RunError``."""
+        return self._placed().dn
 
     @property
     def state(self) -> GroupState:
-        """Where the pool's own group is in its life."""
-        return self._handle.state
+        """The state of the pool's group. A pool that was not started raises ``RunError``."""
+        return self._placed().group.state
+
+    @enable_ki_protection
+    async def __call__(self) -> None:
+        """Run as the calling runnable: be ``HEALTHY``, and ``DONE`` when closed and empty.
+
+        Raises:
+            RunError: if the pool is running already, or the runnable has children of its own.
+            SignalError: if the runnable has signalled ``DONE``.
+            NotSupervisedError: if no runnable calls.
+            StaleRunnableError: if the caller's incarnation has ended.
+
+        Checkpoints:
+            Always, unless it raises.
+
+        Cancellation:
+            The children are stopped when the runnable has ended.
+        """
+        incarnation = acting_incarnation("Pool", waits=True)
+        self._check_place(incarnation)
+        self._node, self._incarnation = incarnation.node, incarnation
+        self._is_closed, self._emptied = False, trio.Event()
+        now = trio.current_time()
+        if incarnation.phase is NEW:
+            steps.signal(incarnation, SIGNALLED_HEALTHY, now)
+        steps.become_pool(incarnation, self._child_ended)  # type: ignore[arg-type]  # of its class
+        self._started.set()
+        incarnation.node.group.publish()
+        with StopScope(incarnation.waiters()):
+            await self._emptied.wait()
+            # Each child that is to come would be refused: it is closed.
+            if incarnation.siblings is not None:
+                incarnation.siblings.close()
+            steps.signal(incarnation, SIGNALLED_DONE, trio.current_time())
+
+    def _check_place(self, incarnation: Incarnation) -> None:
+        last = self._incarnation
+        if last is not None and not last.ended:
+            msg = f"{incarnation.node.dn} is a Pool that runs as {last.node.dn}: make one for each"
+            raise RunError(msg)
+        if incarnation.children:
+            msg = f"{incarnation.node.dn} has children, and can't be a Pool: start it as a child"
+            raise RunError(msg)
 
     async def wait_healthy(self) -> None:
-        """Wait until children can be started; see :meth:`Handle.wait_healthy`.
+        """Wait until children can be started, through restarts and until the pool is started.
+
+        It does not wait for other members of the pool's group.
 
         Raises:
             GaveUpError: as soon as that can't happen any more.
+            NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
             Always.
@@ -132,18 +256,37 @@ class Pool:
         Cancellation:
             Leaves nothing behind.
         """
-        await self._handle.wait_healthy()
+        if self._node is None:
+            await self._started.wait()
+        node = self._placed()
+        self._check_run(node, "wait_healthy", waits=True)
+        await trio.lowlevel.checkpoint()
+        while not self._takes_children():
+            if node.group.is_at_rest or self._is_closed:
+                msg = f"the pool {node.dn} will take no children: it is closed, or was stopped"
+                raise GaveUpError(msg)
+            await node.group.wait_changed()
+
+    def _takes_children(self) -> bool:
+        incarnation = self._incarnation
+        return (
+            incarnation is not None
+            and incarnation.phase is HEALTHY
+            and not incarnation.stop_requested
+            and not self._is_closed
+        )
 
     @enable_ki_protection
     def run(
         self,
-        name: str,
+        name: str | None,
         async_fn: Callable[[Unpack[ArgsT]], Awaitable[object]],
         *args: *ArgsT,
         backoff: Backoff | None = None,
         limit: RestartLimit | None = None,
         grace: float = 0.0,
         start_timeout: float | None = None,
+        heartbeat: float | None = None,
         restart: RestartPolicy = RestartPolicy.NEVER,
         fatal: type[Exception] | tuple[type[Exception], ...] = (),
     ) -> Handle:
@@ -153,13 +296,14 @@ class Pool:
         such as a connection: the death is logged, and the child vanishes as one that is ``DONE``.
 
         Args:
-            name: Its name in the pool.
+            name: Its name in the pool; ``None`` for the next number that is free.
             async_fn: The runnable.
             *args: Its arguments.
             backoff: As for :func:`supervisor.run`, like the other arguments.
             limit: How often it may restart before the pool dies of it.
             grace: How long it gets to stop.
             start_timeout: How long it may be ``NEW``.
+            heartbeat: How often it has to call :func:`beat`.
             restart: ``RestartPolicy.ON_FAILURE`` to start it again when it dies. It keeps its name
                 and its place meanwhile.
             fatal: By which errors' death the pool dies.
@@ -171,7 +315,7 @@ class Pool:
             InvalidNameError: if the name has a wrong form.
             DuplicateNameError: if a child has the name.
             PoolFullError: if there are ``max_children`` children.
-            RunError: if the pool is not ``HEALTHY`` or has been asked to stop.
+            RunError: if the pool is not ``HEALTHY``, is closed, or has been asked to stop.
             TypeError: if ``async_fn`` is not callable, or an option is of a wrong kind.
             ValueError: if a number of seconds is out of its range, or ``backoff`` or ``limit`` is
                 given for what never restarts.
@@ -183,15 +327,98 @@ class Pool:
         parent = self._acting("run")
         check_runnable(async_fn, "run(%s)", name)
         options = make_options(
-            backoff, limit, grace=grace, start_timeout=start_timeout, restart=restart, fatal=fatal
+            backoff,
+            limit,
+            grace=grace,
+            start_timeout=start_timeout,
+            heartbeat=heartbeat,
+            restart=restart,
+            fatal=fatal,
         )
-        if self._max_children is not None and len(parent.children or ()) >= self._max_children:
+        if not self._has_slot(parent):
             msg = (
-                f"the pool {self.dn} is full: it has its {self._max_children} children, "
-                f"and {shown(name)} has to wait until one is done"
+                f"the pool {self.dn} is full: it has its {self._max_children} children, and "
+                f"{shown(name)} has to wait until one has ended, as by wait_for_slot()"
             )
             raise PoolFullError(msg)
-        return start_alone(new_group(parent, options), name, bind(async_fn, args))
+        group = new_group(parent, options)
+        if name is None:
+            name = self._next_number(parent)
+        return start_alone(group, name, bind(async_fn, args))
+
+    def _has_slot(self, incarnation: Incarnation) -> bool:
+        return self._max_children is None or len(incarnation.children or ()) < self._max_children
+
+    def _next_number(self, incarnation: Incarnation) -> str:
+        """Return the next number that is no child's name."""
+        self._number += 1
+        while incarnation.children is not None and str(self._number) in incarnation.children:
+            self._number += 1
+        return str(self._number)
+
+    async def wait_for_slot(self) -> None:
+        """Wait until there are fewer children than ``max_children``.
+
+        A :meth:`run` that follows without a checkpoint finds the slot free. Where several tasks
+        wait, each is woken when a child ends, and the one that runs first has the slot.
+
+        Raises:
+            RunError: if the pool is not ``HEALTHY``, is closed, or has been asked to stop, now or
+                while it waits.
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+        """
+        self._acting("wait_for_slot", waits=True)
+        await trio.lowlevel.checkpoint()
+        while not self._has_slot(self._acting("wait_for_slot", waits=True)):
+            await self._placed().group.wait_changed()
+
+    @enable_ki_protection
+    def close(self) -> None:
+        """Take no more children: the pool is ``DONE`` as soon as it has none.
+
+        Raises:
+            RunError: if the pool is not ``HEALTHY``, or has been asked to stop.
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Never.
+        """
+        self._close("close")
+
+    def _close(self, function: str, *, waits: bool = False) -> Incarnation:
+        incarnation = self._acting(function, waits=waits, closed=True)
+        self._is_closed = True
+        if not incarnation.children:
+            self._emptied.set()
+        incarnation.node.group.publish()
+        return incarnation
+
+    @enable_ki_protection
+    async def drain(self) -> None:
+        """Take no more children, and wait until the last one has ended.
+
+        It returns, too, when the pool is stopped with its children.
+
+        Raises:
+            RunError: if the pool is not ``HEALTHY``, or has been asked to stop.
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            The pool is closed all the same.
+        """
+        incarnation = self._close("drain", waits=True)
+        await trio.lowlevel.checkpoint()
+        while incarnation.children and not incarnation.ended:
+            await incarnation.node.group.wait_changed()
 
     @enable_ki_protection
     async def stop(self, name: str) -> None:
@@ -211,7 +438,7 @@ class Pool:
         Cancellation:
             The child is stopped all the same, only not waited for.
         """
-        children = self._acting("stop", waits=True).children or {}
+        children = self._acting("stop", waits=True, closed=True).children or {}
         child = children.get(plain(name) or "")
         if child is None:
             msg = f"the pool {self.dn} has no child {shown(name)}"
@@ -221,25 +448,42 @@ class Pool:
         await trio.lowlevel.checkpoint()
         await group.wait_idle()
 
-    @enable_ki_protection
-    async def _keep_open(self) -> None:
-        """Run the pool's node: it is healthy, and has nothing to do."""
-        incarnation = current.get()
-        steps.signal(incarnation, SIGNALLED_HEALTHY, trio.current_time())
-        incarnation.node.group.publish()
-        await trio.sleep_forever()
-
-    def _remove(self, group: Group) -> None:
-        """Let a child vanish that is done or was stopped."""
+    def _child_ended(self, group: Group) -> None:
+        """Count a child that has ended, and remove it, unless the pool itself ends."""
+        if group.phase is FINISHED:
+            self._done += 1
+        elif group.state is GroupState.FAILED:
+            self._failed += 1
+        else:
+            self._stopped += 1
+        incarnation = group.parent
+        assert incarnation is not None
         if steps.remove_pool_child(group):
+            if self._is_closed and not incarnation.children:
+                self._emptied.set()
             group.publish()
+        if incarnation.node.group.changed is not None:
+            incarnation.node.group.publish()  # to those who wait for a slot
 
-    def _acting(self, function: str, *, waits: bool = False) -> Incarnation:
-        node = self._node
+    def _placed(self) -> Node:
+        if self._node is None:
+            msg = "this pool was not started: pass it to run_group() or run(), or call run_pool()"
+            raise RunError(msg)
+        return self._node
+
+    def _check_run(self, node: Node, function: str, *, waits: bool) -> None:
         check_run(node.group.siblings.tree, node, "pool", function, waits=waits)
+
+    def _acting(self, function: str, *, waits: bool = False, closed: bool = False) -> Incarnation:
+        """Return the incarnation that takes children; ``closed``: it need not take more."""
+        node = self._placed()
+        self._check_run(node, function, waits=waits)
         incarnation = node.incarnation
         assert incarnation is not None
-        if incarnation.state is not NodeState.HEALTHY:
+        if incarnation.state is not NodeState.HEALTHY or incarnation is not self._incarnation:
             msg = f"the pool {self.dn} is not HEALTHY, but {incarnation.state.name}"
+            raise RunError(msg)
+        if self._is_closed and not closed:
+            msg = f"the pool {self.dn} is closed, and takes no more children"
             raise RunError(msg)
         return incarnation

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack
 
 import trio
 
 from supervisor._core import _steps as steps
-from supervisor._core._arguments import shown
+from supervisor._core._arguments import check_flag, plain, shown
 from supervisor._core._errors import SignalError
 from supervisor._core._restart import RestartPolicy
 from supervisor._core._states import (
@@ -15,18 +15,26 @@ from supervisor._core._states import (
     SIGNALLED_DONE,
     SIGNALLED_HEALTHY,
     IllegalEventError,
+    NodeState,
     Signal,
 )
 from supervisor._observing._logging import node_logger
 from supervisor._observing._raw_logger import RawLogger
 from supervisor._tasks._current import acting_incarnation, calling_incarnation
 from supervisor._tasks._members import bind, check_free, check_name, check_runnable
+from supervisor._tasks._stop_waiters import StopScope
+from supervisor._tasks._stopping import start_heartbeat
+from supervisor._text._printable import cut
 
 from ._start import make_options, new_group, start_alone, start_together
+
+REASON_LENGTH: Final = 500
+"""At most this many characters of a reason are kept."""
 
 if TYPE_CHECKING:
     import logging
     from collections.abc import Awaitable, Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from supervisor._core._restart import Backoff, RestartLimit
     from supervisor._tasks._tree import Incarnation
@@ -45,6 +53,7 @@ def run(
     limit: RestartLimit | None = None,
     grace: float = 0.0,
     start_timeout: float | None = None,
+    heartbeat: float | None = None,
     restart: RestartPolicy = RestartPolicy.ON_FAILURE,
     fatal: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> Handle:
@@ -67,6 +76,8 @@ def run(
         grace: How many seconds the runnable gets, when the supervisor stops it, from
             :func:`wait_stop_requested` until it is cancelled.
         start_timeout: It dies if it is still ``NEW`` after this many seconds.
+        heartbeat: The most seconds between two calls of :func:`beat`, once it is ``HEALTHY``; it
+            dies of a :exc:`HeartbeatError` if it misses one. By default it need not call it.
         restart: ``RestartPolicy.NEVER``: when it dies, that is logged, its group is ``FAILED``, and
             the caller goes on. :meth:`Handle.restart` still brings it back.
         fatal: A class of exceptions, or a tuple of such classes. A death by one of these, alone or
@@ -100,7 +111,13 @@ def run(
     parent = acting_incarnation("run")
     check_runnable(async_fn, "run(%s)", name)
     options = make_options(
-        backoff, limit, grace=grace, start_timeout=start_timeout, restart=restart, fatal=fatal
+        backoff,
+        limit,
+        grace=grace,
+        start_timeout=start_timeout,
+        heartbeat=heartbeat,
+        restart=restart,
+        fatal=fatal,
     )
     return start_alone(new_group(parent, options), name, bind(async_fn, args))
 
@@ -117,6 +134,7 @@ def run_group(
     grace: float | Mapping[str, float] = 0.0,
     ordered: bool = False,
     start_timeout: float | None = None,
+    heartbeat: float | Mapping[str, float] | None = None,
     restart: RestartPolicy = RestartPolicy.ON_FAILURE,
     fatal: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> Handle:
@@ -141,6 +159,9 @@ def run_group(
         ordered: Start each member when the one before it is ``HEALTHY`` or ``DONE``. One
             that dies before keeps the later ones waiting, through the group's restarts.
         start_timeout: A member dies if it is still ``NEW`` this many seconds after its start.
+        heartbeat: The most seconds between two calls of :func:`beat`, once a member is
+            ``HEALTHY``, for all, or by name; it dies of a :exc:`HeartbeatError` if it misses one.
+            By default no member need call it.
         restart: ``RestartPolicy.NEVER``: when a member dies, that is logged, the others are
             stopped, the group is ``FAILED``, and the caller goes on. :meth:`Handle.restart`
             still brings it back.
@@ -189,6 +210,7 @@ def run_group(
         by_name=True,
         ordered=ordered,
         start_timeout=start_timeout,
+        heartbeat=heartbeat,
         restart=restart,
         fatal=fatal,
     )
@@ -235,6 +257,8 @@ def signal(signal: Signal) -> None:
         news = steps.signal(incarnation, event, trio.current_time())
     except IllegalEventError:
         raise SignalError(_wrong_signal(incarnation, signal)) from None
+    if event is SIGNALLED_HEALTHY and group.options.heartbeats is not None:
+        start_heartbeat(incarnation)
     if news:
         group.publish()
     else:
@@ -262,7 +286,7 @@ async def wait_stop_requested() -> None:
 
     Raises:
         NotSupervisedError: if no runnable calls, or another thread does.
-        StaleRunnableError: if the caller's incarnation has ended.
+        StaleRunnableError: if the caller's incarnation has ended, also while it waits.
 
     Checkpoints:
         Always.
@@ -280,11 +304,124 @@ async def wait_stop_requested() -> None:
                 stop_accepting()  # and let the nursery wait for the open connections
     """
     incarnation = acting_incarnation("wait_stop_requested", waits=True)
-    if incarnation.stop_event is None:
-        incarnation.stop_event = trio.Event()
-        if incarnation.stop_requested:
-            incarnation.stop_event.set()
-    await incarnation.stop_event.wait()
+    _tell_of_missing_grace(incarnation)
+    await incarnation.waiters().event.wait()
+    if incarnation.finished:
+        calling_incarnation("wait_stop_requested")  # it raises
+
+
+def stop_scope() -> AbstractContextManager[trio.CancelScope, bool]:
+    """Return a scope that is cancelled when the calling runnable is asked to stop (S32).
+
+    What is in it ends at the stop request. The rest of the ``grace`` that the runnable was started
+    with remains for what follows. It is ``wait_stop_requested()`` without a task that waits.
+
+    Returns:
+        A context manager of a :class:`trio.CancelScope`, for one use, in the task that calls.
+
+    Raises:
+        NotSupervisedError: if no runnable calls, or another thread does.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never.
+
+    Cancellation:
+        As for any cancel scope. A cancellation from outside of the tree reaches what is in it, too.
+
+    Example::
+
+        async def worker(orders: trio.MemoryReceiveChannel[str]) -> None:
+            supervisor.signal(Signal.HEALTHY)
+            with supervisor.stop_scope():
+                async for order in orders:
+                    await handle(order)
+            await save_progress()  # within the grace
+    """
+    incarnation = acting_incarnation("stop_scope")
+    _tell_of_missing_grace(incarnation)
+    return StopScope(incarnation.waiters())
+
+
+def _tell_of_missing_grace(incarnation: Incarnation) -> None:
+    """Have it logged that who waits for the request is cancelled as it comes."""
+    if incarnation.stop_waiters is None and not incarnation.node.grace:
+        steps.waits_without_grace(incarnation)
+        incarnation.node.group.siblings.tree.publish()
+
+
+def set_ready(ready: bool, reason: str = "") -> None:  # noqa: FBT001  it is what the function is for
+    """Say that the calling runnable is not ready for now, or that it is ready again (S30).
+
+    It is for what comes and goes, such as the connection to a broker: the node stays ``HEALTHY``,
+    nothing restarts, but neither it nor any node above it is ready. The reason is logged, and
+    shown by the snapshot. ``HEALTHY`` itself is signalled once, at the end of set-up, and for ever:
+    a loop that "reports its health after each success" calls this.
+
+    Args:
+        ready: Whether it is ready. It may be called as often as there is something to say.
+        reason: Why it is not ready; at most 500 characters of it are kept.
+
+    Raises:
+        SignalError: if the node is not ``HEALTHY``. Nothing changes.
+        TypeError: if ``ready`` is no bool, or ``reason`` no text.
+        ValueError: if there is no reason for not being ready, or one for being ready.
+        NotSupervisedError: if no runnable calls, or another thread does.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never.
+
+    Example::
+
+        async def consumer() -> None:
+            supervisor.signal(Signal.HEALTHY)
+            while True:
+                async with connect() as broker:
+                    supervisor.set_ready(True)
+                    await consume(broker)
+                supervisor.set_ready(False, "no connection to the broker")
+    """
+    incarnation = acting_incarnation("set_ready")
+    check_flag("ready", ready)
+    text = plain(reason)
+    if text is None:
+        msg = f"reason={shown(reason)} is no text: say in a few words why the node is not ready"
+        raise TypeError(msg)
+    if ready is bool(text):
+        msg = f"set_ready({ready}, {shown(reason)}): pass a reason with False, and none with True"
+        raise ValueError(msg)
+    if incarnation.state is not NodeState.HEALTHY:
+        state = incarnation.state.name
+        msg = f"{incarnation.node.dn} called set_ready() when {state}: signal HEALTHY before"
+        raise SignalError(msg)
+    if steps.set_readiness(incarnation, None if ready else cut(text, REASON_LENGTH)):
+        incarnation.node.group.publish()
+
+
+def beat() -> None:
+    """Say that the calling runnable goes on, where it was started with ``heartbeat=`` (S31).
+
+    Elsewhere it does nothing, so that it may stand in code that several runnables use.
+
+    Raises:
+        NotSupervisedError: if no runnable calls.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never. It may be called from a worker thread of the runnable, and costs next to nothing.
+
+    Example::
+
+        async def poller() -> None:
+            supervisor.signal(Signal.HEALTHY)
+            while True:
+                await poll_once()
+                supervisor.beat()
+    """
+    incarnation = calling_incarnation("beat")
+    if incarnation.heartbeat is not None:
+        incarnation.heartbeat.beat(incarnation.node.group.siblings.tree.time())
 
 
 def current_dn() -> str:

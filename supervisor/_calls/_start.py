@@ -33,6 +33,7 @@ def make_options(
     by_name: bool = False,
     ordered: bool = False,
     start_timeout: float | None = None,
+    heartbeat: float | Mapping[str, float] | None = None,
     restart: RestartPolicy = RestartPolicy.ON_FAILURE,
     fatal: object = (),
 ) -> GroupOptions:
@@ -42,9 +43,10 @@ def make_options(
         backoff: As for :func:`run`, like the other arguments.
         limit: How often it may restart.
         grace: How long its members get to stop.
-        by_name: A mapping for ``grace`` is right: there may be several members.
+        by_name: A mapping for ``grace`` or ``heartbeat`` is right: there may be several members.
         ordered: The members start one after the other.
         start_timeout: How long each may be ``NEW``.
+        heartbeat: How often each has to beat.
         restart: Whether it restarts.
         fatal: Of which errors it does not.
 
@@ -53,17 +55,18 @@ def make_options(
         ValueError: if a number of seconds is out of its range.
     """
     nothing = backoff is None and limit is None and start_timeout is None and ordered is False
-    nothing = nothing and restart is RestartPolicy.ON_FAILURE and fatal == ()
+    nothing = nothing and heartbeat is None and restart is RestartPolicy.ON_FAILURE and fatal == ()
     if nothing and type(grace) is float and grace == 0.0:
         return DEFAULT_OPTIONS
     check_backoff(backoff)
     check_kind("limit", limit, RestartLimit, "RestartLimit(3, within=60.0)")
     check_flag("ordered", ordered)
-    periods: float | dict[str, float]
-    if by_name and isinstance(grace, Mapping):
-        periods = {plain(k) or k: check_seconds("grace", v) for k, v in grace.items()}
-    else:
+    periods = _by_name("grace", grace) if by_name else None
+    if periods is None:
         periods = check_seconds("grace", grace)
+    beats = _by_name("heartbeat", heartbeat, above_zero=True) if by_name else None
+    if beats is None and heartbeat is not None:
+        beats = check_seconds("heartbeat", heartbeat, above_zero=True)
     if start_timeout is not None:
         start_timeout = check_seconds("start_timeout", start_timeout, above_zero=True)
     check_kind("restart", restart, RestartPolicy, "RestartPolicy.NEVER", optional=False)
@@ -76,8 +79,20 @@ def make_options(
                 )
                 raise ValueError(msg)
     return GroupOptions(
-        backoff, limit, periods, ordered, start_timeout, restart, _fatal_kinds(fatal)
+        backoff, limit, periods, ordered, start_timeout, restart, _fatal_kinds(fatal), beats
     )
+
+
+def _by_name(
+    argument: str, passed: object, *, above_zero: bool = False
+) -> float | dict[str, float] | None:
+    """Return seconds by members' names, all checked, if they were passed in that form."""
+    if not isinstance(passed, Mapping):
+        return None
+    return {
+        plain(name) or name: check_seconds(argument, seconds, above_zero=above_zero)
+        for name, seconds in passed.items()
+    }
 
 
 def _fatal_kinds(fatal: object) -> Callable[[Exception], bool] | None:
@@ -124,14 +139,9 @@ def check_admits(parent: Incarnation) -> None:
         raise RunError(msg)
 
 
-def start_alone(
-    group: Group,
-    name: str,
-    call: Callable[[], Awaitable[object]],
-    on_child_end: Callable[[Group], object] | None = None,
-) -> Handle:
+def start_alone(group: Group, name: str, call: Callable[[], Awaitable[object]]) -> Handle:
     """Give a new group its only member, and start it."""
-    make_member(group, name, call, on_child_end)
+    make_member(group, name, call)
     return _start(group)
 
 

@@ -12,22 +12,24 @@ from trio.lowlevel import enable_ki_protection
 
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import check_dn, check_flag, check_seconds
-from supervisor._core._errors import StopTimeoutError
+from supervisor._core._errors import GaveUpError, StopTimeoutError, UnknownNameError
 from supervisor._core._restart import Backoff
+from supervisor._core._states import GroupState
 from supervisor._observing._logging import TreeLog
 from supervisor._observing._metrics import add_metrics, check_metrics
 from supervisor._observing._ready import is_ready, wait_ready
 from supervisor._observing._snapshot import Snapshot, take_snapshot
-from supervisor._tasks._current import check_run
+from supervisor._tasks._current import calling_incarnation, check_run
 from supervisor._tasks._incarnation import run_incarnation
 from supervisor._tasks._members import bind, check_runnable
 from supervisor._tasks._port import Port
 from supervisor._tasks._rounds import start_round
-from supervisor._tasks._stopping import end_group
+from supervisor._tasks._stopping import OwnStop, end_group
 from supervisor._tasks._tree import ChildNursery, Group, Node, Tree
 from supervisor._tasks._watchdog import report_due
 from supervisor._text._crash import unwrapped, without_repeated_interrupts
 
+from ._handle import Handle
 from ._start import check_backoff, make_options
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ ArgsT = TypeVarTuple("ArgsT")
 
 ROOT: Final = "root"
 """The name of the root node, with which each DN begins."""
+
+NAMES_SHOWN: Final = 20
+"""At most this many names are in the error of a DN that is not there."""
 
 
 @enable_ki_protection
@@ -217,6 +222,30 @@ class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
         return bool(handled)
 
 
+def current_supervisor() -> Supervisor:
+    """Return the supervisor of the tree in which the caller runs (S28).
+
+    So a runnable can look at its tree, wait for parts of it, and stop or restart them, wherever the
+    tree was started: under :func:`main` there is no other way.
+
+    Raises:
+        NotSupervisedError: if no runnable calls.
+        StaleRunnableError: if the caller's incarnation has ended.
+
+    Checkpoints:
+        Never. It may be called from a worker thread of the runnable; most of what the supervisor
+        does is for the tree's own thread.
+
+    Example::
+
+        async def status_page() -> None:
+            print(supervisor.current_supervisor().snapshot())
+    """
+    tree = calling_incarnation("current_supervisor").node.group.siblings.tree
+    assert isinstance(tree.supervisor, Supervisor)
+    return tree.supervisor
+
+
 def raise_all(errors: list[BaseException]) -> None:
     """Raise what is to leave: a single exception as it is, several as a group (S11)."""
     errors = without_repeated_interrupts(errors)
@@ -263,6 +292,7 @@ class Supervisor:
         add_metrics(self._port, observers)
         self._port.add_observer(self._log.observe, moves=False, removals=False)
         root = Group(None, ChildNursery(tree, closed=True), options, copy_context())
+        tree.supervisor = self
         steps.set_root(tree, root)
         steps.add_only_member(root, Node(ROOT, call, root))
         start_round(root)
@@ -348,6 +378,114 @@ class Supervisor:
         await trio.lowlevel.checkpoint()
         await wait_ready(self._port, dn)
 
+    @property
+    def state(self) -> GroupState:
+        """The state of the root's group, which is that of the tree. Any thread may read it."""
+        return self._tree.root.state
+
+    async def wait_finished(self) -> None:
+        """Wait until all of the tree is ``DONE`` (S28).
+
+        Raises:
+            GaveUpError: as soon as that can't happen any more: the tree is stopped, has given up,
+                or was cancelled.
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+
+        Example::
+
+            async with supervisor.open_supervisor(jobs) as tree:
+                await tree.wait_finished()
+        """
+        self._check_run("wait_finished")
+        await trio.lowlevel.checkpoint()
+        while self.state is not GroupState.FINISHED:
+            if self._port.is_ending:
+                msg = "the tree will not finish: it is stopped, or has ended"
+                raise GaveUpError(msg)
+            await self._port.wait_changed()
+
+    @enable_ki_protection
+    async def restart(self, dn: str) -> tuple[str, ...]:
+        """Restart the group of a node, as :meth:`Handle.restart` does (S28).
+
+        Args:
+            dn: The node.
+
+        Returns:
+            The DNs of the group's members.
+
+        Raises:
+            GaveUpError: as for :meth:`Handle.restart`.
+            InvalidNameError: if no node can ever have that DN.
+            UnknownNameError: if there is no such node.
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Always; it returns when the members have been started.
+
+        Cancellation:
+            The group is restarted all the same, only not waited for.
+        """
+        self._check_run("restart")
+        handle = Handle(self._group_at(dn))
+        await handle.restart()
+        return handle.dns
+
+    @enable_ki_protection
+    async def stop_node(self, dn: str) -> tuple[str, ...]:
+        """Stop the group of a node until it is restarted, as :meth:`Handle.stop` does (S28).
+
+        Args:
+            dn: The node; not the root, for which there is :meth:`stop`.
+
+        Returns:
+            The DNs of the group's members.
+
+        Raises:
+            InvalidNameError: if no node can ever have that DN.
+            UnknownNameError: if there is no such node.
+            ValueError: if it is the root.
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Always; it returns when all tasks of the group are gone.
+
+        Cancellation:
+            The group is stopped all the same, only not waited for.
+        """
+        self._check_run("stop_node")
+        group = self._group_at(dn)
+        if group.parent is None:
+            msg = f"{dn} is the root: call stop(), which stops the tree"
+            raise ValueError(msg)
+        handle = Handle(group)
+        await handle.stop()
+        return handle.dns
+
+    def _group_at(self, dn: str) -> Group:
+        path = self._port.path(check_dn(dn, ROOT))
+        if path is None:
+            msg = f"the tree has no node {dn}; {self._nearest(dn)}"
+            raise UnknownNameError(msg)
+        return self._port.group_of(path[-1])
+
+    def _nearest(self, dn: str) -> str:
+        """Say how far the tree has the nodes of a DN."""
+        while (path := self._port.path(dn)) is None:
+            dn = dn.rpartition(".")[0]
+        incarnation = path[-1].incarnation
+        names = sorted(incarnation.children or ()) if incarnation is not None else []
+        if not names:
+            return f"{dn} has no children"
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        return f"{dn} has {', '.join(names[:NAMES_SHOWN])}{more}"
+
     @enable_ki_protection
     async def stop(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  it bounds the stop, not the wait for it
         """Stop the tree in good order, and wait until all its tasks are gone (S21).
@@ -380,7 +518,8 @@ class Supervisor:
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         self._request_stop(timeout)
-        await self._gone.wait()
+        with OwnStop(self._tree.root):
+            await self._gone.wait()
         error = self._timeout_error()
         if error is not None:
             raise error

@@ -89,6 +89,15 @@ class StartTimeoutError(SupervisorError, TimeoutError):
 
 
 @final
+class HeartbeatError(SupervisorError, TimeoutError):
+    """A healthy runnable has not called ``beat()`` within its ``heartbeat`` (S31).
+
+    This is what such a node dies of; it is found in crash records and logs. A note says where the
+    tasks of the runnable were waiting.
+    """
+
+
+@final
 class GaveUpError(SupervisorError, RuntimeError):
     """What was waited for can't happen any more.
 

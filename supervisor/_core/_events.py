@@ -63,6 +63,20 @@ class RestartWasRequested(NamedTuple):
     reason: str
 
 
+class ReadinessSet(NamedTuple):
+    """A healthy runnable has said that it is not ready, or that it is ready again."""
+
+    node: Node
+    reason: str | None
+    """Why it is not ready; ``None`` if it is."""
+
+
+class GraceMissing(NamedTuple):
+    """A runnable without a grace waits for its stop request: it is cancelled at that instant."""
+
+    node: Node
+
+
 class FactoryFailed(NamedTuple):
     """The function that makes a group's runnables has failed at a restart."""
 
@@ -102,6 +116,8 @@ Event = (
     | StopErrorRaised
     | FatalErrorRaised
     | RestartWasRequested
+    | ReadinessSet
+    | GraceMissing
     | FactoryFailed
     | GroupMoved
     | GroupGaveUp

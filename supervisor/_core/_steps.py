@@ -24,12 +24,14 @@ from ._errors import (
 from ._events import (
     FactoryFailed,
     FatalErrorRaised,
+    GraceMissing,
     GroupGaveUp,
     GroupMoved,
     NodeDied,
     NodeMoved,
     NodeRemoved,
     NodesStuck,
+    ReadinessSet,
     RestartWasRequested,
     StopErrorRaised,
 )
@@ -508,6 +510,24 @@ def incarnation_ended(incarnation: Incarnation) -> None:
 # Children
 
 
+def set_readiness(incarnation: Incarnation, reason: str | None) -> bool:
+    """Record why it is not ready although it is healthy, or that it is ready again (S30).
+
+    Returns:
+        Whether that is new.
+    """
+    if incarnation.unready_reason == reason:
+        return False
+    incarnation.unready_reason = reason
+    incarnation.node.group.siblings.tree.events.append(ReadinessSet(incarnation.node, reason))
+    return True
+
+
+def waits_without_grace(incarnation: Incarnation) -> None:
+    """Tell that it waits for its stop request, which comes when it is cancelled (S32)."""
+    incarnation.node.group.siblings.tree.events.append(GraceMissing(incarnation.node))
+
+
 def add_siblings(incarnation: Incarnation, siblings: Siblings) -> None:
     """Give it the place of its groups of children."""
     incarnation.siblings = siblings
@@ -578,6 +598,11 @@ def set_factory(group: Group, factory: Callable[[], object]) -> None:
     group.factory = factory
 
 
+def become_pool(incarnation: Incarnation, on_child_end: Callable[[Group], object]) -> None:
+    """Let it start children from now on as long as it is ``HEALTHY`` (S23, S29)."""
+    incarnation.on_child_end = on_child_end
+
+
 def remove_pool_child(group: Group) -> bool:
     """Remove a pool's child that has ended for good, unless the pool itself ends (S23).
 
@@ -641,5 +666,5 @@ def _report_removed(tree: Tree, nodes: Iterable[Node], *, for_good: bool) -> Non
     if tree.observes_removals:
         for node in nodes:
             parent = node.group.parent
-            is_gone = for_good or (parent is not None and parent.node.is_pool)
+            is_gone = for_good or (parent is not None and parent.is_pool)
             tree.events.append(NodeRemoved(node, is_gone))

@@ -23,6 +23,7 @@ the class that has the slot says who may write it, and no incarnation needs a se
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -45,7 +46,7 @@ from ._states import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
 
     from ._plan import Plan
     from ._records import Crash
@@ -139,7 +140,6 @@ class Node:
         "incarnation",
         "name",
         "number",
-        "on_child_end",
         "repeats",
         "stop_error",
     )
@@ -149,15 +149,12 @@ class Node:
         name: str,
         call: Callable[[], Awaitable[object]],
         group: Group,
-        on_child_end: Callable[[Group], object] | None = None,
     ) -> None:
         self.name: str = name
         self.call: Callable[[], Awaitable[object]] = call
         self.group: Group = group
         # How long the runnable may take, in seconds, from being asked to stop to being cancelled.
         self.grace: float = group.options.grace_of(name)
-        # Only a pool has this: it is called with each group of children that has ended for good.
-        self.on_child_end: Callable[[Group], object] | None = on_child_end
         # The current or last one, and its number, from 1.
         self.incarnation: Incarnation | None = None
         self.number: int = 0
@@ -176,22 +173,18 @@ class Node:
         return f"{self.group.siblings.tree.dn_of(parent.node)}.{self.name}"
 
     @property
-    def is_pool(self) -> bool:
-        """It starts children as long as it is ``HEALTHY``, and they vanish when they are done."""
-        return self.on_child_end is not None
-
-    @property
     def is_present(self) -> bool:
         """It has begun in the present round: in an ordered group it waits its turn."""
         return self.incarnation is not None and self.incarnation.round == self.group.rounds
 
     @property
     def is_ready(self) -> bool:
-        """It serves, or has done its work, in a group that is not being stopped (S25)."""
+        """It serves, or has done its work, in a group that is not being stopped (S25, S30)."""
         incarnation = self.incarnation
         return (
             incarnation is not None
             and incarnation.phase in READY
+            and incarnation.unready_reason is None
             and self.is_present
             and self.group.is_serving
         )
@@ -206,11 +199,13 @@ class Incarnation:
         "failure",
         "loggers",
         "node",
+        "on_child_end",
         "phase",
         "round",
         "siblings",
         "since",
         "started",
+        "unready_reason",
     )
 
     def __init__(self, node: Node, now: float) -> None:
@@ -230,6 +225,10 @@ class Incarnation:
         self.siblings: Siblings | None = None
         # The names of its sub-loggers, which no child can have.
         self.loggers: set[str] | None = None
+        # Only a pool has this: it is called with each group of children that has ended for good.
+        self.on_child_end: Callable[[Group], object] | None = None
+        # Why it is not ready although it is HEALTHY, if it has said so.
+        self.unready_reason: str | None = None
 
     @property
     def state(self) -> NodeState:
@@ -247,9 +246,14 @@ class Incarnation:
         return self.ended or self.phase in FINAL
 
     @property
+    def is_pool(self) -> bool:
+        """It starts children as long as it is ``HEALTHY``, and they are removed when they end."""
+        return self.on_child_end is not None
+
+    @property
     def admits_children(self) -> bool:
         """Its state is one in which it may start children (S6, S23)."""
-        return self.phase is (HEALTHY if self.node.is_pool else NEW)
+        return self.phase is (HEALTHY if self.is_pool else NEW)
 
     def groups(self) -> list[Group]:
         """Return the groups of its children, in order of start."""
@@ -271,6 +275,12 @@ class GroupOptions:
     restart: RestartPolicy = RestartPolicy.ON_FAILURE
     fatal: Callable[[Exception], bool] | None = None
     """Whether an error of which a member dies is not retried; ``None`` if all are."""
+    heartbeats: float | Mapping[str, float] | None = None
+    """The seconds within which a member has to beat, for all or by name."""
+
+    def heartbeat_of(self, name: str) -> float | None:
+        beats = self.heartbeats
+        return beats.get(name) if isinstance(beats, Mapping) else beats
 
     def is_fatal(self, error: Exception) -> bool:
         """Return whether a failure by ``error`` is not retried (S26)."""

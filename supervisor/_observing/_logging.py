@@ -35,9 +35,11 @@ from typing import TYPE_CHECKING, Any, Final, final
 from supervisor._core._events import (
     FactoryFailed,
     FatalErrorRaised,
+    GraceMissing,
     NodeDied,
     NodeRemoved,
     NodesStuck,
+    ReadinessSet,
     RestartWasRequested,
     StopErrorRaised,
 )
@@ -228,14 +230,20 @@ def log(
         abort(error)
 
 
+WITHOUT_GRACE_REPORTED: Final = 100
+"""Of at most this many nodes of a tree it is reported that they have no grace."""
+
+
 @final
 class TreeLog:
     """Logs what happens in a tree: an observer, by the port (S17)."""
 
-    __slots__ = ("_port",)
+    __slots__ = ("_port", "_without_grace")
 
     def __init__(self, port: Port) -> None:
         self._port: Port = port
+        # The DNs of which a missing grace was reported.
+        self._without_grace: set[str] = set()
 
     def observe(self, event: Event) -> None:
         """Log an event, if there is anything to say of it."""
@@ -248,6 +256,10 @@ class TreeLog:
                 self._log_fatal_error(event.node, event.error)
             case RestartWasRequested():
                 self._log_request(event.node, event.reason)
+            case ReadinessSet():
+                self._log_readiness(event.node, event.reason)
+            case GraceMissing():
+                self._log_missing_grace(event.node)
             case FactoryFailed():
                 self._log_factory_error(event.group, event.crash, event.plan)
             case NodesStuck():
@@ -324,6 +336,32 @@ class TreeLog:
             who = "it" if len(node.group.members) == 1 else f"its group {node.group.dn}"
             text = "%s ended to be restarted: %s; %s restarts at once"
             self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH), reason, who)
+
+    def _log_readiness(self, node: Node, reason: str | None) -> None:
+        """Report that a healthy node is not ready, or is ready again (S30)."""
+        logger = node_logger(node)
+        level = logging.INFO if reason is None else logging.WARNING
+        if is_wanted(logger, level):
+            dn = cut(node.dn, DN_LENGTH)
+            if reason is None:
+                self._log(logger, level, "%s is ready again", dn)
+            else:
+                self._log(logger, level, "%s is not ready: %s", dn, reason)
+
+    def _log_missing_grace(self, node: Node) -> None:
+        """Report that a runnable waits for a stop request that can't help it, once (S32)."""
+        parent = node.group.parent
+        # The children of a pool are alike, and may be many.
+        of_pool = parent is not None and parent.is_pool
+        key = parent.node.dn if parent is not None and of_pool else node.dn
+        if key in self._without_grace or len(self._without_grace) == WITHOUT_GRACE_REPORTED:
+            return
+        self._without_grace.add(key)
+        logger = node_logger(node)
+        if is_wanted(logger, logging.WARNING):
+            text = "%s waits for its stop request, but will be cancelled in the same instant: "
+            text += "it has no grace, so pass grace= when it is started"
+            self._log(logger, logging.WARNING, text, cut(node.dn, DN_LENGTH))
 
     def _log_factory_error(self, group: Group, crash: Crash, plan: Plan) -> None:
         """Report that the function that makes a group's runnables failed."""

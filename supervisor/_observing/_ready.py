@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from supervisor._core._errors import GaveUpError
-from supervisor._core._events import GroupMoved, NodeMoved, NodeRemoved
+from supervisor._core._events import GroupMoved, NodeMoved, NodeRemoved, ReadinessSet
 from supervisor._core._states import NodeState
 from supervisor._core._tree import subtree
 
@@ -74,7 +74,9 @@ class _Readiness:
     def observe(self, event: Event) -> None:
         if self._top is None:
             return  # is_given() looks for it, and walks through what is there by then
-        if isinstance(event, NodeMoved):
+        if isinstance(event, ReadinessSet):
+            self._look_at(event.node.group, (event.node,))
+        elif isinstance(event, NodeMoved):
             # The later members of an ordered group are there, and begin without an event of theirs.
             group = event.node.group
             is_first = event.state is NodeState.NEW and group.options.ordered

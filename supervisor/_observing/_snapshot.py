@@ -47,6 +47,8 @@ class NodeSnapshot:
     """Which run of the node it is; the first is 1."""
     crashes: tuple[Crash, ...]
     """The last few deaths, oldest first."""
+    unready_reason: str | None
+    """Why it says that it is not ready although it is ``HEALTHY``: see :func:`set_ready`."""
     stop_error: Crash | None
     """What it last raised when it had been asked to stop."""
     group: GroupSnapshot
@@ -79,6 +81,8 @@ class Snapshot:
 
     def _describe(self, node: NodeSnapshot) -> str:
         text = f"{node.state.name:8}  {self.time - node.since:.1f} s"
+        if node.unready_reason is not None:
+            text += f"  not ready: {node.unready_reason}"
         if node.group.state is not GroupState.RUNNING:
             text += f"  group {node.group.state.name}"
         if node.group.deadline is not None:
@@ -139,6 +143,7 @@ def _node(node: Node, dn: str, groups: dict[Group, GroupSnapshot]) -> NodeSnapsh
         since=incarnation.since,
         incarnation=node.number,
         crashes=node.crashes,
+        unready_reason=incarnation.unready_reason,
         stop_error=node.stop_error,
         group=group,
     )

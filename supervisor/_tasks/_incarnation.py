@@ -70,6 +70,8 @@ async def run_incarnation(incarnation: Incarnation) -> None:
                 await wait_children(incarnation, incarnation.siblings)
     # Trio keeps the reason of a cancellation with its scope; in a deep tree that is a long DN.
     incarnation.scope = None
+    if incarnation.heartbeat is not None:
+        incarnation.heartbeat.stop()
     if incarnation.timer is not None:
         incarnation.timer.cancel()
         incarnation.timer = None
@@ -77,6 +79,8 @@ async def run_incarnation(incarnation: Incarnation) -> None:
         await join_children(incarnation, incarnation.siblings)
     incarnation.task = None
     steps.incarnation_ended(incarnation)
+    if incarnation.stop_waiters is not None:
+        incarnation.stop_waiters.wake("the runnable has ended")  # a task may have escaped
     if alone:
         await finish_round(group)
 

@@ -76,18 +76,13 @@ def bind(
     return functools.partial(function, *args) if args else function
 
 
-def make_member(
-    group: Group,
-    name: str,
-    call: Callable[[], Awaitable[object]],
-    on_child_end: Callable[[Group], object] | None = None,
-) -> Node:
+def make_member(group: Group, name: str, call: Callable[[], Awaitable[object]]) -> Node:
     """Check ``name``, and make ``call`` the only member of a new group."""
     parent = group.parent
     assert parent is not None
     name = check_name(name, parent.node)
     check_free(name, parent.node, parent.children, parent.loggers)
-    member = Node(name, call, group, on_child_end)
+    member = Node(name, call, group)
     steps.add_only_member(group, member)
     return member
 
@@ -134,7 +129,11 @@ def check_runnables(
                 check_free(name, parent.node, parent.children, parent.loggers)
             check_runnable(runnable, "the runnable %s", name)
             calls[name] = runnable
-        _check_grace_names(group, parent, calls)
+        for argument, seconds in (
+            ("grace", group.options.grace_periods),
+            ("heartbeat", group.options.heartbeats),
+        ):
+            _check_names(argument, seconds, parent, calls)
     except BaseException:
         for _, runnable in items:
             _discard(runnable)
@@ -142,12 +141,13 @@ def check_runnables(
     return calls
 
 
-def _check_grace_names(group: Group, parent: Incarnation, names: Container[str]) -> None:
-    periods = group.options.grace_periods
-    for name in periods if isinstance(periods, Mapping) else ():
+def _check_names(
+    argument: str, seconds: object, parent: Incarnation, names: Container[str]
+) -> None:
+    for name in seconds if isinstance(seconds, Mapping) else ():
         if name not in names:
             msg = (
-                f"grace names {shown(name)}, which is no member of the group under "
+                f"{argument} names {shown(name)}, which is no member of the group under "
                 f"{parent.node.dn}: name members, or pass one number of seconds for all"
             )
             raise ValueError(msg)

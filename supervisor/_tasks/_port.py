@@ -120,13 +120,14 @@ class Port:
 
     def stop_node(self, node: Node, reason: str) -> None:
         """Stop the group of ``node`` until it is restarted."""
-        hold_group(self._group_of(node), reason)
+        hold_group(self.group_of(node), reason)
 
     def restart_node(self, node: Node, reason: str) -> None:
         """Restart the group of ``node``, which must not be over, without a backoff."""
-        restart_group(self._group_of(node), reason)
+        restart_group(self.group_of(node), reason)
 
-    def _group_of(self, node: Node) -> Group:
+    def group_of(self, node: Node) -> Group:
+        """Return the group of a node."""
         return node.group  # type: ignore[return-value]  # all groups are of the tasks' class
 
     def report_stuck(self, incarnations: Iterable[Incarnation], when: str) -> None:

@@ -9,18 +9,35 @@ once.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import trio
 
 from supervisor._core import _steps as steps
-from supervisor._core._errors import StartTimeoutError
-from supervisor._core._states import CUT_BACKOFF, HELD, NEW, RUNS, STOP_CHILDREN, STOP_MEMBERS
+from supervisor._core._errors import HeartbeatError, StartTimeoutError
+from supervisor._core._states import (
+    CUT_BACKOFF,
+    HEALTHY,
+    HELD,
+    NEW,
+    RUNS,
+    STOP_CHILDREN,
+    STOP_MEMBERS,
+)
+from supervisor._text._crash import add_note
+from supervisor._text._stacks import format_stacks
+
+from ._current import current
+from ._heartbeat import Heartbeat
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from supervisor._core._states import Action
 
+    from ._stop_waiters import StopWaiters
     from ._tree import Group, Incarnation
 
 
@@ -54,14 +71,18 @@ def stop_members(group: Group, reason: str) -> None:
         incarnation = node.incarnation
         if incarnation is None or incarnation.ended:
             continue
-        if incarnation.stop_event is not None:
-            incarnation.stop_event.set()
+        waiters = incarnation.stop_waiters
+        if waiters is not None:
+            waiters.wake(reason)
         if incarnation.timer is not None:
             incarnation.timer.cancel()  # what timed its start
+        if incarnation.heartbeat is not None:
+            incarnation.heartbeat.stop()
         scope = incarnation.scope
         if scope is None:
             continue
-        if node.grace and incarnation.task is not None and incarnation.phase in RUNS:
+        has_grace = node.grace and (waiters is None or not waiters.own_stops)
+        if has_grace and incarnation.task is not None and incarnation.phase in RUNS:
             incarnation.timer = tree.timers.set(node.grace, partial(scope.cancel, reason))
         else:
             scope.cancel(reason)
@@ -85,3 +106,73 @@ def start_timed_out(incarnation: Incarnation) -> None:
         dn, seconds = incarnation.node.dn, incarnation.node.group.options.start_timeout
         message = f"{dn} is still NEW after its start_timeout of {seconds:g} s"
         fail_incarnation(incarnation, StartTimeoutError(message), message)
+
+
+def start_heartbeat(incarnation: Incarnation) -> None:
+    """Expect beats of a runnable that has become ``HEALTHY``, if it has to beat (S31)."""
+    node = incarnation.node
+    seconds = node.group.options.heartbeat_of(node.name)
+    if seconds is not None and not incarnation.is_pool:
+        missed = partial(beat_missed, incarnation)
+        incarnation.heartbeat = Heartbeat(seconds, node.group.siblings.tree.timers, missed)
+
+
+def beat_missed(incarnation: Incarnation) -> None:
+    """Let a member die that is ``HEALTHY`` and has not beaten in time (S31)."""
+    heartbeat = incarnation.heartbeat
+    if heartbeat is None or incarnation.phase is not HEALTHY or incarnation.stop_requested:
+        return
+    passed = trio.current_time() - heartbeat.last
+    last = f"its last beat() was {passed:.1f} s ago"
+    if not heartbeat.has_beaten:
+        last = f"it has not called beat() since it became HEALTHY {passed:.1f} s ago"
+    dn, seconds = incarnation.node.dn, heartbeat.seconds
+    error = HeartbeatError(f"{dn} does not beat within its heartbeat of {seconds:g} s: {last}")
+    if incarnation.task is not None:
+        add_note(error, f"its tasks wait here:\n{format_stacks(incarnation.task)}")
+    fail_incarnation(incarnation, error, str(error))
+
+
+@final
+class OwnStop(AbstractContextManager[None, None]):
+    """Around a wait for the stop of a group, which may hold the runnable that waits (S32).
+
+    Such a wait can't succeed. So the runnable gets no grace while it waits: it would be lost.
+    """
+
+    __slots__ = ("_scope", "_waiters")
+
+    def __init__(self, group: Group) -> None:
+        incarnation = current.get(None)
+        is_within = incarnation is not None and _is_within(incarnation, group)
+        self._waiters: StopWaiters | None = None
+        self._scope: trio.CancelScope | None = None
+        if is_within and incarnation is not None:
+            self._waiters = incarnation.waiters()
+            if self._waiters.event.is_set():
+                self._scope = incarnation.scope
+
+    def __enter__(self) -> None:
+        if self._waiters is not None:
+            self._waiters.own_stops += 1
+            if self._scope is not None:  # it was asked before
+                self._scope.cancel("the runnable waits for its own end")
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._waiters is not None:
+            self._waiters.own_stops -= 1
+
+
+def _is_within(incarnation: Incarnation, group: Group) -> bool:
+    """Return whether ``incarnation`` is a run of a member of ``group``, or of a node below one."""
+    each: Incarnation | None = incarnation
+    while each is not None:
+        if each.node.group is group:
+            return True
+        each = each.node.group.parent
+    return False

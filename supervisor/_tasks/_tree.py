@@ -26,6 +26,7 @@ from supervisor._core._events import Event, NodeRemoved
 from supervisor._text._crash import unwrapped
 from supervisor._text._printable import type_name
 
+from ._stop_waiters import StopWaiters
 from ._timers import Timers
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from supervisor._core._restart import Backoff
 
+    from ._heartbeat import Heartbeat
     from ._timers import Timer
 
 ArgT = TypeVar("ArgT")
@@ -81,6 +83,7 @@ class Tree(core.Tree):
         "reports",
         "run_member",
         "settled",
+        "supervisor",
         "timers",
         "token",
     )
@@ -106,6 +109,8 @@ class Tree(core.Tree):
         # Told which observer has raised what, at which event.
         self.on_observer_error: Callable[[Observer, Event, Exception], object] | None = None
         self.propagate: bool = propagate
+        # The object that users have of it, set by that.
+        self.supervisor: object = None
         # The run of Trio in which the tree lives.
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         # Its clock, which any thread may read; and when the tree ended, once it has.
@@ -235,16 +240,11 @@ class Node(core.Node):
 
     group: Group  # type: ignore[mutable-override]  # __init__ gets no other
     incarnation: Incarnation | None  # type: ignore[mutable-override]  # as make_incarnation makes it
-    on_child_end: Callable[[Group], object] | None  # type: ignore[assignment]  # likewise
 
     if TYPE_CHECKING:
 
         def __init__(
-            self,
-            name: str,
-            call: Callable[[], Awaitable[object]],
-            group: Group,
-            on_child_end: Callable[[Group], object] | None = None,
+            self, name: str, call: Callable[[], Awaitable[object]], group: Group
         ) -> None: ...
 
 
@@ -252,11 +252,12 @@ class Node(core.Node):
 class Incarnation(core.Incarnation):
     """One run of a node, with its task."""
 
-    __slots__ = ("scope", "stop_event", "task", "timer")
+    __slots__ = ("heartbeat", "scope", "stop_waiters", "task", "timer")
 
     node: Node  # type: ignore[mutable-override]  # __init__ gets no other
     siblings: ChildNursery | None  # type: ignore[mutable-override]  # as add_siblings() gets it
     children: dict[str, Node] | None  # type: ignore[assignment]  # as members are
+    on_child_end: Callable[[Group], object] | None  # type: ignore[assignment]  # likewise
 
     def __init__(self, node: Node, now: float) -> None:
         super().__init__(node, now)
@@ -264,10 +265,20 @@ class Incarnation(core.Incarnation):
         self.task: trio.lowlevel.Task | None = None
         # Cancels that task alone; None where the group's scope is enough.
         self.scope: trio.CancelScope | None = None
-        # What wakes those who wait for a stop to be requested; None while nobody does.
-        self.stop_event: trio.Event | None = None
+        # Those who wait for a stop to be requested; None as long as nobody has.
+        self.stop_waiters: StopWaiters | None = None
+        # When it has beaten, if it has to.
+        self.heartbeat: Heartbeat | None = None
         # Its start timeout, or the end of its grace.
         self.timer: Timer | None = None
+
+    def waiters(self) -> StopWaiters:
+        """Return those who wait for its stop request, of which there may be none yet."""
+        if self.stop_waiters is None:
+            self.stop_waiters = StopWaiters()
+            if self.stop_requested:
+                self.stop_waiters.wake("a stop was requested before")
+        return self.stop_waiters
 
     if TYPE_CHECKING:
 
@@ -321,8 +332,8 @@ class Group(core.Group):
     def ended(self) -> None:
         """Tell its parent that it has ended for good (S13, S23)."""
         self.siblings.close_if_idle()
-        if self.parent is not None and self.parent.node.on_child_end is not None:
-            self.parent.node.on_child_end(self)
+        if self.parent is not None and self.parent.on_child_end is not None:
+            self.parent.on_child_end(self)
 
     async def wait_changed(self) -> None:
         """Wait until its state or readiness changes, or all is cancelled."""

@@ -162,7 +162,7 @@ async def test_a_pool_without_room_is_refused(max_children: int) -> None:
     """S23: max_children is above 0, and nothing has been started where it is not."""
 
     async def root() -> None:
-        with pytest.raises(ValueError, match=rf"max_children={max_children} of the pool 'pool'"):
+        with pytest.raises(ValueError, match=rf"max_children={max_children} is not a whole number"):
             supervisor.run_pool("pool", max_children=max_children)
         supervisor.run_pool("pool", max_children=1)
 
@@ -222,6 +222,6 @@ async def test_a_pool_shows_its_name_state_and_size() -> None:
     async with open_harness(root) as tree:
         await tree.wait_settled()
         pools[0].run("child", idle)
-        assert repr(pools[0]) == "<Pool root.pool of 1 children>"
+        assert repr(pools[0]) == "<Pool root.pool: 1 running, 0 done, 0 failed>"
         assert pools[0].state.name == "RUNNING"
     assert pools[0].state.name == "STOPPED"

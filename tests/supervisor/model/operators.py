@@ -10,7 +10,7 @@ import pytest
 import trio
 from hypothesis import strategies as st
 
-from supervisor import DuplicateNameError, RunError, UnknownNameError
+from supervisor import DuplicateNameError, RestartPolicy, RunError, UnknownNameError
 
 from . import actions
 from .strategies import GroupPlan, children
@@ -136,6 +136,7 @@ class Operators:
                     limit=child.limit,
                     grace=child.grace,
                     start_timeout=child.start_timeout,
+                    restart=RestartPolicy.ON_FAILURE,
                 )
             except RunError:
                 observer.remove_group(model)

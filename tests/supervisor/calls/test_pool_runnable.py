@@ -1,0 +1,437 @@
+"""A pool as a runnable: its place in a group, slots, closing, draining, counts (S29)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import supervisor
+from supervisor import (
+    GaveUpError,
+    GroupState,
+    NodeState,
+    Pool,
+    PoolFullError,
+    PoolStatistics,
+    RestartPolicy,
+    RunError,
+    Signal,
+)
+from supervisor.testing import Remote, open_harness
+
+from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.runnables import finish, idle
+from ..helpers.traces import check_that_cancelling_leaves_nothing
+from ..helpers.trees import open_pool
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+
+async def die() -> None:
+    raise OSError("broken")
+
+
+# Its place in a group
+
+
+async def test_a_pool_takes_its_place_in_a_group() -> None:
+    """S29, S7: it restarts with the other members, and begins empty."""
+    clients = Pool(max_children=10)
+    server = Remote()
+
+    async def root() -> None:
+        supervisor.run_group({"clients": clients, "server": server})
+
+    async with open_harness(root, backoff=AT_ONCE) as tree:
+        await server.become_healthy()
+        clients.run("one", idle)
+        await wait_all_tasks_blocked()
+        assert list(tree.snapshot().nodes) == [
+            "root", "root.clients", "root.clients.one", "root.server"
+        ]  # fmt: skip
+        assert (clients.dn, len(clients)) == ("root.clients", 1)
+        await server.die()
+        await server.become_healthy()
+        await wait_all_tasks_blocked()
+        assert tree.snapshot().nodes["root.clients"].incarnation == 2
+        assert len(clients) == 0
+        clients.run("one", idle)
+        assert clients.statistics() == PoolStatistics(
+            max_children=10, running=1, done=0, failed=0, stopped=1
+        )
+
+
+async def test_a_pool_starts_in_the_order_of_its_group() -> None:
+    """S29, S20: what is ordered after it finds it HEALTHY."""
+    clients = Pool()
+    states: list[NodeState] = []
+
+    async def server() -> None:
+        states.append(supervisor.current_supervisor().snapshot().nodes["root.clients"].state)
+        clients.run(None, idle)
+        await idle()
+
+    async def root() -> None:
+        supervisor.run_group({"clients": clients, "server": server}, ordered=True)
+
+    async with open_harness(root) as tree:
+        await tree.wait_ready()
+    assert states == [NodeState.HEALTHY]
+
+
+async def test_a_pool_uses_up_no_grace(autojump_clock: MockClock) -> None:
+    """S29, S21: it ends at the stop request, and its children get their own grace."""
+    pool = Pool()
+
+    async def child() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await supervisor.wait_stop_requested()
+        await trio.sleep(1.0)
+
+    async def root() -> None:
+        supervisor.run_group({"pool": pool}, grace=100.0)
+
+    async with open_harness(root) as tree:
+        await tree.wait_settled()
+        pool.run("child", child, grace=5.0)
+        await wait_all_tasks_blocked()
+    assert autojump_clock.current_time() == 1.0
+
+
+async def test_a_runnable_may_end_as_a_pool() -> None:
+    """S29: a wrapper sets up and calls the pool, which has the wrapper's place."""
+    pool = Pool()
+    set_up: list[int] = []
+
+    async def wrapper() -> None:
+        set_up.append(1)
+        await pool()
+
+    async def root() -> None:
+        supervisor.run("wrapped", wrapper)
+
+    async with open_harness(root) as tree:
+        await pool.wait_healthy()
+        pool.run("one", idle)
+        await tree.wait_ready("root.wrapped.one")
+    assert set_up == [1]
+
+
+async def test_a_pool_can_not_be_in_two_places() -> None:
+    """S29: the error names the first."""
+    pool = Pool()
+
+    async def root() -> None:
+        supervisor.run("one", pool)
+        supervisor.run("two", pool, backoff=LONG)
+
+    async with open_harness(root) as tree:
+        await wait_all_tasks_blocked()
+        nodes = tree.snapshot().nodes
+        (name,) = [each for each in ("one", "two") if nodes[f"root.{each}"].crashes]
+        (other,) = {"one", "two"} - {name}
+        (crash,) = nodes[f"root.{name}"].crashes
+        assert crash.error == (
+            f"RunError: root.{name} is a Pool that runs as root.{other}: make one for each"
+        )
+        assert nodes[f"root.{other}"].state is NodeState.HEALTHY
+
+
+async def test_a_runnable_with_children_can_not_be_a_pool() -> None:
+    """S29: children of the two kinds would end in different ways."""
+
+    async def parent() -> None:
+        supervisor.run("child", idle)
+        await Pool()()
+
+    async def root() -> None:
+        supervisor.run("parent", parent, backoff=LONG)
+
+    async with open_harness(root) as tree:
+        await wait_all_tasks_blocked()
+        (crash,) = tree.snapshot().nodes["root.parent"].crashes
+        assert "root.parent has children, and can't be a Pool: start it as a child" in crash.error
+
+
+async def test_a_pool_that_was_not_started_says_so() -> None:
+    """S29: whatever is asked of it."""
+    pool = Pool()
+    assert repr(pool) == "<Pool, not started>"
+    assert len(pool) == 0
+    message = r"this pool was not started: pass it to run_group\(\) or run\(\), or call run_pool"
+    for use in (
+        lambda: pool.dn,
+        lambda: pool.state,
+        lambda: pool.run("one", idle),
+        pool.close,
+    ):
+        with pytest.raises(RunError, match=message):
+            use()
+    for wait in (pool.drain, pool.wait_for_slot, partial(pool.stop, "one")):
+        with pytest.raises(RunError, match=message):
+            await wait()
+
+
+async def test_a_wait_for_health_does_not_wait_for_the_rest_of_the_group() -> None:
+    """S29: a member of the same group may wait for the pool, from before its start."""
+    clients = Pool()
+
+    async def server() -> None:
+        await clients.wait_healthy()
+        clients.run("one", idle)
+        await idle()
+
+    async def root() -> None:
+        supervisor.run_group({"server": server, "clients": clients})
+
+    async with open_harness(root) as tree:
+        await tree.wait_ready("root.clients.one")
+
+
+async def test_a_wait_for_health_of_a_stopped_pool_ends() -> None:
+    """S29, S19: as soon as it can't happen any more."""
+    pool = Pool()
+    handles: list[supervisor.Handle] = []
+
+    async def root() -> None:
+        handles.append(supervisor.run("pool", pool))
+
+    async with open_harness(root):
+        await pool.wait_healthy()
+        await handles[0].stop()
+        with pytest.raises(GaveUpError, match=r"root\.pool will take no children"):
+            await pool.wait_healthy()
+        await handles[0].restart()
+        await pool.wait_healthy()
+        pool.close()
+        with pytest.raises(GaveUpError):
+            await pool.wait_healthy()
+
+
+# Numbered children
+
+
+async def test_children_without_a_name_are_numbered() -> None:
+    """S29: numbers that are names already are left out, and none is used again."""
+    async with open_pool() as (_, pool):
+        pool.run("2", idle)
+        names = [pool.run(None, finish).dn for _ in range(3)]
+        assert names == ["root.pool.1", "root.pool.3", "root.pool.4"]
+        await wait_all_tasks_blocked()
+        assert pool.run(None, finish).dn == "root.pool.5"
+
+
+# Slots
+
+
+async def test_a_wait_for_a_slot_returns_when_a_child_has_ended() -> None:
+    """S29: and a run() that follows finds it free, however many others wait."""
+    remotes = [Remote(), Remote()]
+    started: list[str] = []
+
+    async def wait_and_run(name: str) -> None:
+        await pool.wait_for_slot()
+        pool.run(name, idle)
+        started.append(name)
+
+    async with open_pool(max_children=2) as (_, pool), trio.open_nursery() as nursery:
+        await pool.wait_for_slot()
+        for remote in remotes:
+            pool.run(None, remote)
+            await remote.become_healthy()
+        for name in ("one", "two", "three"):
+            nursery.start_soon(wait_and_run, name)
+        await wait_all_tasks_blocked()
+        assert started == []
+        await remotes[0].be_done()
+        await wait_all_tasks_blocked()
+        assert len(started) == 1
+        with pytest.raises(PoolFullError, match=r"as by wait_for_slot\(\)"):
+            pool.run("four", idle)
+        await remotes[1].die()
+        await wait_all_tasks_blocked()
+        assert len(started) == 2
+        await pool.stop(started[0])
+        await wait_all_tasks_blocked()
+        assert len(started) == 3
+
+
+@pytest.mark.parametrize("how", ["close", "stop"])
+async def test_a_wait_for_a_slot_ends_with_the_pool(how: str) -> None:
+    """S29: with the error that a run() would get."""
+    async with open_pool(max_children=1) as (tree, pool), trio.open_nursery() as nursery:
+        pool.run("one", idle)
+
+        async def wait() -> None:
+            with pytest.raises(RunError):
+                await pool.wait_for_slot()
+
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        if how == "close":
+            pool.close()
+        else:
+            await tree.stop_node("root.pool")
+
+
+# Closing
+
+
+async def test_a_closed_pool_is_done_when_it_is_empty() -> None:
+    """S29, S13: so a tree can finish."""
+
+    async def root() -> None:
+        pool = Pool()
+        supervisor.run("pool", pool)
+        supervisor.run("feeder", feed, pool)
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.signal(Signal.DONE)
+
+    async def feed(pool: Pool) -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await pool.wait_healthy()
+        for _ in range(3):
+            pool.run(None, finish)
+        pool.close()
+        with pytest.raises(RunError, match=r"the pool root\.pool is closed, and takes no more"):
+            pool.run(None, finish)
+        pool.close()
+        supervisor.signal(Signal.DONE)
+
+    await supervisor.supervise(root)
+
+
+async def test_an_empty_pool_is_done_at_once_when_it_is_closed() -> None:
+    """S29: with no child ever, too."""
+    async with open_pool() as (tree, pool):
+        pool.close()
+        await wait_all_tasks_blocked()
+        assert tree.snapshot().nodes["root.pool"].state is NodeState.DONE
+        assert pool.state is GroupState.FINISHED
+
+
+async def test_a_pool_that_restarts_is_open_again() -> None:
+    """S29: the one who closed it has restarted, too."""
+    pool, other = Pool(), Remote()
+
+    async def root() -> None:
+        supervisor.run_group({"pool": pool, "other": other})
+
+    async with open_harness(root, backoff=AT_ONCE):
+        await other.become_healthy()
+        pool.run("one", idle)
+        pool.close()
+        assert repr(pool) == "<Pool root.pool: 1 running, 0 done, 0 failed, closed>"
+        await other.die()
+        await other.become_healthy()
+        await pool.wait_healthy()
+        pool.run("one", idle)
+
+
+async def test_a_drain_returns_when_the_last_child_has_ended() -> None:
+    """S29: and no child begins meanwhile."""
+    remotes = [Remote(), Remote()]
+    async with open_pool() as (tree, pool), trio.open_nursery() as nursery:
+        for remote in remotes:
+            pool.run(None, remote)
+            await remote.become_healthy()
+        drained = trio.Event()
+
+        async def drain() -> None:
+            await pool.drain()
+            drained.set()
+
+        nursery.start_soon(drain)
+        await wait_all_tasks_blocked()
+        with pytest.raises(RunError):
+            pool.run(None, idle)
+        await remotes[0].be_done()
+        await wait_all_tasks_blocked()
+        assert not drained.is_set()
+        await remotes[1].die()
+        await drained.wait()
+        assert "root.pool.2" not in tree.snapshot().nodes
+
+
+async def test_a_drain_ends_when_the_pool_is_stopped() -> None:
+    """S29: its children are gone then."""
+    async with open_pool() as (tree, pool), trio.open_nursery() as nursery:
+        pool.run(None, idle)
+        nursery.start_soon(pool.drain)
+        await wait_all_tasks_blocked()
+        await tree.stop_node("root.pool")
+
+
+@pytest.mark.parametrize("after", [0.0, 1.0])
+@pytest.mark.parametrize("name", ["drain", "wait_for_slot"])
+async def test_a_cancelled_wait_leaves_nothing(
+    name: str, after: float, autojump_clock: MockClock
+) -> None:
+    """S29: cancelled at the checkpoint or in the wait."""
+    async with open_pool(max_children=1) as (_, pool):
+        pool.run(None, idle)
+        await check_that_cancelling_leaves_nothing(getattr(pool, name), after)
+        assert autojump_clock.current_time() == after
+
+
+@pytest.mark.parametrize("after", [0.0, 1.0])
+@pytest.mark.parametrize("is_started", [False, True])
+async def test_a_cancelled_wait_for_health_leaves_nothing(
+    after: float,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+    *,
+    is_started: bool,
+) -> None:
+    """S29: before the pool is started, or while it waits for its restart."""
+    pool, dying = Pool(), Remote()
+
+    async def root() -> None:
+        supervisor.run_group({"pool": pool, "dying": dying}, backoff=LONG)
+
+    async with open_harness(root):
+        await dying.become_healthy()
+        await dying.die()
+        await wait_all_tasks_blocked()
+        await check_that_cancelling_leaves_nothing(
+            (pool if is_started else Pool()).wait_healthy, after
+        )
+
+
+# Counts
+
+
+async def test_what_has_become_of_children_is_counted() -> None:
+    """S29: by how they ended, not by how often they died."""
+    async with open_pool() as (_, pool):
+        for _ in range(3):
+            pool.run(None, finish)
+        for _ in range(2):
+            pool.run(None, die)
+        pool.run("again", die, restart=RestartPolicy.ON_FAILURE, backoff=LONG)
+        pool.run("stopped", idle)
+        await wait_all_tasks_blocked()
+        await pool.stop("stopped")
+        assert pool.statistics() == PoolStatistics(
+            max_children=None, running=1, done=3, failed=2, stopped=1
+        )
+        assert repr(pool) == "<Pool root.pool: 1 running, 3 done, 2 failed>"
+
+
+async def test_tasks_of_a_pool_do_not_add_up() -> None:
+    """S29: 10 000 children, of which every second one dies, leave nothing in the tree."""
+    async with open_pool(max_children=100) as (tree, pool):
+        for number in range(10_000):
+            await pool.wait_for_slot()
+            pool.run(None, die if number % 2 else finish)
+        await pool.drain()
+        await wait_all_tasks_blocked()
+        assert list(tree.snapshot().nodes) == ["root", "root.pool"]
+        assert tree.snapshot().nodes["root.pool"].incarnation == 1
+        assert pool.statistics() == PoolStatistics(
+            max_children=100, running=0, done=5_000, failed=5_000, stopped=0
+        )
