@@ -1,5 +1,5 @@
-"""Exceptions and await-stacks, as text and taken apart; and text of others, made fit to be shown.
+"""Makes text of exceptions and of stacks, splits exceptions, and makes foreign text printable.
 
-It is a library of its own, as :mod:`traceback` is: all text is bounded, and nothing that an
-exception or a foreign text does can end more than its own description.
+It is a library of its own, as :mod:`traceback` is. All text is bounded. An exception or a foreign
+text that can't be shown ends its own description only.
 """

@@ -1,4 +1,4 @@
-"""Crash records, and exceptions taken apart."""
+"""Makes crash records, and splits exceptions."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 def make_crash(
     error: BaseException, dn: str, incarnation: int, started: float | None = None
 ) -> Crash:
-    """Make the record of a death, or of an error raised while stopping, that is just now (S14).
+    """Make the record of a death, or of a stop error, that has happened just now (S14).
 
     Args:
         error: What the node died of.
-        dn: The node, or the group whose function has failed.
-        incarnation: Which run of it.
-        started: When that began; ``None`` if it did not.
+        dn: The DN of the node, or of the group whose function has failed.
+        incarnation: The number of the run.
+        started: When that run began, in seconds on Trio's clock; ``None`` if it did not begin.
     """
     now = trio.current_time()
     return Crash(
@@ -46,15 +46,15 @@ def make_crash(
 
 
 def split_fatal(error: BaseException) -> tuple[BaseException | None, Exception | None]:
-    """Take apart what a runnable raised (S11).
+    """Split what a runnable raised (S11).
 
     Returns:
         What must leave the tree (``KeyboardInterrupt``, ``SystemExit`` and
         every other exception that is no ``Exception``), and what the node dies
-        of. ``Cancelled`` is neither: it is dropped. What must leave does so
-        without the groups that nurseries wrapped around it, if it is alone:
-        ``except KeyboardInterrupt`` is to catch it, and the process to exit with
-        ``SystemExit``'s status.
+        of. ``Cancelled`` is neither: it is dropped. If only one exception must
+        leave, it leaves without the groups that nurseries wrapped around it:
+        ``except KeyboardInterrupt`` has to catch it, and the process has to exit
+        with the status of ``SystemExit``.
     """
     kind = type(error)  # an error's own __class__ may be a property
     if issubclass(kind, Exception):
@@ -67,13 +67,13 @@ def split_fatal(error: BaseException) -> tuple[BaseException | None, Exception |
     try:
         _, rest = group.split(trio.Cancelled)
         ordinary, fatal = (None, None) if rest is None else rest.split(Exception)
-    except BaseException:  # noqa: BLE001  too deep, or a foreign derive(): it can't be taken apart
+    except BaseException:  # noqa: BLE001  too deep, or a foreign derive(): it can't be split
         return error, None
     return None if fatal is None else unwrapped(fatal), ordinary
 
 
 def add_note(error: BaseException, note: str) -> None:
-    """Add a note, unless ``error`` takes none, as one that is frozen."""
+    """Add a note, unless ``error`` takes none, because it is frozen for instance."""
     with contextlib.suppress(BaseException):  # its own add_note may raise anything
         error.add_note(note)
 
@@ -81,7 +81,7 @@ def add_note(error: BaseException, note: str) -> None:
 def unwrapped(error: BaseException) -> BaseException:
     """Return the one exception that is in ``error``, if it is a group of one.
 
-    Ctrl-C that came several times counts as one.
+    Several ``KeyboardInterrupt``s count as one exception.
     """
     *_, last = unwrap(error)
     rest, first = [last], None
@@ -135,10 +135,10 @@ def without_repeated_interrupts(errors: list[BaseException]) -> list[BaseExcepti
 def handled_error(cancelled: BaseException) -> Exception | None:
     """Return the error that a runnable was handling when cancellation replaced it, if any.
 
-    It is the context of a ``Cancelled``, which may be one of several in a group. Trio makes a
-    ``Cancelled`` in the step in which a scope is cancelled, so its context may be of another task,
-    the one that has cancelled. The error is the runnable's own if the ``Cancelled`` came through
-    the frame that was handling it, where its traceback begins.
+    The error is the context of a ``Cancelled``, which may be one of several in a group. Trio makes
+    a ``Cancelled`` in the step in which a scope is cancelled. So its context may be the error of
+    another task: the task that has cancelled. The error is the runnable's own if the ``Cancelled``
+    passed through the frame in which the traceback of the error begins.
     """
     rest, frames = [cancelled], set[int]()
     for _ in range(HANDLED_SEARCHED):
@@ -162,4 +162,4 @@ def handled_error(cancelled: BaseException) -> Exception | None:
 
 
 HANDLED_SEARCHED: Final = 1000
-"""So many exceptions are searched at most."""
+"""At most this many exceptions are searched."""

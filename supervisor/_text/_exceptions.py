@@ -5,16 +5,17 @@ The text is what :mod:`traceback` makes of the same exception, but for this:
 - Frames of Trio and of this package are left out.
 - A group of one is its member. Its frames come before the member's, so that what went through
   three nurseries reads as one traceback that ends in the user's line.
-- No cause is left out for being deep or late: what gets no traceback of its own (below ten groups,
-  after the fifteenth member, after so many exceptions) gets a line.
-- All of it has limits. What exceeds them is neither copied nor formatted, and each cut says how
-  much is missing.
+- No cause is missing because it is deep or late. A cause that gets no traceback of its own (below
+  ten groups, after the fifteenth member, after fifty exceptions) gets a line.
+- All parts have limits. What exceeds a limit is neither copied nor formatted, and each cut says how
+  much is left out.
 
-An exception that can't be described must end nothing. What Python keeps of it is read past the
-properties that its class may have instead (``__cause__``, ``__qualname__``). Users' code that is
-called for a text (``__str__``, notes, the loaders of source) may raise anything, even
-``SystemExit``: it is caught, and named in the place of the text. The functions that call it are
-protected from Ctrl-C, so a ``KeyboardInterrupt`` there is never a user's at the keyboard.
+An exception that can't be described must not end anything. Attributes such as ``__cause__`` and
+``__qualname__`` are read from where Python stores them, because a class may define properties with
+these names. Code of users that is called for a text (``__str__``, notes, the loaders of source) may
+raise anything, even ``SystemExit``. That is caught, and its name stands in place of the text. The
+functions that call such code are protected from Ctrl-C. So a ``KeyboardInterrupt`` there comes from
+that code and never from the keyboard.
 """
 
 from __future__ import annotations
@@ -36,45 +37,48 @@ if TYPE_CHECKING:
     from ._frames import Frame
 
 LINE_LENGTH: Final = 500
-"""In the line of an error, the message is cut to so many characters.
+"""In the line of an error, the message has at most this many characters.
 
-Such lines get into messages of other errors, and into a tree's picture, one for each node.
+Such lines are parts of other messages, and of a snapshot's text, which has one for each node.
 """
 
 MESSAGE_LENGTH: Final = 8000
-"""In a traceback, a message or note is cut to so many: it may have a statement or a response."""
+"""In a traceback, a message or note has at most this many characters.
+
+It may have an SQL statement or the response of a server.
+"""
 
 TEXT_LENGTH: Final = 32 * 1024
-"""A traceback is cut to so many. It goes into one log record, and each node keeps five."""
+"""A traceback has at most this many characters. It is in one log record, and a node keeps five."""
 
 TRACEBACKS_SHOWN: Final = 50
-"""So many exceptions in one text are shown with their frames."""
+"""In one text, at most this many exceptions are shown with their frames."""
 
 MEMBERS_SHOWN: Final = 15
-"""As in :mod:`traceback`: so many members of a group are."""
+"""At most this many members of a group are shown, as in :mod:`traceback`."""
 
 GROUPS_SHOWN: Final = 10
-"""As in :mod:`traceback`: members are in so many groups in each other."""
+"""Groups in groups are shown to at most this depth, as in :mod:`traceback`."""
 
 CHAIN_SHOWN: Final = 20
-"""Of a longer chain of causes so many are: three quarters are the newest, the others the oldest."""
+"""At most this many causes in a chain are shown: one quarter the oldest, the others the newest."""
 
 LINES_SHOWN: Final = 100
-"""So many different exceptions get a line, where they get no traceback."""
+"""At most this many different exceptions that get no traceback get a line."""
 
 NOTES_SHOWN: Final = 50
-"""So many notes of an exception are shown."""
+"""At most this many notes of an exception are shown."""
 
 EXCEPTIONS_READ: Final = 1000
-"""Members and causes are followed to so many, to find the first and the last."""
+"""At most this many members or causes are read, to find the first and the last."""
 
 TEXTS_KEPT: Final = 100
-"""So many texts are remembered, then they are forgotten together."""
+"""When this many texts are remembered, all are forgotten together."""
 
 TEXT_KEPT: Final = 4000
-"""A text that is longer is not remembered."""
+"""A text with more characters is not remembered."""
 
-# Nodes die alike, and each keeps five deaths: equal texts are one object.
+# Many nodes die of the same error, and each keeps five deaths. So equal texts are one object.
 _texts: dict[str, str] = {}
 
 _CAUSE: Final = "\nThe above exception was the direct cause of the following exception:\n\n"
@@ -85,7 +89,7 @@ _OF_NURSERIES: Final = frozenset(
     {"Exceptions from Trio nursery", "unhandled errors in a TaskGroup"}
 )
 
-# What Python keeps, whatever properties a class or its metaclass has under these names.
+# What Python stores, even if a class or its metaclass defines properties with these names.
 cause_of: Callable[[BaseException], BaseException | None]
 cause_of = BaseException.__dict__["__cause__"].__get__
 context_of: Callable[[BaseException], BaseException | None]
@@ -105,7 +109,7 @@ _module: Callable[[type], object] = type.__dict__["__module__"].__get__
 
 @enable_ki_protection
 def one_line(error: BaseException) -> str:
-    """Say type and message of ``error`` in one line; of a group, its first and how many more."""
+    """Return the type and message of ``error`` in one line; of a group, the first and a count."""
     more = 0
     if is_group(error):
         leaves = Leaves((error,))
@@ -125,7 +129,7 @@ def format_error(
 
     Args:
         error: The exception.
-        start: Its traceback, if that is not its own any more.
+        start: The traceback to show, if it is not that of ``error`` any more.
         machinery: Show the frames of Trio and of this package as well.
     """
     try:
@@ -148,7 +152,7 @@ def format_error(
 
 
 def drop_tracebacks(error: BaseException) -> None:
-    """Let go of the frames of ``error``, and of all exceptions that it is linked to.
+    """Drop the tracebacks of ``error`` and of all exceptions that it is linked to.
 
     When an object is raised again, its traceback grows: the new frames come before the old.
     """
@@ -172,7 +176,7 @@ def _is_alone(error: BaseException) -> bool:
 
 
 def is_group(error: BaseException) -> bool:
-    """Return whether ``error`` is a group, whatever its ``__class__`` says."""
+    """Return whether ``error`` is a group; its ``__class__`` is not asked."""
     return issubclass(type(error), BaseExceptionGroup)
 
 
@@ -186,14 +190,14 @@ def unwrap(error: BaseException) -> Iterator[BaseException]:
 
 @final
 class Leaves:
-    """The exceptions in groups, in order, as far as they are read."""
+    """Iterates over the exceptions in groups, in order, up to a limit."""
 
     def __init__(self, errors: Sequence[BaseException]) -> None:
-        """Take groups apart in the course of an iteration."""
+        """Begin with ``errors``; an iteration opens the groups."""
         self._todo = list(reversed(errors))
 
     def __iter__(self) -> Iterator[BaseException]:
-        """Read them, to the limit."""
+        """Iterate up to the limit."""
         read = 0
         while self._todo and read < EXCEPTIONS_READ:
             error = self._todo.pop()
@@ -205,7 +209,7 @@ class Leaves:
 
     @property
     def unread(self) -> int:
-        """How many there are beyond the limit; what is in a group is not counted."""
+        """How many exceptions follow after the limit; a group counts as one."""
         return len(self._todo)
 
 
@@ -221,17 +225,17 @@ class _Writer:
     def __init__(self, *, machinery: bool) -> None:
         self.pieces: list[str] = []
         self._machinery: bool = machinery
-        # The ids of those which have their place in the text; causes are not shown twice.
+        # The ids of the exceptions that the text has already; no cause is shown twice.
         self._seen: set[int] = set()
         # How many more can be shown with their frames.
         self._left: int = TRACEBACKS_SHOWN
-        # In how many groups we are.
+        # The number of groups around what is written now.
         self._depth: int = 0
-        # We are in the last member of a group, and no line below it has been drawn.
+        # The last member of a group is written now, and the line below it is not.
         self._unclosed: bool = False
 
     def write(self, error: BaseException, start: TracebackType | None) -> None:
-        """Write ``error`` after what caused it."""
+        """Write the causes of ``error``, then ``error``."""
         for path, link in self._chain(error):
             if isinstance(path, str):
                 self._put(path)
@@ -241,10 +245,10 @@ class _Writer:
                 self._put(link)
 
     def _chain(self, error: BaseException) -> list[tuple[list[BaseException] | str, str | None]]:
-        """Return what leads to ``error``, oldest first, each with what links it with the next.
+        """Return the causes of ``error`` and itself, oldest first, each with the link to the next.
 
-        A group of one, its member, and so on, are one path. Each part of it may have a cause, and
-        that of an inner one is the newer.
+        A group of one, its member, and so on, are one path. Each part of a path may have a cause.
+        The cause of an inner part is newer than that of an outer part.
         """
         chain: list[tuple[list[BaseException] | str, str | None]] = []
         todo: list[tuple[BaseException, str | None]] = [(error, None)]
@@ -254,7 +258,7 @@ class _Writer:
             chain.append((path, link))
             self._seen.update(map(id, path))
             if is_group(path[-1]):
-                self._seen.update(map(id, members_of(path[-1])))  # which are shown as such
+                self._seen.update(map(id, members_of(path[-1])))  # shown as members
             for part in path:
                 before = cause_of(part)
                 if before is not None and id(before) not in self._seen:
@@ -296,7 +300,7 @@ class _Writer:
                 self._depth = 0
 
     def _frames(self, path: list[BaseException], start: TracebackType | None) -> list[Frame]:
-        """Return the frames of groups of one, each before those of its member."""
+        """Return the frames of a path of groups of one: those of a group before its member's."""
         frames: list[Frame] = []
         for group, member in itertools.pairwise(path):
             own = frames_of(start, machinery=self._machinery)
@@ -304,7 +308,7 @@ class _Writer:
             if own and not self._machinery and ends_in_start(start, within):
                 del own[-1]  # the same call: the member was raised in the body of the nursery
             elif own:
-                # It leaves a nursery there. The marks would say where that was opened.
+                # The group left a nursery in that frame. Marks would show where that was opened.
                 own[-1] = own[-1]._replace(text=own[-1].unmarked())
             frames += own
             frames += map(remark, _about(group))
@@ -323,7 +327,7 @@ class _Writer:
                 self.write(member, traceback_of(member))
             else:
                 self._write_briefly(members[index:])
-            # The last member may be a group, whose last line is enough for both.
+            # If the last member is a group, its last line is the last line of both.
             if is_last and self._unclosed:
                 self._rule("+------------------------------------\n")
                 self._unclosed = False
@@ -332,7 +336,7 @@ class _Writer:
                 break
 
     def _write_briefly(self, errors: Sequence[BaseException]) -> None:
-        """Write a line for each of ``errors``, or for those that are the same."""
+        """Write a line for each of ``errors``; equal lines are counted."""
         lines: dict[str, int] = {}
         leaves = Leaves(errors)
         more = 0
@@ -368,7 +372,7 @@ def _place(error: BaseException) -> str:
 
 
 def _about(group: BaseException) -> list[str]:
-    """Return what a group says of its one member."""
+    """Return the message and the notes of a group that has one member."""
     message = cut(_group_message(group), MESSAGE_LENGTH)
     lines = [] if message in _OF_NURSERIES else f"{_full_name(group)}: {message}".splitlines()
     return lines + _notes(group)
@@ -412,7 +416,7 @@ def _message(error: BaseException, limit: int) -> str:
 
 
 def _told(tell: Callable[[Any], str], what: object, name: str) -> str:
-    """Return a text that users' code makes."""
+    """Return the text that ``tell``, which may be code of a user, makes of ``what``."""
     try:
         return cut(tell(what), MESSAGE_LENGTH)
     except BaseException as broken:  # noqa: BLE001  as above

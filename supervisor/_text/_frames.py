@@ -1,15 +1,15 @@
 """Frames as text, each formatted once.
 
-Many nodes may die of one fault at the same time, in the same lines, and again at each restart. To
-find a line of source and the part of it that is under way takes as long as all the rest of a
-restart. That depends on the frame's code and instruction alone, so it is remembered by these. What
-may vary (messages, causes, notes) is put together each time.
+Many nodes may die of one bug at the same time, in the same lines, and again at each restart. The
+search for a line of source, and for the part of it that was running, takes as long as all the rest
+of a restart. The result depends on the frame's code and instruction only. So it is remembered by
+these two. Messages, causes and notes may differ, and are formatted each time.
 
-The lines of a frame are looked up when it is first shown, after asking whether the file has changed
-since it was last read, as :mod:`traceback` does. Later changes of the file don't change what is
-remembered: the code that runs is that of the earlier file as well.
+The source of a frame is read when the frame is first shown. As in :mod:`traceback`, a file that has
+changed since it was last read is read again. Later changes of the file do not change what is
+remembered: the code that runs comes from the earlier file, too.
 
-Nothing is remembered but text and code objects, which keep alive nothing that a function uses.
+Only text and code objects are remembered. They keep nothing alive that a function uses.
 """
 
 from __future__ import annotations
@@ -29,24 +29,27 @@ if TYPE_CHECKING:
     from types import CodeType, FrameType, TracebackType
 
 FRAMES_KEPT: Final = 1000
-"""So many frames are remembered, then they are forgotten together."""
+"""When this many frames are remembered, all are forgotten together."""
 
 FRAME_LENGTH: Final = 2000
-"""The text of a frame is cut to so many characters; it has long names or generated source."""
+"""The text of a frame has at most this many characters: names can be long."""
 
 SOURCE_LENGTH: Final = 500
-"""A longer line of source is cut, and has no marks below it."""
+"""A line of source with more characters is cut, and has no marks below it."""
 
 ENTRIES_READ: Final = 20_000
-"""Of a longer traceback the rest is counted only. Recursion to the usual limit has 1000 entries."""
+"""At most this many entries of a traceback are read; the others are counted.
+
+A recursion up to Python's default limit has 1000 entries.
+"""
 
 ROWS_FIRST: Final = 20
 ROWS_LAST: Final = 40
-"""Of more rows, so many are shown from the start and from the end, which is where it happened."""
+"""Of more rows, this many are shown from the start, and from the end, where the error happened."""
 
 _REPEATED: Final = 3  # as in traceback, of rows that are the same
 
-# Frames of the machinery say nothing about a runnable's fault.
+# Frames of the machinery do not show what is wrong in a runnable.
 _MACHINERY: Final = tuple(
     f"{Path(file).parent}{os.sep}"
     for file in (sys.modules[__name__.partition(".")[0]].__file__, trio.__file__, outcome.__file__)
@@ -64,24 +67,24 @@ class Frame(NamedTuple):
     """File, line and function: by these, frames are the same."""
     is_machinery: bool
     code: CodeType
-    """Keeps the id that it is remembered by from being another's."""
+    """Keeps the code object alive, so that no other object gets its id."""
 
     def unmarked(self) -> str:
         """Return the text without the marks below the source."""
         return "".join(self.text.splitlines(keepends=True)[:2])
 
 
-# By the ids of code objects, since the hash of one is that of all its code; and by instruction.
+# By the id of the code object, as its hash would read all of its code, and by the instruction.
 _known: dict[tuple[int, int], Frame] = {}
 
 
 def is_machinery(filename: str) -> bool:
-    """Return whether a frame is of Trio or of this package, and not a user's."""
+    """Return whether a frame in this file is one of Trio or of this package."""
     return filename.startswith(_MACHINERY)
 
 
 def frames_of(start: TracebackType | None, *, machinery: bool) -> list[Frame]:
-    """Return the frames of a traceback, with those of the machinery or without."""
+    """Return the frames of a traceback, with or without those of the machinery."""
     frames: list[Frame] = []
     step = start
     read = 0
@@ -101,7 +104,7 @@ def frames_of(start: TracebackType | None, *, machinery: bool) -> list[Frame]:
 
 
 def ends_in_start(outer: TracebackType | None, inner: TracebackType | None) -> bool:
-    """Return whether the last of the users' frames in ``outer`` is the first of ``inner``."""
+    """Return whether the last frame of users' code in ``outer`` is the first one in ``inner``."""
     while inner is not None and is_machinery(inner.tb_frame.f_code.co_filename):
         inner = inner.tb_next
     last = None
@@ -113,7 +116,7 @@ def ends_in_start(outer: TracebackType | None, inner: TracebackType | None) -> b
 
 
 def remark(text: str) -> Frame:
-    """Return a line of text that has its place among frames."""
+    """Return a line of text that can stand between frames."""
     text = f"  [{text}]\n"
     return Frame(text, place=("", None, text), is_machinery=False, code=remark.__code__)
 
@@ -129,11 +132,11 @@ def _look_up(step: TracebackType) -> Frame:
             text = f"{_bare(place)}    {cut(source, SOURCE_LENGTH)}\n"
         else:
             (text,) = stack.format()
-    except BaseException:  # noqa: BLE001  a module's loader, which is asked, is users' code
+    except BaseException:  # noqa: BLE001  it calls the module's loader, which may be users' code
         place = code.co_filename, step.tb_lineno, code.co_name
         text = _bare(place)
     frame = Frame(cut(text, FRAME_LENGTH), place, is_machinery(code.co_filename), code)
-    # A file that could not be read may be next time: there may have been too many open.
+    # A file that could not be read, as when too many are open, is tried again next time.
     if step.tb_lasti >= 0 and (source or code.co_filename.startswith("<")):
         if len(_known) >= FRAMES_KEPT:
             _known.clear()
@@ -160,7 +163,7 @@ def _bare(place: tuple[str, int | None, str]) -> str:
 
 
 def stack_text(frames: list[Frame]) -> str:
-    """Return the lines of ``frames``: those that repeat are counted after three, as Python does."""
+    """Return the lines of ``frames``; after three that are the same, the rest is counted."""
     rows: list[str] = []
     last = None
     count = 0

@@ -1,8 +1,8 @@
-"""Text that others wrote, made fit to be shown: of a bounded length, and of printable characters.
+"""Makes foreign text printable, and limits its length.
 
 Messages of exceptions, names of tasks and records of foreign loggers come from users' code, and
-what is in them often from elsewhere. A message may have fifty megabytes, and characters that a
-terminal obeys or that hide what follows.
+often quote what came from outside. A message may have fifty megabytes, characters that a terminal
+executes, and characters that hide what follows.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 NAME_LENGTH: Final = 500
-"""The name of a type or a module is cut to so many characters."""
+"""The name of a type or a module has at most this many characters."""
 
 _qualname: Callable[[type], str] = type.__dict__["__qualname__"].__get__
 
 
 def type_name(error: BaseException) -> str:
-    """Return the name of the type of ``error``, whatever its metaclass has under that name."""
+    """Return the name of the type of ``error``; its metaclass is not asked."""
     return cut(_qualname(type(error)), NAME_LENGTH)
 
 
 def cut(text: str, limit: int) -> str:
     """Leave out the middle of a text that is longer than ``limit``, and say how much that is.
 
-    The end is kept because that is where a long message tends to say why. The cost is that of
-    the limit, whatever the text.
+    The end is kept, because a long message often has its reason there. The time depends on the
+    limit only, not on the length of the text.
     """
     if type(text) is str and len(text) <= limit:
         return text
@@ -54,10 +54,10 @@ def label(text: str, limit: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Show what a terminal would obey, or not show at all, by its escape sequence in Python.
+    """Replace what a terminal would execute, or not display, by its escape sequence in Python.
 
-    Line feeds and tabs stay. So do joiners and other marks that belong to the writing of a
-    language and move nothing.
+    Line feeds and tabs stay. Joiners and other marks that the writing of a language needs, and that
+    move nothing, stay as well.
     """
     return text if text.isprintable() else _CONTROLS.sub(_escaped, text)
 

@@ -1,8 +1,8 @@
-"""Where the tasks of a runnable wait, as text.
+"""Shows as text where the tasks of a runnable wait.
 
-A server may have twenty thousand connections, of which nearly all wait in the same line. So stacks
-that are the same are shown once and counted, and there is a limit to how much is looked at: a
-report is made while a stop is under way, and holds up the loop.
+A server may have twenty thousand connections, and nearly all of them wait in the same line. So
+equal stacks are shown once and counted. The number of tasks and frames that are read is limited,
+because a report is made during a stop, and blocks the loop meanwhile.
 """
 
 from __future__ import annotations
@@ -23,35 +23,35 @@ if TYPE_CHECKING:
     from ._frames import Frame
 
 STACKS_SHOWN: Final = 50
-"""So many different stacks are shown."""
+"""At most this many different stacks are shown."""
 
 STACKS_LENGTH: Final = 48 * 1024
-"""And no more after so many characters."""
+"""No further stack is shown after this many characters."""
 
 TASKS_READ: Final = 1000
 FRAMES_READ: Final = 20_000
-"""After so many tasks, or frames of tasks, the other tasks are counted only."""
+"""After this many tasks, or frames of tasks, the other tasks are only counted."""
 
 NAME_LENGTH: Final = 200
-"""The name of a task is cut to so many characters."""
+"""The name of a task has at most this many characters."""
 
 
 @final
 @attrs.define
 class _Kind:
-    """Tasks that wait alike."""
+    """Tasks that wait in the same lines."""
 
     name: str
     frames: list[tuple[FrameType, int]]
-    """What is shown, outermost first, with the line in each."""
+    """The frames that are shown, outermost first, each with its line."""
     trouble: str
-    """Why there are no more frames, if that is not known."""
+    """Why further frames could not be found, if so."""
     count: int = 0
 
 
 @enable_ki_protection
 def format_stacks(task: trio.lowlevel.Task) -> str:
-    """Show where ``task`` waits, and those in its nurseries."""
+    """Show where ``task`` and the tasks in its nurseries wait."""
     kinds: dict[object, _Kind] = {}
     todo = [task]
     tasks = frames = 0
@@ -102,7 +102,7 @@ def _children(task: trio.lowlevel.Task) -> list[trio.lowlevel.Task]:
 
 
 def _stack(task: trio.lowlevel.Task) -> tuple[list[tuple[FrameType, int]], str]:
-    """Return the frames of a task, as far as they can be found."""
+    """Return the frames that can be found of a task, and why there are no more."""
     frames: list[tuple[FrameType, int]] = []
     trouble = ""
     try:
@@ -113,7 +113,7 @@ def _stack(task: trio.lowlevel.Task) -> tuple[list[tuple[FrameType, int]], str]:
 
 
 def _shown(frames: list[tuple[FrameType, int]]) -> list[tuple[FrameType, int]]:
-    """Select the users' frames, and the one that the last of them waits for."""
+    """Return the frames of users' code, and the one that the last of them waits for."""
     own = [
         index
         for index, (frame, _) in enumerate(frames)
