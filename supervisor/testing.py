@@ -1,7 +1,7 @@
 """For tests of supervised code: a harness, and a runnable under remote control.
 
-Nothing here needs a test framework. Under pytest-trio, with a clock that jumps when nothing
-else is left to do, hours of backoff pass in no time::
+Nothing here needs a test framework. Under pytest-trio, with a clock that jumps when all tasks
+wait, a test does not wait for any backoff::
 
     async def test_worker_survives(autojump_clock: trio.testing.MockClock) -> None:
         async with supervisor.testing.open_harness(root) as tree:
@@ -62,20 +62,20 @@ def open_harness(
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Run a tree beside the body of a test.
 
-    The root is run once. If it dies, the test fails: the root is not run again. If it returns
-    without having signalled, it counts as done; its children live on. All
-    other runnables are supervised as ever. Leaving the body stops the tree and waits
+    The root is run once. If it dies, the test fails, and the root does not restart. If it
+    returns without a signal, it is ``DONE``, and its children live on. All other
+    runnables are supervised as in any tree. The end of the body stops the tree and waits
     until all its tasks are gone. Modelled on upstream's ``TestHarness``, which runs a
-    root that returned again and again.
+    root that has returned again and again.
 
     Args:
         root: The root runnable; it may do the work of the test itself.
         *args: Its arguments.
         backoff: The default delays before restarts.
         metrics: Is told of every transition.
-        patience: The test fails if the tree takes longer than so many seconds to
-            stop, on Trio's clock. Meanwhile the log says, as ever, which nodes have not
-            ended and where they wait.
+        patience: The most seconds that the tree may take to stop, on Trio's clock; if it
+            takes longer, the test fails. Meanwhile the log says which nodes have not
+            ended and where they wait (S18).
 
     Returns:
         A context manager of the running tree.
@@ -106,7 +106,7 @@ def open_harness(
 
 @final
 class _Harness(AbstractAsyncContextManager["Supervisor"]):
-    """What :func:`open_harness` returns: a class for the reason that ``OpenSupervisor`` is one."""
+    """What :func:`open_harness` returns; a class for the same reason as ``OpenSupervisor``."""
 
     __slots__ = ("_call", "_opened", "_patience", "_picture", "_tree")
 
@@ -119,7 +119,7 @@ class _Harness(AbstractAsyncContextManager["Supervisor"]):
     ) -> None:
         self._call: Callable[[], Awaitable[object]] = call
         self._patience: float = patience
-        # The tree when its root died.
+        # A picture of the tree at the death of its root.
         self._picture: str = ""
         self._opened: AbstractAsyncContextManager[Supervisor] = open_supervisor(
             self._run_root, backoff=backoff, limit=_ONCE, metrics=metrics
@@ -149,25 +149,25 @@ class _Harness(AbstractAsyncContextManager["Supervisor"]):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        asked = trio.current_time()
+        stopped_at = trio.current_time()
         try:
-            # As that of open_supervisor().
+            # As in open_supervisor().
             handled = await self._opened.__aexit__(exc_type, exc, traceback)  # noqa: ASYNC102
         except RestartLimitExceeded as exceeded:
             if exceeded not in self._tree._port.errors:
-                raise  # that of another tree, in the body
+                raise  # another tree in the body has raised it
             picture = self._picture or str(self._tree.snapshot())
             msg = f"{exceeded.causes[-1].error}\n\nroot died in this tree:\n{picture}"
             raise HarnessError(msg) from exceeded.__cause__
         if exc is None or handled:
-            self._check_end(asked)
+            self._check_end(stopped_at)
         return handled
 
-    def _check_end(self, asked: float) -> None:
+    def _check_end(self, stopped_at: float) -> None:
         late = {
-            node.dn: node.since - asked
+            node.dn: node.since - stopped_at
             for node in self._tree.snapshot().nodes.values()
-            if node.since > asked + self._patience
+            if node.since > stopped_at + self._patience
         }
         if late:
             names = ", ".join(f"{dn} ({seconds:.1f} s)" for dn, seconds in late.items())
@@ -182,16 +182,17 @@ class _Command:
 
     signals: tuple[Signal, ...] = ()
     error: BaseException | None = None
-    obeyed: trio.Event = attrs.field(factory=trio.Event)
+    received: trio.Event = attrs.field(factory=trio.Event)
 
 
 @final
 class Remote:
     """A runnable that does what a test tells it to.
 
-    Use it in one place of a tree at a time. A command is for the incarnation that runs; if none
-    does, it waits for the next. Each command returns when it has been obeyed. While it is used in
-    one run of Trio, commands in another thread or run raise :exc:`NotSupervisedError`.
+    Use it for one node of a tree at a time. A command is for the incarnation that runs. If none
+    runs, the command waits for the next one. Each command returns when the runnable has done it.
+    While it is used in one run of Trio, commands in another thread or run raise
+    :exc:`NotSupervisedError`.
 
     Example::
 
@@ -205,17 +206,17 @@ class Remote:
     """
 
     def __init__(self) -> None:
-        """Make one that is not running yet."""
+        """Make a runnable that does not run yet."""
         self._commands, self._inbox = trio.open_memory_channel[_Command](0)
         self._released = trio.Event()
         self._released.set()
         self._seconds = 0.0
-        # The run of Trio in which it was last used.
+        # The run of Trio that has used it last.
         self._token: trio.lowlevel.TrioToken | None = None
         self.incarnations: int = 0
         """How often it has been started."""
         self.running: int = 0
-        """How many of its incarnations are alive: never more than one under a supervisor."""
+        """How many of its incarnations are alive: at most one in a tree."""
 
     def __repr__(self) -> str:
         """Tell how often it was started."""
@@ -229,7 +230,7 @@ class Remote:
         try:
             while True:
                 command = await self._inbox.receive()
-                command.obeyed.set()
+                command.received.set()
                 for each in command.signals:
                     signal(each)
                 if command.error is not None:
@@ -237,7 +238,7 @@ class Remote:
                 if Signal.DONE in command.signals:
                     return
         finally:
-            # Bounded by the test, which asked for it.
+            # The test has asked for it, and bounds it.
             with trio.CancelScope(shield=True):
                 if self._seconds:
                     await trio.sleep(self._seconds)
@@ -253,7 +254,7 @@ class Remote:
         Cancellation:
             It has signalled, or will not.
         """
-        await self._obey("become_healthy", _Command(signals=(Signal.HEALTHY,)))
+        await self._command("become_healthy", _Command(signals=(Signal.HEALTHY,)))
 
     async def be_done(self) -> None:
         """Have it signal ``DONE`` and return.
@@ -264,10 +265,13 @@ class Remote:
         Cancellation:
             It has signalled and returned, or will not.
         """
-        await self._obey("be_done", _Command(signals=(Signal.DONE,)))
+        await self._command("be_done", _Command(signals=(Signal.DONE,)))
 
     async def die(self, error: BaseException | None = None) -> None:
         """Have it raise ``error``, by default a :exc:`RemoteDeathError`.
+
+        Raises:
+            TypeError: if ``error`` is not an exception.
 
         Checkpoints:
             Always.
@@ -279,14 +283,14 @@ class Remote:
         if not isinstance(death, BaseException):
             msg = f"error={shown(death)} is not an exception: pass one, such as ValueError()"
             raise TypeError(msg)
-        await self._obey("die", _Command(error=death))
+        await self._command("die", _Command(error=death))
 
     def stop_slowly(self, seconds: float) -> None:
-        """Let each of its ends, of whatever kind, take so many seconds from now on."""
+        """Let each of its ends take ``seconds`` from now on: returns, deaths and cancellations."""
         self._seconds = check_seconds("seconds", seconds)
 
     def hang(self) -> None:
-        """Let it not end, although it is stopped or has died, until :meth:`release`."""
+        """Keep it from ending, after a stop or a death, until :meth:`release`."""
         self._check_run("hang")
         if self._released.is_set():
             self._released = trio.Event()
@@ -298,23 +302,23 @@ class Remote:
 
     def _check_run(self, function: str) -> None:
         here = calling_run()
-        if self._token is not None and self._token is not here and not _is_over(self._token):
+        if self._token is not None and self._token is not here and not _has_ended(self._token):
             msg = (
-                f"{function}() of {self!r} was called in another thread than that in which it is "
-                f"used: call trio.from_thread.run(remote.{function}), or run_sync() if it is sync"
+                f"{function}() of {self!r} was called in another thread than the one that uses it: "
+                f"call trio.from_thread.run(remote.{function}), or run_sync() if it is sync"
             )
             raise NotSupervisedError(msg)
         self._token = here
 
-    async def _obey(self, function: str, command: _Command) -> None:
+    async def _command(self, function: str, command: _Command) -> None:
         self._check_run(function)
         await self._commands.send(command)
-        # It has been received and can't be recalled: its end is one step away.
+        # The runnable has received it, and does it in its next task step.
         with trio.CancelScope(shield=True):
-            await command.obeyed.wait()
+            await command.received.wait()
 
 
-def _is_over(token: trio.lowlevel.TrioToken) -> bool:
+def _has_ended(token: trio.lowlevel.TrioToken) -> bool:
     """Return whether a run of Trio has ended."""
     try:
         token.run_sync_soon(_nothing)
@@ -324,4 +328,4 @@ def _is_over(token: trio.lowlevel.TrioToken) -> bool:
 
 
 def _nothing() -> None:
-    """Only find out whether it can be called."""
+    """Do nothing: what counts is whether it can be called."""

@@ -1,4 +1,4 @@
-"""``python -m supervisor run package.module:root``: the arguments, and the root they name."""
+"""The command line ``python -m supervisor run package.module:root``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the arguments, and import the root that they name."""
     parser = argparse.ArgumentParser(
         prog="python -m supervisor", description="Run a supervision tree as a service."
     )
@@ -63,15 +63,15 @@ def load(target: str) -> Callable[[], Awaitable[object]]:
     """Import the async function that ``target`` names.
 
     Raises:
-        ValueError: if there is none, or it is none or needs arguments. An error inside the module
-            is raised as it is.
+        ValueError: if ``target`` names nothing, or names something else than an async function that
+            can be called without arguments. An error inside the module is raised as it is.
     """
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
         msg = f"{target!r} does not have the form package.module:root"
         raise ValueError(msg)
     if not all(part.isidentifier() for part in module_name.split(".")):
-        msg = f"{module_name!r} is no name of a module{_as_module(module_name)}"
+        msg = f"{module_name!r} is not the name of a module{_as_module(module_name)}"
         raise ValueError(msg)
     found = _import(module_name, target)
     for name in path.split("."):
@@ -80,7 +80,7 @@ def load(target: str) -> Callable[[], Awaitable[object]]:
             raise ValueError(msg)
         found = getattr(found, name)
     if inspect.iscoroutine(found):
-        found.close()  # Python would warn of it, on a line more
+        found.close()  # Python would add a line with a warning
     if not is_async(found):
         msg = f"{target!r} is {_shown(found)}, and not an async function"
         raise ValueError(msg)
@@ -92,7 +92,7 @@ def _import(module_name: str, target: str) -> object:
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        # One that is imported by the module, and not found, is that module's own error.
+        # If the module itself imports one that is not there, that is an error inside the module.
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         hint = _as_module(module_name) if module_name.endswith(".py") else ""
@@ -101,7 +101,7 @@ def _import(module_name: str, target: str) -> object:
 
 
 def _as_module(path: str) -> str:
-    """Suggest what to write in place of the path of a file, if it can be imported at all."""
+    """Return what to write in place of the path of a file, if the file can be imported."""
     if path.startswith("/"):
         return ""
     parts = path.replace("\\", "/").removesuffix(".py").removesuffix("/__init__").split("/")
@@ -113,7 +113,7 @@ def _as_module(path: str) -> str:
 
 
 def is_async(found: object) -> bool:
-    """Return whether calling it gives something to await, as far as can be told without a call."""
+    """Return whether a call would return something to await, as far as that is known before."""
     found = _without_partial(found)
     if inspect.isclass(found):
         return hasattr(found, "__await__")
@@ -134,7 +134,7 @@ def _check_arguments(function: object, target: str) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # it was not written in Python, and does not tell
+        return  # it is not written in Python, and has no signature
     try:
         signature.bind()
     except TypeError as error:
@@ -143,7 +143,7 @@ def _check_arguments(function: object, target: str) -> None:
 
 
 def _shown(found: object) -> str:
-    """Describe an object in one line, whatever its repr() is like."""
+    """Return the ``repr()`` of an object in one line of bounded length."""
     short = reprlib.Repr()
     short.maxother = short.maxstring = 200
     return " ".join(short.repr(found).split())

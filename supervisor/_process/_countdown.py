@@ -1,4 +1,4 @@
-"""What the signals ask of the process, and how many seconds it has left: pure, without a clock."""
+"""Decides what a signal requests, and how many seconds the process has left, without a clock."""
 
 from __future__ import annotations
 
@@ -7,32 +7,33 @@ import math
 from typing import Final, final
 
 LAST_RESORT: Final = 5.0
-"""Seconds that cancelled tasks get to end before the process ends without them."""
+"""Seconds from the cancellation of the tasks until the process ends without them."""
 
 DOUBLED: Final = 0.2
-"""A signal that comes so many seconds after the first counts as the same one.
+"""Seconds after the first signal in which further signals count as the same one.
 
-A terminal sends Ctrl-C to all processes that run in it, and a wrapper forwards the one it gets.
+A terminal sends Ctrl-C to all processes that run in it. A wrapper forwards its own to the process.
 """
 
 
 @final
 class Request(enum.Enum):
-    """What a signal asks for."""
+    """What a signal requests."""
 
     STOP = enum.auto()
-    """Stop the tree in good order."""
+    """Stop the tree in order (S21)."""
     CANCEL = enum.auto()
     """Cancel everything at once."""
 
 
 @final
 class Countdown:
-    """Decides what a signal asks for, and counts the seconds until the process has to end (S22).
+    """Decides what a signal requests, and counts the seconds until the process has to end (S22).
 
-    The first signal gives the process the timeout of the stop and 5 seconds more, the second one
-    5 seconds. Whenever everything is cancelled, the tasks get 5 seconds from then on to clean up,
-    however late that is. When the tree has ended, the process has 5 seconds to follow.
+    After the first signal the process has the timeout of the stop and 5 seconds more. After the
+    second one it has at most 5 seconds. When everything is cancelled, early or late, the tasks have
+    5 seconds from then on to clean up. When the tree has ended, the process has at least 5 seconds
+    to exit; a signal that comes then leaves it at most 5.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -44,10 +45,10 @@ class Countdown:
         self.is_ended: bool = False
         """The tree has ended, and the exit status is decided."""
         self.left: float = math.inf
-        """Seconds until the process has to end; infinite as long as nothing was asked of it."""
+        """Seconds until the process has to end; infinite until a signal has come."""
 
     def signalled(self, now: float) -> Request | None:
-        """Take a signal that came now; return what it asks for, if it asks for anything."""
+        """Count a signal that came now; return what it requests, or None if it changes nothing."""
         if self.is_ended:
             self.left = min(self.left, LAST_RESORT)
             return None
@@ -62,16 +63,16 @@ class Countdown:
         return Request.CANCEL
 
     def cancelled(self) -> None:
-        """Take it that all tasks were cancelled just now, since a stop took too long."""
+        """Count from now on: all tasks were cancelled, because a stop took too long."""
         if not (self.is_cancelled or self.is_ended):
             self.is_cancelled = True
             self.left = LAST_RESORT
 
     def ended(self) -> None:
-        """Take it that the tree has ended just now."""
+        """Record that the tree has ended now."""
         self.is_ended = True
         self.left = max(self.left, LAST_RESORT)
 
     def ran(self, seconds: float) -> None:
-        """Take it that the process has run for so many seconds."""
+        """Count the seconds that the process has run since the last call."""
         self.left -= seconds

@@ -1,21 +1,21 @@
 """The last resort: a thread that ends the process if nothing else does.
 
-A stop is bounded: when its time is over, all is cancelled, and what has not ended 5 seconds later
-never will. The loop can't bound that itself, for it may be what is held up: by a runnable that
-blocks, or by a log that nobody reads. So a thread of its own takes the signals, counts the seconds,
-tells the loop what is asked of it, and ends the process when the seconds are over.
+A stop is bounded: when its timeout has passed, everything is cancelled. What has not ended 5
+seconds later is not waited for. Trio's loop can't bound this itself, because it may be blocked, by
+a runnable or by a log that nobody reads. So a thread receives the signals, counts the seconds,
+tells the loop what the signals request, and ends the process when no seconds are left.
 
-- It counts the seconds from the cancellation, as soon as the loop has cancelled; until then from
-  when it should have. So clean-up has its time, although the loop was held up before.
-- It counts only the seconds in which the process runs, in steps of a quarter of one. A process that
-  was suspended goes on where it was.
-- What it does at the end may block as well: to write to a pipe that nobody reads, to flush a
-  stream whose lock is held. So that is done in further threads, to which it gives a second.
+- The thread counts the seconds from the cancellation. Until the loop has cancelled, it counts from
+  when the loop should have. So clean-up has its time, although the loop was blocked before.
+- It counts only the seconds in which the process runs, in steps of a quarter of a second. A process
+  that was suspended has lost none of them.
+- The last output may block as well: the pipe may be full, the lock of the stream may be held. So
+  further threads do it, and each has one second.
 - The exit status is decided once, by the main thread or by this one, whichever is first.
-- The process exits by an exception. As long as that exists, it may be on its way out, and signals
-  stay with this thread. When it is dropped while Python code runs, somebody has caught it, and the
-  process goes on: it gets its signals back, and is not ended. When the interpreter has caught it,
-  no Python code runs.
+- The process exits by an exception. As long as the exception exists, the process may be about to
+  exit, and this thread receives the signals. If the exception is dropped while Python code runs, a
+  program has caught it, and the process goes on: its former signal handlers are set again, and this
+  thread ends. When the interpreter has caught it, no Python code runs.
 
 A thread can't run while a C function holds the interpreter's lock. Nothing in the process can.
 """
@@ -50,10 +50,10 @@ if TYPE_CHECKING:
     from ._countdown import Request
 
 TICK: Final = 0.25
-"""At most so many seconds are counted at once."""
+"""At most this many seconds are counted at once."""
 
 LAST_OUTPUT: Final = 1.0
-"""Seconds that each part of what the process does at the end may take."""
+"""Seconds that each part of the last output may take."""
 
 CUT_SHORT: Final = 3
 """The exit status of a process whose stop was cut short."""
@@ -67,31 +67,31 @@ class Loop(Protocol):
     token: trio.lowlevel.TrioToken
     thread: LoopThread
 
-    def obey(self, request: Request, name: str) -> object:
-        """Do what the signal of that name asks for; called in the loop."""
+    def carry_out(self, request: Request, name: str) -> object:
+        """Do what the signal ``name`` requests; called in the loop."""
 
     def report(self, done: threading.Event) -> object:
-        """Report what has not ended, and set ``done``; called in the loop."""
+        """Report the nodes that have not ended, and set ``done``; called in the loop."""
 
 
 @final
 class LastResort:
-    """Takes the signals of a process, and ends it if nothing else does (S22)."""
+    """Receives the signals of a process, and ends it if nothing else does (S22)."""
 
     def __init__(self, timeout: float) -> None:
         """Prepare for a stop that may take ``timeout`` seconds."""
         self._signals = StopSignals()
         self._lock = threading.Lock()
-        # What was decided, under the lock.
+        # The exit status, if it is decided. The lock guards it.
         self._status: int | None = None
         self._loop: Loop | None = None
-        # The thread of that loop, as long as it may hold up the end of the process.
+        # The thread of that loop, which may keep the process from its end.
         self._loop_thread: LoopThread | None = None
-        # Tells when what the process exits by is dropped.
+        # Tells when the exception by which the process exits is dropped.
         self._end_dropped: weakref.ref[_Attached] | None = None
-        # What the main thread has told.
+        # Calls that the main thread has handed over.
         self._told: deque[Callable[[], object]] = deque()
-        # The rest is this thread's alone.
+        # Only the thread of the last resort uses the rest.
         self._countdown = Countdown(timeout)
         self._requests: deque[tuple[Request, str]] = deque()
         self._released = False
@@ -99,59 +99,59 @@ class LastResort:
     # In the main thread
 
     def start(self) -> None:
-        """Take the signals from now on, until the process exits."""
+        """Receive the signals from now on, until the process exits."""
         self._signals.catch()
         atexit.register(self._exit)
         threading.Thread(target=self._run, name="supervisor: signals", daemon=True).start()
 
     def release(self) -> None:
-        """Leave the signals as they were."""
+        """Set the former signal handlers again."""
         self._signals.release()
         atexit.unregister(self._exit)
         self._tell(self._release)
 
     def attach(self, loop: Loop) -> None:
-        """Hand what is asked to ``loop``, from within whose run this is called."""
+        """Hand requests to ``loop`` from now on; called in its run of Trio."""
         self._loop, self._loop_thread = loop, loop.thread
         self._signals.listen()
         self._tell(self._deliver)
 
     @property
     def is_attached(self) -> bool:
-        """A tree was run."""
+        """Whether a tree was run."""
         return self._loop_thread is not None
 
     def detach(self) -> None:
-        """Let Trio's run end."""
+        """Prepare for the end of Trio's run."""
         self._signals.unlisten()
-        # Both refer to what leaves the tree, which would never be dropped.
+        # The loop refers to the exception that leaves the tree, and would keep it alive.
         self._loop = None
         if self._loop_thread is not None:
             self._loop_thread.run_ends()
 
     def cancelled(self) -> None:
-        """Count from now: everything was cancelled."""
+        """Count from now on: everything was cancelled."""
         self._tell(self._countdown.cancelled)
 
     def decide(self, status: int) -> int:
-        """Decide the exit status, the tree being over; return the one that was decided first."""
+        """Decide the exit status at the end of the tree; return the one that was decided first."""
         status = self._decide(status)
         self._tell(self._countdown.ended)
         self._signals.listen()
         return status
 
     def end_with(self, error: BaseException) -> None:
-        """Take the signals as long as ``error``, by which the process exits, is not dropped."""
+        """Receive the signals until ``error``, by which the process exits, is dropped."""
         attached = _Attached()
         error.__dict__["_supervisor_main"] = attached  # an exception has no weak references
         self._end_dropped = weakref.ref(attached, self._goes_on)
 
     def _goes_on(self, _: weakref.ref[_Attached]) -> None:
         if sys._getframe().f_back is None:
-            return  # the interpreter has it, and exits
+            return  # the interpreter has caught it, and exits
         if threading.current_thread() is threading.main_thread():
             self.release()
-        else:  # the garbage collector has found it here, and only the main thread sets handlers
+        else:  # the garbage collector runs in this thread, and only the main one sets handlers
             self._signals.release_later()
             self._tell(self._release)
 
@@ -160,11 +160,11 @@ class LastResort:
         self._signals.wake()
 
     def _exit(self) -> None:
-        # Python does it too, but after it has stopped all other threads.
+        # Python flushes, too, but later: the threads that do it here have stopped by then.
         _flush()
         self._signals.ignore()
 
-    # In either
+    # In both threads
 
     def _decide(self, status: int) -> int:
         with self._lock:
@@ -172,7 +172,7 @@ class LastResort:
                 self._status = status
             return self._status
 
-    # In the thread
+    # In the thread of the last resort
 
     def _run(self) -> None:
         countdown = self._countdown
@@ -196,17 +196,17 @@ class LastResort:
         self._released = True
 
     def _deliver(self) -> None:
-        """Tell the loop what is asked of it, and wake it for signals that are others' to handle."""
+        """Hand the requests to the loop, and wake it, so that Trio runs other signal handlers."""
         loop = self._loop
         if loop is None:
             return
         with contextlib.suppress(trio.RunFinishedError):
             while self._requests:
-                loop.token.run_sync_soon(loop.obey, *self._requests.popleft())
+                loop.token.run_sync_soon(loop.carry_out, *self._requests.popleft())
             loop.token.run_sync_soon(_pass, idempotent=True)
 
     def _end(self) -> None:
-        """End the process, and say what it does not wait for."""
+        """End the process, and report what it does not wait for."""
         try:
             self._decide(CUT_SHORT)
             flush = _Attempt(_flush)
@@ -223,7 +223,7 @@ class LastResort:
             os._exit(self._decide(CUT_SHORT))
 
     def _loop_reports(self) -> bool:
-        """Have the loop report the nodes that have not ended, if it can."""
+        """Let the loop report the nodes that have not ended; return whether it did."""
         loop = self._loop
         if loop is None or self._countdown.is_ended or not self._countdown.is_cancelled:
             return False
@@ -233,7 +233,7 @@ class LastResort:
         return done.wait(LAST_OUTPUT)
 
     def _describe(self) -> str:
-        """Say what holds up the main thread."""
+        """Return a text that says what the main thread does."""
         if self._loop_thread is None:
             return "the process ends before it has run a tree"
         place = self._loop_thread.look()
@@ -253,7 +253,7 @@ class _Attached:
 
 
 def _pass() -> None:
-    """Do nothing: Trio runs signal handlers when it is woken."""
+    """Do nothing. Trio has woken for this call, and runs signal handlers."""
 
 
 def _flush() -> None:
@@ -268,8 +268,8 @@ def _log(text: str) -> None:
 
 
 def _write(text: str) -> None:
-    """Write to standard error past all buffers and locks, if there is room in it."""
-    file = sys.stderr.fileno()  # not simply 2, which may be another file where it was closed
+    """Write to standard error if it has room, without any buffer or lock."""
+    file = sys.stderr.fileno()  # 2 may be another file, if standard error was closed
     _, writable, _ = select.select([], [file], [], 0)
     if writable:
         os.write(file, text.encode("utf-8", "backslashreplace")[: select.PIPE_BUF - 1] + b"\n")
@@ -277,7 +277,7 @@ def _write(text: str) -> None:
 
 @final
 class _Attempt:
-    """A call that may block for ever, to which a second is given."""
+    """A call in a thread of its own, which may block for ever; it has one second."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._due = time.monotonic() + LAST_OUTPUT
@@ -290,6 +290,6 @@ class _Attempt:
             self._call()
 
     def succeeds(self) -> bool:
-        """Wait for its end as long as it may take; return whether it came."""
+        """Wait for the end of the call for the rest of its second; return whether it has ended."""
         self._thread.join(max(self._due - time.monotonic(), 0.0))
         return not self._thread.is_alive()

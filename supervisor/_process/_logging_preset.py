@@ -1,4 +1,4 @@
-"""The logging of a process that has not set it up itself."""
+"""Sets up logging for a process that has not done so itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from supervisor.logs import JSONFormatter, TextFormatter
 
 @final
 class _PresetHandler(logging.StreamHandler[IO[str]]):
-    """Writes what can be written; raises nothing into the code that logs."""
+    """Writes records; what can't be written raises nothing in the code that logs."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Escape what the stream's encoding does not have."""
+        """Escape the characters that the stream's encoding does not have."""
         text = super().format(record)
         encoding = getattr(self.stream, "encoding", None)
         if text.isascii() or not isinstance(encoding, str):
@@ -23,17 +23,16 @@ class _PresetHandler(logging.StreamHandler[IO[str]]):
         return text.encode(encoding, "backslashreplace").decode(encoding)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
-        """Say what is wrong, unless standard error is what is: closed, or a broken pipe."""
+        """Report the error on standard error, if that can be written to."""
         with contextlib.suppress(Exception):  # ValueError, OSError, or what a substitute raises
             super().handleError(record)
 
 
 def preset_logging(stream: IO[str] | None) -> None:
-    """Log records from ``INFO`` on to ``stream``, unless logging is set up already (S22).
+    """Log records from level ``INFO`` to ``stream``, unless logging is set up already (S22).
 
     A terminal gets text, with colours unless ``NO_COLOR`` is set; anything else gets JSON. Without
-    a stream, which is what a process that was started without standard error has, nothing is
-    done.
+    a stream, as in a process that was started without standard error, nothing is done.
     """
     root = logging.getLogger()
     if root.handlers or stream is None:

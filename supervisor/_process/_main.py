@@ -126,7 +126,7 @@ def main(
     try:
         raise end
     finally:
-        del end  # this frame is in its traceback, and would keep it alive
+        del end  # its traceback refers to this frame, which would keep it alive
 
 
 def _status_of(error: BaseException) -> int:
@@ -143,7 +143,7 @@ async def _serve(
     timeout: float,  # noqa: ASYNC109  it bounds a stop
     last_resort: LastResort,
 ) -> int:
-    """Run a tree, and obey signals; return the exit status."""
+    """Run a tree, and stop it at signals; return the exit status."""
     service = _Service(make(), timeout, last_resort)
     last_resort.attach(service)
     try:
@@ -154,7 +154,7 @@ async def _serve(
 
 @final
 class _Service:
-    """The tree of a process, as signals see it. All of it runs in Trio's loop."""
+    """The tree of a process: what signals and the last resort do to it, in Trio's loop."""
 
     def __init__(self, tree: Supervisor, timeout: float, last_resort: LastResort) -> None:
         self._tree = tree
@@ -162,14 +162,14 @@ class _Service:
         self._timeout = timeout
         self._last_resort = last_resort
         self._status = STOPPED
-        self._is_over = False
+        self._has_ended = False
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.thread: LoopThread = self._port.loop_thread()
 
     async def run(self) -> int:
         """Run the tree to its end; return the exit status, or raise what has left it."""
         await self._tree._run()
-        self._is_over = True
+        self._has_ended = True
         late = self._tree._timeout_error()
         if late is not None:
             self._status = CUT_SHORT
@@ -182,14 +182,14 @@ class _Service:
         raise_all(errors)
         return self._status
 
-    def obey(self, request: Request, name: str) -> None:
-        """Do what the signal of that name asks for, unless the tree has ended meanwhile."""
-        if self._is_over:
+    def carry_out(self, request: Request, name: str) -> None:
+        """Do what the signal ``name`` requests, unless the tree has ended meanwhile."""
+        if self._has_ended:
             return
         if request is Request.STOP:
             self._log(logging.INFO, "%s: stopping, within %g s", name, self._timeout)
             self._tree._request_stop(self._timeout)
-            # The stop was bounded first, so that it has cancelled everything when this is called.
+            # The timer of the stop was set first, so everything is cancelled when this is called.
             self._port.call_later(self._timeout, self._last_resort.cancelled)
         else:
             self._log(logging.WARNING, "%s again: stopping at once", name)
@@ -198,8 +198,8 @@ class _Service:
             self._last_resort.cancelled()
 
     def report(self, done: threading.Event) -> None:
-        """Report what has not ended, and set ``done``."""
-        if self._is_over:
+        """Report the nodes that have not ended, and set ``done``."""
+        if self._has_ended:
             return
         self._port.report_stuck(self._port.running(), f"{LAST_RESORT:g} s after it was cancelled")
         self._log(logging.CRITICAL, "the process ends without these nodes")

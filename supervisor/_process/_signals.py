@@ -1,24 +1,25 @@
-"""The signals that stop the process, seen even while its main thread is blocked.
+"""Receives the signals that stop the process, even while its main thread is blocked.
 
-The problem: Python runs the handler of a signal in the main thread, between two instructions.
-While that thread is in a C function, or holds the loop with code of its own, a handler can't tell
-Trio's loop anything. So neither the loop nor a handler can bound how long a stop takes.
+The problem: Python runs the handler of a signal in the main thread, between two instructions. While
+that thread is in a C function, or a task blocks the loop, a handler can't tell Trio's loop
+anything. So neither the loop nor a handler can bound how long a stop takes.
 
-What works: the C function that CPython registers with the system runs at once, in whatever thread.
-It writes the signal's number to the socket that ``signal.set_wakeup_fd()`` has set. A thread reads
-the other end, and wakes Trio by its token, so that handlers of other signals run as if the socket
-were Trio's.
+The solution: the C function that CPython registers with the system runs at once, in any thread. It
+writes the signal's number to the socket that ``signal.set_wakeup_fd()`` has set. A thread reads the
+other end, and wakes Trio by its token. So handlers of other signals run as if the socket were
+Trio's.
 
-Trio sets its socket when a run starts, and resets it when the run ends. So ours is set from within
-the run, and again after it. Until then, and in between, the handler that is written in Python
-writes the number. So a signal may be written twice, which counts once, as do two within 0.2 s.
+Trio sets its socket when a run starts, and resets it when the run ends. So this module sets its own
+socket within the run, and again after it. Before, and in between, the handler in Python writes the
+number. So a signal may be written twice. It counts once, because two within 0.2 s count once.
 
-The handlers stay until the process exits. Then the signals are ignored, since CPython resets all
-handlers before it is gone. So nothing but the decided status can be the end of the process.
+The handlers stay until the process exits. Then the signals are ignored, because CPython resets all
+handlers before the process has ended. So the process always ends with the decided status.
 
-Rejected: ``trio.open_signal_receiver``, which sends what it has not handed out once more when it is
-closed, and so kills a process whose tree has just ended. Blocking the signals, with a thread in
-``sigwait()``: the processes that a service starts would inherit the mask, and not obey ``SIGTERM``.
+Rejected: ``trio.open_signal_receiver``. When it is closed, it raises the signals again that it has
+not handed out, and so kills a process whose tree has just ended. Rejected: to block the signals,
+with a thread in ``sigwait()``. The processes that a service starts would inherit the mask, and
+``SIGTERM`` would not stop them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ STOP_SIGNALS: Final = tuple(
     for name in ("SIGTERM", "SIGINT", "SIGHUP")
     if name in signals.Signals.__members__  # there is no SIGHUP on Windows
 )
-"""What stops the process. One that was ignored when ``main`` was called stays ignored."""
+"""The signals that stop the process, unless they were ignored when ``main`` was called."""
 
 
 @final
@@ -45,23 +46,23 @@ class StopSignals:
     """Catches the signals, and hands them to the thread that calls :meth:`receive` (S22)."""
 
     def __init__(self) -> None:
-        """Catch nothing yet."""
+        """Make the socket pair; no signal is caught yet."""
         self._reader, self._writer = socket.socketpair()
         self._writer.settimeout(0)  # it does not block
         self._replaced: dict[signals.Signals, signals.Handlers] = {}
-        # The C part of the handler writes to the socket.
+        # Whether the C part of the handler writes to the socket.
         self._is_direct = False
-        # The next signal is to be handled as it was before.
+        # Whether the next signal sets the former handlers again.
         self._is_to_release = False
 
     # In the main thread
 
     def catch(self) -> None:
-        """Catch the signals from now on, but for those that are ignored."""
+        """Catch the signals from now on, except those that are ignored."""
         for number in STOP_SIGNALS:
             before = signals.getsignal(number)
             if before is not signals.SIG_IGN:
-                # None is a handler that was not set by Python, which can't set it again.
+                # None is a handler that was not set by Python. Python can't set it again.
                 self._replaced[number] = before or signals.SIG_DFL  # type: ignore[assignment]  # or a function
                 signals.signal(number, self._handle)
         if hasattr(os, "register_at_fork"):
@@ -69,12 +70,12 @@ class StopSignals:
             os.register_at_fork(after_in_child=self.release)
 
     def listen(self) -> None:
-        """Have the signals written while the main thread is blocked, too."""
+        """Let the C part of the handler write, also while the main thread is blocked."""
         signals.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._is_direct = True
 
     def unlisten(self) -> None:
-        """Be ready for a change of the socket to which C writes."""
+        """Let the handler in Python write: the socket to which C writes is about to change."""
         self._is_direct = False
 
     def ignore(self) -> None:
@@ -84,7 +85,7 @@ class StopSignals:
                 signals.signal(number, signals.SIG_IGN)
 
     def release(self) -> None:
-        """Have signals handled as they were before."""
+        """Set the former handlers again."""
         if self._is_direct:
             current = signals.set_wakeup_fd(-1)
             if current != self._writer.fileno():  # another has been set since, as by a run of Trio
@@ -105,7 +106,7 @@ class StopSignals:
     # In any thread
 
     def release_later(self) -> None:
-        """Have the next signal, and all after it, handled as they were before."""
+        """Let the next signal set the former handlers again, and be handled by them."""
         self._is_to_release = True
 
     def wake(self) -> None:
@@ -113,11 +114,11 @@ class StopSignals:
         self._write(0)
 
     def is_caught(self, number: int) -> bool:
-        """Return whether it is a signal that is caught, and whose handler is still ours."""
+        """Return whether ``number`` is a signal that is caught, with its handler still set."""
         return number in self._replaced and signals.getsignal(number) == self._handle
 
     def receive(self, seconds: float | None) -> bytes:
-        """Wait for so many seconds; return the numbers of the signals that came, and zeros."""
+        """Wait for at most ``seconds``; return the numbers of the signals that came, and zeros."""
         self._reader.settimeout(seconds)
         try:
             return self._reader.recv(4096)
@@ -125,6 +126,6 @@ class StopSignals:
             return b""
 
     def _write(self, number: int) -> None:
-        # If there is no room, the reader has not read hundreds of signals yet.
+        # If there is no room, hundreds of signals are there to be read.
         with contextlib.suppress(BlockingIOError):
             self._writer.send(bytes((number,)))

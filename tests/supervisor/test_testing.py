@@ -334,7 +334,7 @@ async def test_a_command_cancelled_before_it_is_received_has_not_been_given(
         (Remote.die, NodeState.DEAD),
     ],
 )
-async def test_a_command_cancelled_after_it_was_received_is_obeyed(
+async def test_a_command_cancelled_after_it_was_received_is_carried_out(
     command: Callable[[Remote], Awaitable[None]], state: NodeState
 ) -> None:
     """It can't be recalled: the remote obeys it, and the command returns."""

@@ -107,15 +107,15 @@ def test_a_name_of_several_lines_is_shown_in_one(capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("target", "line"),
     [
-        ("./roots:root", "'./roots' is no name of a module: write 'roots'"),
-        ("./roots.py:root", "'./roots.py' is no name of a module: write 'roots'"),
-        ("net/roots.py:root", "'net/roots.py' is no name of a module: write 'net.roots'"),
-        ("net/__init__.py:root", "'net/__init__.py' is no name of a module: write 'net'"),
-        ("/srv/roots.py:root", "'/srv/roots.py' is no name of a module"),
-        ("../roots.py:root", "'../roots.py' is no name of a module"),
-        (".roots:root", "'.roots' is no name of a module"),
-        ("roots.:root", "'roots.' is no name of a module"),
-        ("my-roots:root", "'my-roots' is no name of a module"),
+        ("./roots:root", "'./roots' is not the name of a module: write 'roots'"),
+        ("./roots.py:root", "'./roots.py' is not the name of a module: write 'roots'"),
+        ("net/roots.py:root", "'net/roots.py' is not the name of a module: write 'net.roots'"),
+        ("net/__init__.py:root", "'net/__init__.py' is not the name of a module: write 'net'"),
+        ("/srv/roots.py:root", "'/srv/roots.py' is not the name of a module"),
+        ("../roots.py:root", "'../roots.py' is not the name of a module"),
+        (".roots:root", "'.roots' is not the name of a module"),
+        ("roots.:root", "'roots.' is not the name of a module"),
+        ("my-roots:root", "'my-roots' is not the name of a module"),
     ],
 )
 def test_a_path_is_refused(target: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
