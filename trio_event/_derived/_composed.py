@@ -148,6 +148,7 @@ class Parts(Source[T]):
         )
 
     def _read(self) -> T | Unset:
+        """Return what the roots and the samples make; all roots are read first (V18)."""
         data = self._look().read_all().of(self._node)
         self.is_empty = data is UNSET
         return data

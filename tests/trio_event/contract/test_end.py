@@ -98,12 +98,16 @@ async def test_fail_raises_from_the_error_after_the_last_value(
         assert caught.value.__cause__ is error
 
 
-async def test_end_is_a_new_exception_each_time(subject: Subject) -> None:
+@pytest.mark.parametrize("end", ["close", "fail"])
+async def test_end_is_a_new_exception_each_time(subject: Subject, end: str) -> None:
     """V9: an exception that is raised in one task has no traceback of another."""
-    subject.fail(OSError("the disk is gone"))
+    if end == "close":
+        subject.close()
+    else:
+        subject.fail(OSError("the disk is gone"))
     caught = []
     for _ in range(2):
-        with pytest.raises(trio.BrokenResourceError) as raised:
+        with pytest.raises((trio.EndOfChannel, trio.BrokenResourceError)) as raised:
             await subject.watch().get()
         caught.append(raised.value)
     assert caught[0] is not caught[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, final
 
 import pytest
@@ -94,6 +95,19 @@ async def test_changed_says_what_get_nowait_does() -> None:
     assert [watcher.changed, watcher.changed] == [True, True]
     assert watcher.get_nowait() == (1,)
     assert not watcher.changed
+
+
+def test_function_that_sets_another_part_changes_the_next_snapshot_only() -> None:
+    """V18: all root values are read before any function is called."""
+    first_part, second_part = MemoryValue(1), MemoryValue(1, eq=operator.eq)
+
+    def set_second(number: int) -> int:
+        second_part.set(2)
+        return number
+
+    watcher = compose(first_part.map(set_second), second_part).watch()
+    assert watcher.get_nowait() == (1, 1)
+    assert watcher.get_nowait() == (1, 2)
 
 
 @pytest.mark.parametrize("levels", [1, 20])
