@@ -11,8 +11,8 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from supervisor._core import _steps as steps
-from supervisor._core._arguments import check_dn, check_flag, check_seconds
-from supervisor._core._errors import GaveUpError, StopTimeoutError, UnknownNameError
+from supervisor._core._arguments import check_dn, check_flag, check_seconds, plain, shown
+from supervisor._core._errors import GaveUpError, UnknownNameError
 from supervisor._core._restart import Backoff
 from supervisor._core._states import GroupState
 from supervisor._observing._logging import TreeLog
@@ -24,10 +24,11 @@ from supervisor._tasks._incarnation import run_incarnation
 from supervisor._tasks._members import bind, check_runnable
 from supervisor._tasks._port import Port
 from supervisor._tasks._rounds import start_round
-from supervisor._tasks._stopping import OwnStop, end_group
+from supervisor._tasks._stopping import OwnStop, stop_timeout, stop_tree
 from supervisor._tasks._tree import ChildNursery, Group, Node, Tree
 from supervisor._tasks._watchdog import report_due
 from supervisor._text._crash import unwrapped, without_repeated_interrupts
+from supervisor._text._printable import cut, single_line
 
 from ._handle import Handle
 from ._start import check_backoff, make_options
@@ -46,6 +47,9 @@ ROOT: Final = "root"
 
 NAMES_SHOWN: Final = 20
 """At most this many names are in the error of a DN that is not there."""
+
+REASON_LENGTH: Final = 500
+"""At most so many characters of the reason for a stop are kept."""
 
 
 @enable_ki_protection
@@ -199,7 +203,7 @@ class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
         traceback: TracebackType | None,
     ) -> bool:
         if exc is None:
-            self._tree._end("the body of open_supervisor() has ended")
+            self._tree._port.stop("the body of open_supervisor() has ended")
         errors: list[BaseException] = []
         try:
             # Cancelled from outside, all tasks of the tree are, and it waits for them.
@@ -246,6 +250,16 @@ def current_supervisor() -> Supervisor:
     return tree.supervisor
 
 
+async def run_tree(supervisor: Supervisor) -> None:
+    """Run a tree to its end, which is in ``errors`` of its port; this raises nothing."""
+    await supervisor._run()
+
+
+def port_of(supervisor: Supervisor) -> Port:
+    """Return the port of a tree, for the process that it runs in."""
+    return supervisor._port
+
+
 def raise_all(errors: list[BaseException]) -> None:
     """Raise what is to leave: a single exception as it is, several as a group (S11)."""
     errors = without_repeated_interrupts(errors)
@@ -263,7 +277,7 @@ def raise_all(errors: list[BaseException]) -> None:
 class Supervisor:
     """A running tree, as :func:`open_supervisor` yields it."""
 
-    __slots__ = ("_budget", "_gone", "_late", "_log", "_port", "_tree")
+    __slots__ = ("_gone", "_log", "_port", "_tree")
 
     def __init__(
         self,
@@ -281,9 +295,6 @@ class Supervisor:
         check_flag("propagate", propagate)
         options = make_options(None, limit, grace=grace)
         self._gone = trio.Event()
-        # The first time for a stop that was over, and the nodes that were running then.
-        self._budget: float = 0.0
-        self._late: tuple[str, ...] = ()
         backoff = Backoff() if backoff is None else backoff
         tree = self._tree = Tree(backoff, run_incarnation, report_due, propagate=propagate)
         self._port = Port(tree)
@@ -517,53 +528,53 @@ class Supervisor:
         self._check_run("stop")
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
-        self._request_stop(timeout)
+        stop_tree(self._tree, "the tree is stopped", timeout)
         with OwnStop(self._tree.root):
             await self._gone.wait()
-        error = self._timeout_error()
+        error = stop_timeout(self._tree)
         if error is not None:
             raise error
 
     @enable_ki_protection
-    def _request_stop(self, timeout: float | None) -> None:
-        """Begin to stop the tree, unless it is ending, and bound that (S21)."""
-        if timeout is not None and not self._gone.is_set():
-            self._tree.timers.set(timeout, partial(self._expire, timeout))
-        self._end("the tree is stopped")
+    def request_stop(self, reason: str) -> None:
+        """Begin to stop the tree in good order, and do not wait for it (S21).
 
-    def _timeout_error(self) -> StopTimeoutError | None:
-        """Return what a stop raises whose time was over before the tree had stopped."""
-        if not self._late:
-            return None
-        msg = (
-            f"the tree had not stopped after {self._budget:g} s and was cancelled; "
-            f"these nodes were running: {', '.join(self._late)}"
-        )
-        return StopTimeoutError(msg, dns=self._late)
+        The log says why. A tree that is being stopped is stopped only once.
 
-    def _check_run(self, function: str) -> None:
+        Args:
+            reason: Why, in a few words; at most 500 characters of it are kept.
+
+        Raises:
+            TypeError: if ``reason`` is no text.
+            ValueError: if it is empty.
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Never.
+
+        Example::
+
+            async def update(tree: Supervisor) -> None:
+                if await a_new_version_is_there():
+                    tree.request_stop("a new version is installed")
+        """
+        self._check_run("request_stop", waits=False)
+        text = plain(reason)
+        if not text:
+            msg = f"reason={shown(reason)} does not say why: pass it in a few words"
+            raise TypeError(msg) if text is None else ValueError(msg)
+        text = single_line(cut(text, REASON_LENGTH))
+        if not (self._gone.is_set() or self._port.request_stop(text)):
+            self._log.stop_requested(text)
+            self._port.stop(f"stop requested: {text}")
+
+    def _check_run(self, function: str, *, waits: bool = True) -> None:
         try:
             here = trio.lowlevel.current_trio_token()
         except RuntimeError:
             here = None
         if here is not self._tree.token:
-            check_run(self._tree, self._tree.root, "tree", function, waits=True)
-
-    @enable_ki_protection
-    def _end(self, reason: str) -> None:
-        if not self._tree.root.is_ended:
-            end_group(self._tree.root, reason)
-
-    def _expire(self, seconds: float) -> None:
-        """Cut a stop short whose time is over (S21)."""
-        if self._late:
-            return  # another stop's time was shorter
-        late = self._port.running()
-        self._budget = seconds
-        self._late = tuple(incarnation.node.dn for incarnation in late)
-        when = f"within the {seconds:g} s that the stop of the tree may take"
-        self._port.report_stuck(late, when)
-        self._port.cancel(f"the {seconds:g} s for the stop of the tree are over")
+            check_run(self._tree, self._tree.root, "tree", function, waits=waits)
 
     @enable_ki_protection
     async def _run(self) -> None:  # noqa: ASYNC910  the nursery waits, or is cancelled

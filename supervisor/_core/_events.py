@@ -101,6 +101,12 @@ class GroupGaveUp(NamedTuple):
     error: Exception
 
 
+class DrainBegun(NamedTuple):
+    """The tree will be stopped soon: nothing of it is ready any more, and nothing stops yet."""
+
+    reason: str
+
+
 class NodesStuck(NamedTuple):
     """Some incarnations have not ended, so many seconds after they were asked to stop."""
 
@@ -121,5 +127,6 @@ Event = (
     | FactoryFailed
     | GroupMoved
     | GroupGaveUp
+    | DrainBegun
     | NodesStuck
 )

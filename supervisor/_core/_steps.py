@@ -22,6 +22,7 @@ from ._errors import (
     UnexpectedReturnError,
 )
 from ._events import (
+    DrainBegun,
     FactoryFailed,
     FatalErrorRaised,
     GraceMissing,
@@ -645,6 +646,15 @@ def set_final(siblings: Siblings) -> None:
 def tasks_ended(siblings: Siblings) -> None:
     """Record that all tasks of all groups are gone."""
     siblings.ended = True
+
+
+# The tree
+
+
+def begin_drain(tree: Tree, reason: str) -> None:
+    """Record that the tree will be stopped soon: from now on nothing is ready (S25)."""
+    tree.is_draining = True
+    tree.events.append(DrainBegun(reason))
 
 
 # Observing

@@ -60,6 +60,7 @@ class Tree:
     __slots__ = (
         "backoff",
         "events",
+        "is_draining",
         "last_dn",
         "make_incarnation",
         "observes_moves",
@@ -80,6 +81,8 @@ class Tree:
         # Whether anybody wants NodeMoved and GroupMoved; and NodeRemoved.
         self.observes_moves: bool = False
         self.observes_removals: bool = False
+        # It will be stopped soon: nothing is ready any more, and nothing stops yet.
+        self.is_draining: bool = False
         # How many nodes are NEW, groups STOPPING, and ordered starts under way.
         self.unsettled: int = 0
         # The last answer of dn_of. One tuple, since threads ask too.
@@ -387,8 +390,10 @@ class Group:
 
     @property
     def is_serving(self) -> bool:
-        """Its members run, or have done their work."""
-        return (self.phase is RUNNING or self.phase is FINISHED) and not self.siblings.cancelled
+        """Its members run, or have done their work, and the tree is not about to stop."""
+        siblings = self.siblings
+        serves = self.phase is RUNNING or self.phase is FINISHED
+        return serves and not siblings.cancelled and not siblings.tree.is_draining
 
     @property
     def is_healthy(self) -> bool:

@@ -313,6 +313,10 @@ class TreeLog:
             text = f"{cut(crash.dn, DN_LENGTH)} {what}: {crash.error}\n{crash.traceback}"
             self._log(logger, level, "%s", text)
 
+    def stop_requested(self, reason: str) -> None:
+        """Report why the tree is stopped from within (S21)."""
+        self._log(_logger, logging.INFO, "stop requested: %s", reason)
+
     def _log_fatal_error(self, node: Node, error: BaseException) -> None:
         """Report what leaves the tree, and whose it is (S11).
 

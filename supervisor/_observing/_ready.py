@@ -38,7 +38,7 @@ async def wait_ready(port: Port, dn: str) -> None:
     port.add_observer(readiness.observe)
     try:
         while not readiness.is_given():
-            if port.is_ending:
+            if port.is_ending or port.is_draining:
                 msg = f"{dn} will not be ready: the tree is stopped, or has ended"
                 raise GaveUpError(msg)
             await port.wait_changed()

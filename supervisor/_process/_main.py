@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack, final
 
 import trio
 
-from supervisor._calls._supervisor import Supervisor, raise_all
+from supervisor._calls._supervisor import Supervisor, port_of, raise_all, run_tree
 from supervisor._core._arguments import check_seconds
 from supervisor._core._errors import GroupFailedError
 from supervisor._observing._logging import log
@@ -158,7 +158,7 @@ class _Service:
 
     def __init__(self, tree: Supervisor, timeout: float, last_resort: LastResort) -> None:
         self._tree = tree
-        self._port = tree._port
+        self._port = port_of(tree)
         self._timeout = timeout
         self._last_resort = last_resort
         self._status = STOPPED
@@ -168,9 +168,9 @@ class _Service:
 
     async def run(self) -> int:
         """Run the tree to its end; return the exit status, or raise what has left it."""
-        await self._tree._run()
+        await run_tree(self._tree)
         self._has_ended = True
-        late = self._tree._timeout_error()
+        late = self._port.timeout_error
         if late is not None:
             self._status = CUT_SHORT
             self._log(logging.ERROR, "%s", late)
@@ -188,8 +188,8 @@ class _Service:
             return
         if request is Request.STOP:
             self._log(logging.INFO, "%s: stopping, within %g s", name, self._timeout)
-            self._tree._request_stop(self._timeout)
-            # The timer of the stop was set first, so everything is cancelled when this is called.
+            self._port.stop("the tree is stopped", self._timeout)
+            # The stop was bounded first, so that it has cancelled everything when this is called.
             self._port.call_later(self._timeout, self._last_resort.cancelled)
         else:
             self._log(logging.WARNING, "%s again: stopping at once", name)

@@ -5,7 +5,8 @@ use a tree by these methods, and by nothing else.
 
 - Look: ``nodes``, ``path``, ``running``, ``time``, and the questions of the model's classes.
 - Follow: ``add_observer`` for each event, in order; ``wait_changed`` and ``wait_settled``.
-- Act: ``end``, ``cancel``, ``abort`` on the tree; ``stop_node``, ``restart_node`` on its group.
+- Act: ``begin_drain``, ``stop``, ``cancel``, ``abort`` on the tree; ``stop_node``,
+  ``restart_node`` on its group. ``take_stop_requests`` has requests to stop carried out elsewhere.
 - Later: ``call_later``. From another thread: ``loop_thread``.
 
 Nodes, incarnations and groups are passed by reference, to be read. Only the model writes them.
@@ -21,12 +22,13 @@ from supervisor._core._tree import subtree
 
 from ._blocking import LoopThread
 from ._rounds import restart_group
-from ._stopping import end_group, hold_group
+from ._stopping import hold_group, stop_timeout, stop_tree
 from ._watchdog import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from supervisor._core._errors import StopTimeoutError
     from supervisor._core._events import Event
     from supervisor._core._tree import Incarnation, Node
 
@@ -60,6 +62,16 @@ class Port:
         """No node will start any more: the tree is stopped, cancelled, or over."""
         root = self.tree.root
         return root.plan is END or root.siblings.cancelled or root.siblings.ended
+
+    @property
+    def is_draining(self) -> bool:
+        """The tree will be stopped soon, or is: nothing of it will be ready any more."""
+        return self.tree.is_draining
+
+    @property
+    def timeout_error(self) -> StopTimeoutError | None:
+        """What a stop raises whose time was over before the tree had stopped."""
+        return stop_timeout(self.tree)
 
     def nodes(self) -> Iterator[Node]:
         """Walk through all nodes, each before its children, children in order of start."""
@@ -105,10 +117,25 @@ class Port:
 
     # Act
 
-    def end(self, reason: str) -> None:
-        """Stop the tree in good order."""
-        if not self.tree.root.is_ended:
-            end_group(self.tree.root, reason)
+    def begin_drain(self, reason: str) -> None:
+        """Let nothing be ready any more: the tree will be stopped soon."""
+        steps.begin_drain(self.tree, reason)
+        self.tree.publish()
+
+    def stop(self, reason: str, timeout: float | None = None) -> None:
+        """Begin to stop the tree in good order, unless it is ending, and bound that."""
+        stop_tree(self.tree, reason, timeout)
+
+    def request_stop(self, reason: str) -> bool:
+        """Hand a request to stop to what has asked for it; return whether something has."""
+        handler = self.tree.stop_handler
+        if handler is not None:
+            handler(reason)
+        return handler is not None
+
+    def take_stop_requests(self, handler: Callable[[str], object]) -> None:
+        """Hand each request to stop the tree to ``handler``, which gets the reason."""
+        self.tree.stop_handler = handler
 
     def cancel(self, reason: str) -> None:
         """Cancel all tasks at once."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from supervisor._core import _steps as steps
-from supervisor._core._errors import HeartbeatError, StartTimeoutError
+from supervisor._core._errors import HeartbeatError, StartTimeoutError, StopTimeoutError
 from supervisor._core._states import (
     CUT_BACKOFF,
     HEALTHY,
@@ -31,6 +31,8 @@ from supervisor._text._stacks import format_stacks
 
 from ._current import current
 from ._heartbeat import Heartbeat
+from ._tree import CutShort
+from ._watchdog import running
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -38,7 +40,40 @@ if TYPE_CHECKING:
     from supervisor._core._states import Action
 
     from ._stop_waiters import StopWaiters
-    from ._tree import Group, Incarnation
+    from ._tree import Group, Incarnation, Tree
+
+
+def stop_tree(tree: Tree, reason: str, timeout: float | None) -> None:
+    """Begin to stop a tree, unless it is ending, and bound that (S21)."""
+    if tree.end_time is not None:
+        return
+    if timeout is not None:
+        tree.timers.set(timeout, partial(_cut_short, tree, timeout))
+    if not tree.root.is_ended:
+        end_group(tree.root, reason)
+
+
+def _cut_short(tree: Tree, seconds: float) -> None:
+    """Cancel a tree that has not stopped within the time for that (S21)."""
+    if tree.cut_short is not None:
+        return  # another stop's time was shorter
+    late = tuple(running(tree.root, below=True))
+    tree.cut_short = CutShort(seconds, tuple(incarnation.node.dn for incarnation in late))
+    steps.stuck(tree, late, f"within the {seconds:g} s that the stop of the tree may take")
+    tree.publish()
+    tree.root.siblings.cancel(f"the {seconds:g} s for the stop of the tree are over")
+
+
+def stop_timeout(tree: Tree) -> StopTimeoutError | None:
+    """Return what a stop raises whose time was over before the tree had stopped (S21)."""
+    if tree.cut_short is None or not tree.cut_short.dns:
+        return None
+    seconds, dns = tree.cut_short
+    msg = (
+        f"the tree had not stopped after {seconds:g} s and was cancelled; "
+        f"these nodes were running: {', '.join(dns)}"
+    )
+    return StopTimeoutError(msg, dns=dns)
 
 
 def end_group(group: Group, reason: str) -> None:

@@ -51,6 +51,14 @@ class Report(NamedTuple):
     due: float
 
 
+class CutShort(NamedTuple):
+    """A stop whose time was over before the tree had stopped."""
+
+    seconds: float
+    dns: tuple[str, ...]
+    """The nodes that were running then."""
+
+
 Observer = Callable[[Event], object]
 
 
@@ -73,6 +81,7 @@ class Tree(core.Tree):
         "_observers",
         "changed",
         "clock",
+        "cut_short",
         "end_time",
         "errors",
         "loggers",
@@ -83,6 +92,7 @@ class Tree(core.Tree):
         "reports",
         "run_member",
         "settled",
+        "stop_handler",
         "supervisor",
         "timers",
         "token",
@@ -116,6 +126,10 @@ class Tree(core.Tree):
         # Its clock, which any thread may read; and when the tree ended, once it has.
         self.clock: trio.abc.Clock = trio.lowlevel.current_clock()
         self.end_time: float | None = None
+        # The first stop whose time was over.
+        self.cut_short: CutShort | None = None
+        # Carries out requests to stop, if that is not the tree's own affair; set by the process.
+        self.stop_handler: Callable[[str], object] | None = None
         # What will leave supervise().
         self.errors: list[BaseException] = []
         # Those who wait for any change in the tree; None while nobody does.

@@ -170,6 +170,7 @@ async def open_supervisor_yields_the_running_tree() -> None:
         assert_type(tree.ready("root.api"), bool)
         assert_type(await tree.wait_ready("root.api"), None)
         assert_type(await tree.stop(timeout=30), None)
+        assert_type(tree.request_stop("a test"), None)
     async with supervisor.open_supervisor(serve, "80", "::"):  # type: ignore[arg-type]
         pass
     with supervisor.open_supervisor(idle):  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supervisor._core._events import GroupMoved
+from supervisor._core._events import DrainBegun, GroupMoved
 from supervisor._core._plan import GiveUp, Retry
 from supervisor._core._restart import RestartHistory
 from supervisor._core._tree import Group, Incarnation, Node
@@ -23,6 +23,7 @@ __all__ = [
     "LAST_RESORT",
     "STOP_SIGNALS",
     "Countdown",
+    "DrainBegun",
     "GiveUp",
     "Group",
     "GroupMoved",
