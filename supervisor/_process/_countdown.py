@@ -21,23 +21,28 @@ class Request(enum.Enum):
     """What a signal requests."""
 
     STOP = enum.auto()
-    """Stop the tree in order (S21)."""
+    """Drain the tree, and stop it in order (S21)."""
     CANCEL = enum.auto()
     """Cancel everything at once."""
+    RELOAD = enum.auto()
+    """Call the function that the service reloads itself with."""
+    DUMP = enum.auto()
+    """Log what the tree does."""
 
 
 @final
 class Countdown:
-    """Decides what a signal requests, and counts the seconds until the process has to end (S22).
+    """Decides what a signal that stops asks for, and counts the seconds that are left (S22, S33).
 
-    After the first signal the process has the timeout of the stop and 5 seconds more. After the
-    second one it has at most 5 seconds. When everything is cancelled, early or late, the tasks have
-    5 seconds from then on to clean up. When the tree has ended, the process has at least 5 seconds
-    to exit; a signal that comes then leaves it at most 5.
+    The first signal gives the process the times of the drain and of the stop and 5 seconds more,
+    the second one 5 seconds. So does a stop that was begun from within the tree, after which a
+    signal is still the first. Whenever everything is cancelled, the tasks get 5 seconds from then
+    on to clean up, however late that is. When the tree has ended, the process has 5 seconds to
+    follow.
     """
 
-    def __init__(self, timeout: float) -> None:
-        self._timeout: float = timeout
+    def __init__(self, timeout: float, drain: float = 0.0) -> None:
+        self._stop_takes: float = drain + timeout
         self._first: float | None = None
         self._is_second: bool = False
         self.is_cancelled: bool = False
@@ -54,13 +59,17 @@ class Countdown:
             return None
         if self._first is None:
             self._first = now
-            self.left = self._timeout + LAST_RESORT
+            self.stop_begun()
             return Request.STOP
         if self._is_second or now - self._first < DOUBLED:
             return None
         self._is_second = True
         self.left = min(self.left, LAST_RESORT)
         return Request.CANCEL
+
+    def stop_begun(self) -> None:
+        """Count from now on: the drain and the stop have begun, if they had not before."""
+        self.left = min(self.left, self._stop_takes + LAST_RESORT)
 
     def cancelled(self) -> None:
         """Count from now on: all tasks were cancelled, because a stop took too long."""

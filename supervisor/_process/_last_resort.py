@@ -39,15 +39,13 @@ from typing import TYPE_CHECKING, Final, Protocol, final
 
 import trio
 
-from ._countdown import Countdown
-from ._signals import StopSignals
+from ._countdown import Countdown, Request
+from ._signals import CaughtSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from supervisor._tasks._blocking import LoopThread
-
-    from ._countdown import Request
 
 TICK: Final = 0.25
 """At most this many seconds are counted at once."""
@@ -78,9 +76,15 @@ class Loop(Protocol):
 class LastResort:
     """Receives the signals of a process, and ends it if nothing else does (S22)."""
 
-    def __init__(self, timeout: float) -> None:
-        """Prepare for a stop that may take ``timeout`` seconds."""
-        self._signals = StopSignals()
+    def __init__(
+        self, requests: Mapping[signals.Signals, Request], *, timeout: float, drain: float
+    ) -> None:
+        """Prepare for a stop that may take ``timeout`` seconds, after ``drain`` seconds.
+
+        ``requests`` says what each signal asks for when it comes first.
+        """
+        self._meanings = requests
+        self._signals = CaughtSignals(requests)
         self._lock = threading.Lock()
         # The exit status, if it is decided. The lock guards it.
         self._status: int | None = None
@@ -92,8 +96,11 @@ class LastResort:
         # Calls that the main thread has handed over.
         self._told: deque[Callable[[], object]] = deque()
         # Only the thread of the last resort uses the rest.
-        self._countdown = Countdown(timeout)
+        self._countdown = Countdown(timeout, drain)
         self._requests: deque[tuple[Request, str]] = deque()
+        # Seconds until it is known that the loop can't carry out DUMP, and who asks by which signal.
+        self._dump_left: float = math.inf
+        self._dump_name = ""
         self._released = False
 
     # In the main thread
@@ -129,9 +136,17 @@ class LastResort:
         if self._loop_thread is not None:
             self._loop_thread.run_ends()
 
+    def stop_begun(self) -> None:
+        """Count from now: the stop was begun from within the tree."""
+        self._tell(self._countdown.stop_begun)
+
     def cancelled(self) -> None:
         """Count from now on: everything was cancelled."""
         self._tell(self._countdown.cancelled)
+
+    def dumped(self) -> None:
+        """Expect nothing any more: the loop logs what the tree does."""
+        self._tell(self._dumped)
 
     def decide(self, status: int) -> int:
         """Decide the exit status at the end of the tree; return the one that was decided first."""
@@ -177,20 +192,39 @@ class LastResort:
     def _run(self) -> None:
         countdown = self._countdown
         while not self._released and countdown.left > 0:
-            limit = None if math.isinf(countdown.left) else min(countdown.left, TICK)
+            left = min(countdown.left, self._dump_left)
+            limit = None if math.isinf(left) else min(left, TICK)
             began = time.monotonic()
             numbers = self._signals.receive(limit)
             now = time.monotonic()
-            countdown.ran(min(now - began, TICK))
+            ran = min(now - began, TICK)
+            countdown.ran(ran)
+            self._dump_left -= ran
             while self._told:
                 self._told.popleft()()
             for number in filter(self._signals.is_caught, numbers):
-                request = countdown.signalled(now)
-                if request is not None:
-                    self._requests.append((request, signals.Signals(number).name))
+                self._take(signals.Signals(number), now)
             self._deliver()
+            if self._dump_left <= 0:
+                self._dump_left = math.inf
+                _Attempt(partial(_log_or_write, logging.WARNING, self._describe_block()))
         if not self._released:
             self._end()
+
+    def _take(self, signal: signals.Signals, now: float) -> None:
+        """Take a signal that came now, and record what it asks for."""
+        request: Request | None = self._meanings[signal]
+        if request is Request.STOP:
+            request = self._countdown.signalled(now)
+        elif self._countdown.is_ended:
+            request = None
+        if request is not None:
+            self._requests.append((request, signal.name))
+        if request is Request.DUMP and self._loop is not None:
+            self._dump_left, self._dump_name = LAST_OUTPUT, signal.name
+
+    def _dumped(self) -> None:
+        self._dump_left = math.inf
 
     def _release(self) -> None:
         self._released = True
@@ -232,6 +266,13 @@ class LastResort:
             loop.token.run_sync_soon(loop.report, done)
         return done.wait(LAST_OUTPUT)
 
+    def _describe_block(self) -> str:
+        """Say what keeps the loop from logging what the tree does."""
+        assert self._loop_thread is not None  # nothing was expected before
+        place = self._loop_thread.look()
+        who = place.dn or "a task of no node"
+        return f"{self._dump_name}: {who} blocks the event loop. It is here:\n{place.lines}"
+
     def _describe(self) -> str:
         """Return a text that says what the main thread does."""
         if self._loop_thread is None:
@@ -265,6 +306,11 @@ def _flush() -> None:
 def _log(text: str) -> None:
     _logger.critical("%s", text)
     logging.shutdown()
+
+
+def _log_or_write(level: int, text: str) -> None:
+    if not _Attempt(partial(_logger.log, level, "%s", text)).succeeds():
+        _write(text)
 
 
 def _write(text: str) -> None:

@@ -2,71 +2,84 @@
 
 from __future__ import annotations
 
-import logging
+import inspect
+import signal as signals
 import sys
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack, final
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack
 
 import trio
 
-from supervisor._calls._supervisor import Supervisor, port_of, raise_all, run_tree
-from supervisor._core._arguments import check_seconds
-from supervisor._core._errors import GroupFailedError
-from supervisor._observing._logging import log
+from supervisor._calls._supervisor import Supervisor
+from supervisor._core._arguments import check_seconds, shown
+from supervisor._core._restart import RestartLimit
 from supervisor._tasks._members import bind, check_runnable
 
-from ._countdown import LAST_RESORT, Request
-from ._last_resort import CUT_SHORT, LastResort
+from ._countdown import Request
+from ._last_resort import LastResort
 from ._logging_preset import preset_logging
+from ._service import FAILED, STOPPED, Service
+from ._signals import DUMP_SIGNAL, RELOAD_SIGNAL, STOP_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from supervisor._core._restart import Backoff, RestartLimit
+    from supervisor._core._restart import Backoff
     from supervisor._observing._metrics import Metrics
-    from supervisor._tasks._blocking import LoopThread
 
 ArgsT = TypeVarTuple("ArgsT")
 
-STOPPED: Final = 0
-FAILED: Final = 1
-
-_logger = logging.getLogger("supervisor")
+LIMIT: Final = RestartLimit(5, within=60.0)
+"""How often the root may restart, unless another limit is passed."""
 
 
 def main(
     root: Callable[[Unpack[ArgsT]], Awaitable[object]],
     *args: *ArgsT,
     timeout: float = 30.0,
+    drain: float = 0.0,
+    reload: Callable[[], object] | None = None,
+    dump_signal: signals.Signals | None = DUMP_SIGNAL,
     backoff: Backoff | None = None,
-    limit: RestartLimit | None = None,
+    limit: RestartLimit | None = LIMIT,
     metrics: Metrics | Sequence[Metrics] | None = None,
     grace: float = 0.0,
 ) -> NoReturn:
     """Run a tree as a service's ``main`` until it ends or the process is told to stop (S22).
 
     At the first ``SIGTERM``, ``SIGINT`` (Ctrl-C) or ``SIGHUP`` the tree is stopped as by
-    :meth:`Supervisor.stop`, within ``timeout``. A second one cancels everything at once. What comes
-    within 0.2 seconds of the first is the same one, sent by a terminal and by a wrapper. A signal
-    that was ignored when the process started stays ignored.
+    :meth:`Supervisor.stop`, within ``timeout``. With ``drain``, nothing is ready from the signal on
+    and the stop begins so many seconds later: a load balancer needs them to send no more requests.
+    :meth:`Supervisor.request_stop` does the same from within. A second signal cancels everything at
+    once, also during the drain. What comes within 0.2 seconds of the first is the same one, sent by
+    a terminal and by a wrapper. A signal that was ignored when the process started stays ignored.
 
     If a task has not ended 5 seconds after it was cancelled, or a runnable blocks the event loop so
     that nothing can be cancelled, that is logged, with the line where it is, and the process ends
     without it. A process that is suspended loses none of these seconds.
+
+    With ``reload``, ``SIGHUP`` does not stop: it calls that function as the root would, in a copy
+    of the context of the root's task (S33). If it comes during a call, however often, one more call
+    follows. What the function raises is logged, and changes nothing. A stop cancels the call.
+
+    ``SIGUSR1`` has the tree logged: each node's state, and where its tasks wait. If a runnable
+    blocks the event loop, the log says which one, and where.
 
     ====================================== ====== ==================================================
     What happened                          Status What was logged last
     ====================================== ====== ==================================================
     The tree has finished                  0      nothing
     A signal, and the tree has stopped     0      INFO ``SIGTERM: stopping, within 30 s``
+    A signal with ``drain=5``, likewise    0      INFO ``drained for 5 s: stopping, within 30 s``
+    ``request_stop()``, likewise           0      INFO ``stop requested: ...; stopping ...``
     The tree gave up                       1      CRITICAL ``root gave up: ...``
     The timeout was over                   3      ERROR ``the tree had not stopped after 30 s ...``
     A second signal                        3      WARNING ``SIGTERM again: stopping at once``
     A task did not end when cancelled      3      CRITICAL ``the process ends without these nodes``
     A runnable blocked the loop            3      CRITICAL ``root.a blocks the event loop; ...``
-    A runnable raised ``SystemExit``       its    ERROR ``root.a raised SystemExit ...``
-    Another exception that is no Exception 1      its traceback on standard error, unlogged
+    A runnable raised ``SystemExit``       its    INFO ``root.a raised SystemExit ...``
+    Another exception that is no Exception 1      ERROR ``root.a raised ...``, with the traceback
     ====================================== ====== ==================================================
 
     The status is decided when the tree has ended. Signals that come then change nothing, whatever
@@ -81,27 +94,34 @@ def main(
     Args:
         root: The root runnable.
         *args: Its arguments.
-        timeout: How many seconds a stop may take; choose it below what your process manager
-            allows before it kills.
+        timeout: How many seconds a stop may take. Choose it so that it is, with ``drain``, below
+            what your process manager allows before it kills.
+        drain: How many seconds nothing is ready before the stop begins.
+        reload: A function without arguments, sync or async, that ``SIGHUP`` calls.
+        dump_signal: What has the tree logged; ``None`` for no signal.
         backoff: The default delays before restarts.
-        limit: How often the root may restart before the process gives up.
+        limit: How often the root may restart before the process gives up; by default 5 times
+            within 60 seconds, with ``None`` any number of times.
         metrics: Is told of every transition.
         grace: How long the root gets to stop.
 
     Raises:
         SystemExit: always, at last, with the status.
         RuntimeError: if it is not called in the main thread, or from within Trio.
-        TypeError: if ``root`` is not callable, or an option is of a wrong kind.
-        ValueError: if ``grace`` or ``timeout`` is out of its range.
+        TypeError: if ``root`` or ``reload`` is not callable, or an option is of a wrong kind.
+        ValueError: if ``grace``, ``timeout`` or ``drain`` is out of its range, or ``dump_signal``
+            can't be caught or stops the process.
         BaseException: what else left the tree.
 
     Example::
 
         if __name__ == "__main__":
-            supervisor.main(root)
+            supervisor.main(root, drain=5, reload=read_configuration)
     """
     check_runnable(root, "main()")
     timeout = check_seconds("timeout", timeout)
+    drain = check_seconds("drain", drain)
+    requests = _requests(reload, dump_signal)
     if threading.current_thread() is not threading.main_thread():
         msg = (
             f"main() was called in the thread {threading.current_thread().name!r}: call it in the "
@@ -110,10 +130,11 @@ def main(
         raise RuntimeError(msg)
     preset_logging(sys.stderr)
     make = partial(Supervisor, bind(root, args), backoff, limit, metrics, grace, propagate=False)
-    last_resort = LastResort(timeout)
+    last_resort = LastResort(requests, timeout=timeout, drain=drain)
+    serve = partial(Service, drain=drain, timeout=timeout, reload=reload, last_resort=last_resort)
     last_resort.start()
     try:
-        status = trio.run(_serve, make, timeout, last_resort)
+        status = trio.run(_serve, make, serve, last_resort)
     except BaseException as error:
         if last_resort.is_attached:
             last_resort.decide(_status_of(error))
@@ -129,6 +150,41 @@ def main(
         del end  # its traceback refers to this frame, which would keep it alive
 
 
+def _requests(reload: object, dump_signal: object) -> dict[signals.Signals, Request]:
+    """Check what signals are to do beside stopping, and return what each asks for (S33)."""
+    requests = dict.fromkeys(STOP_SIGNALS, Request.STOP)
+    if reload is not None:
+        if not callable(reload):
+            if inspect.iscoroutine(reload):
+                reload.close()  # Python would warn that it was never awaited
+            msg = (
+                f"reload={shown(reload)} is not callable: pass a function without arguments, sync "
+                "or async, and do not call it"
+            )
+            raise TypeError(msg)
+        if RELOAD_SIGNAL is not None:
+            requests[RELOAD_SIGNAL] = Request.RELOAD
+    if dump_signal is not None:
+        requests[_checked_signal(dump_signal)] = Request.DUMP
+    return requests
+
+
+def _checked_signal(number: object) -> signals.Signals:
+    msg = f"dump_signal={shown(number)} is no signal: pass one, such as signal.SIGUSR1, or None"
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(msg)
+    try:
+        signal = signals.Signals(number)
+    except ValueError:
+        raise ValueError(msg) from None
+    taken = {"SIGKILL", "SIGSTOP", *(each.name for each in STOP_SIGNALS)}
+    if signal.name in taken:
+        why = "stops the process" if signal in STOP_SIGNALS else "can't be caught"
+        msg = f"dump_signal={signal.name} {why}: pass another one, such as signal.SIGUSR1, or None"
+        raise ValueError(msg)
+    return signal
+
+
 def _status_of(error: BaseException) -> int:
     """Return the status with which Python exits because of ``error``."""
     if not isinstance(error, SystemExit):
@@ -140,70 +196,13 @@ def _status_of(error: BaseException) -> int:
 
 async def _serve(
     make: Callable[[], Supervisor],
-    timeout: float,  # noqa: ASYNC109  it bounds a stop
+    serve: Callable[[Supervisor], Service],
     last_resort: LastResort,
 ) -> int:
-    """Run a tree, and stop it at signals; return the exit status."""
-    service = _Service(make(), timeout, last_resort)
+    """Run a tree, and carry out what signals request; return the exit status."""
+    service = serve(make())
     last_resort.attach(service)
     try:
         return await service.run()
     finally:
         last_resort.detach()
-
-
-@final
-class _Service:
-    """The tree of a process: what signals and the last resort do to it, in Trio's loop."""
-
-    def __init__(self, tree: Supervisor, timeout: float, last_resort: LastResort) -> None:
-        self._tree = tree
-        self._port = port_of(tree)
-        self._timeout = timeout
-        self._last_resort = last_resort
-        self._status = STOPPED
-        self._has_ended = False
-        self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
-        self.thread: LoopThread = self._port.loop_thread()
-
-    async def run(self) -> int:
-        """Run the tree to its end; return the exit status, or raise what has left it."""
-        await run_tree(self._tree)
-        self._has_ended = True
-        late = self._port.timeout_error
-        if late is not None:
-            self._status = CUT_SHORT
-            self._log(logging.ERROR, "%s", late)
-        errors = self._port.errors
-        if len(errors) == 1 and isinstance(errors[0], GroupFailedError):
-            self._log(logging.CRITICAL, "%s", errors[0])
-            if len(errors) == 1:  # the log may have raised another one
-                return FAILED
-        raise_all(errors)
-        return self._status
-
-    def carry_out(self, request: Request, name: str) -> None:
-        """Do what the signal ``name`` requests, unless the tree has ended meanwhile."""
-        if self._has_ended:
-            return
-        if request is Request.STOP:
-            self._log(logging.INFO, "%s: stopping, within %g s", name, self._timeout)
-            self._port.stop("the tree is stopped", self._timeout)
-            # The stop was bounded first, so that it has cancelled everything when this is called.
-            self._port.call_later(self._timeout, self._last_resort.cancelled)
-        else:
-            self._log(logging.WARNING, "%s again: stopping at once", name)
-            self._status = CUT_SHORT
-            self._port.cancel(f"a second {name}")
-            self._last_resort.cancelled()
-
-    def report(self, done: threading.Event) -> None:
-        """Report the nodes that have not ended, and set ``done``."""
-        if self._has_ended:
-            return
-        self._port.report_stuck(self._port.running(), f"{LAST_RESORT:g} s after it was cancelled")
-        self._log(logging.CRITICAL, "the process ends without these nodes")
-        done.set()
-
-    def _log(self, level: int, text: str, *args: object) -> None:
-        log(self._port.abort, _logger, level, text, *args)

@@ -1,4 +1,4 @@
-"""Receives the signals that stop the process, even while its main thread is blocked.
+"""The signals to the process, seen even while its main thread is blocked.
 
 The problem: Python runs the handler of a signal in the main thread, between two instructions. While
 that thread is in a C function, or a task blocks the loop, a handler can't tell Trio's loop
@@ -31,6 +31,7 @@ import socket
 from typing import TYPE_CHECKING, Final, final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
 
 STOP_SIGNALS: Final = tuple(
@@ -40,13 +41,20 @@ STOP_SIGNALS: Final = tuple(
 )
 """The signals that stop the process, unless they were ignored when ``main`` was called."""
 
+RELOAD_SIGNAL: Final = signals.Signals.__members__.get("SIGHUP")
+"""What reloads a service, where it has a function for that."""
+
+DUMP_SIGNAL: Final = signals.Signals.__members__.get("SIGUSR1")
+"""What has the tree logged, unless another one is chosen; there is none on Windows."""
+
 
 @final
-class StopSignals:
-    """Catches the signals, and hands them to the thread that calls :meth:`receive` (S22)."""
+class CaughtSignals:
+    """Catches signals, and hands them to the thread that calls :meth:`receive` (S22)."""
 
-    def __init__(self) -> None:
-        """Make the socket pair; no signal is caught yet."""
+    def __init__(self, numbers: Iterable[signals.Signals]) -> None:
+        """Catch nothing yet."""
+        self._numbers = tuple(numbers)
         self._reader, self._writer = socket.socketpair()
         self._writer.settimeout(0)  # it does not block
         self._replaced: dict[signals.Signals, signals.Handlers] = {}
@@ -58,8 +66,8 @@ class StopSignals:
     # In the main thread
 
     def catch(self) -> None:
-        """Catch the signals from now on, except those that are ignored."""
-        for number in STOP_SIGNALS:
+        """Catch the signals from now on, but for those that are ignored."""
+        for number in self._numbers:
             before = signals.getsignal(number)
             if before is not signals.SIG_IGN:
                 # None is a handler that was not set by Python. Python can't set it again.

@@ -23,10 +23,11 @@ from supervisor._core._tree import subtree
 from ._blocking import LoopThread
 from ._rounds import restart_group
 from ._stopping import hold_group, stop_timeout, stop_tree
-from ._watchdog import running
+from ._watchdog import running, stacks_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextvars import Context
 
     from supervisor._core._errors import StopTimeoutError
     from supervisor._core._events import Event
@@ -94,6 +95,18 @@ class Port:
     def running(self) -> list[Incarnation]:
         """Return the incarnations whose runnables have not ended."""
         return list(running(self.tree.root, below=True))
+
+    def stacks(self, incarnations: Iterable[Incarnation]) -> str:
+        """Show where the tasks of these wait."""
+        return stacks_of_all(incarnations)
+
+    def root_context(self) -> Context | None:
+        """Return the context of the root's task; ``None`` if the root does not run."""
+        (root,) = self.tree.root.members
+        incarnation = root.incarnation
+        if incarnation is None or incarnation.task is None or incarnation.finished:
+            return None
+        return incarnation.task.context
 
     # Follow
 

@@ -23,7 +23,7 @@ from supervisor._text._stacks import format_stacks
 from ._tree import FIRST_REPORT, Incarnation, Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from supervisor._core import _tree as core
 
@@ -74,3 +74,13 @@ def stacks_of(incarnation: core.Incarnation) -> str:
     """Format where the tasks of a runnable wait, its own first (S18)."""
     assert isinstance(incarnation, Incarnation)
     return "" if incarnation.task is None else format_stacks(incarnation.task)
+
+
+def stacks_of_all(incarnations: Iterable[core.Incarnation]) -> str:
+    """Format where the tasks of several runnables wait, each called by its DN (S33)."""
+    tasks: dict[trio.lowlevel.Task, str] = {}
+    for incarnation in incarnations:
+        assert isinstance(incarnation, Incarnation)
+        if incarnation.task is not None:
+            tasks[incarnation.task] = incarnation.node.dn
+    return format_stacks(*tasks, names=tuple(tasks.values()))

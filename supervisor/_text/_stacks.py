@@ -16,6 +16,7 @@ from ._frames import is_machinery, stack_text, waiting
 from ._printable import label, type_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType
 
     import trio
@@ -50,19 +51,29 @@ class _Kind:
 
 
 @enable_ki_protection
-def format_stacks(task: trio.lowlevel.Task) -> str:
-    """Show where ``task`` and the tasks in its nurseries wait."""
+def format_stacks(*of: trio.lowlevel.Task, names: Sequence[str] = ()) -> str:
+    """Show where tasks wait, and those in their nurseries.
+
+    Args:
+        *of: The tasks.
+        names: What each of them is called, if not by its own name.
+    """
     kinds: dict[object, _Kind] = {}
-    todo = [task]
+    todo = list(reversed(of))
+    called = dict(zip(of, names, strict=False))
     tasks = frames = 0
     while todo and tasks < TASKS_READ and frames < FRAMES_READ:
         each = todo.pop()
-        todo += _children(each)
+        name = called.pop(each, each.name)
+        below = _children(each)
+        if names:
+            called.update((child, f"{child.name}, of {name}") for child in below)
+        todo += below
         waits, trouble = _stack(each)
         key = (trouble, *((id(frame.f_code), line) for frame, line in waits))
         kind = kinds.get(key)
         if kind is None:
-            kind = kinds[key] = _Kind(each.name, _shown(waits), trouble)
+            kind = kinds[key] = _Kind(name, _shown(waits), trouble)
         kind.count += 1
         tasks += 1
         frames += len(waits)

@@ -8,10 +8,11 @@ from supervisor._core._events import DrainBegun, GroupMoved
 from supervisor._core._plan import GiveUp, Retry
 from supervisor._core._restart import RestartHistory
 from supervisor._core._tree import Group, Incarnation, Node
+from supervisor._observing._dump import NODES_SHOWN, describe_tree
 from supervisor._process._command_line import load, main, parse
 from supervisor._process._countdown import DOUBLED, LAST_RESORT, Countdown, Request
 from supervisor._process._logging_preset import preset_logging
-from supervisor._process._signals import STOP_SIGNALS
+from supervisor._process._signals import DUMP_SIGNAL, STOP_SIGNALS
 from supervisor._tasks._timers import Timer, Timers
 from supervisor.logs import JSONFormatter, TextFormatter
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DOUBLED",
+    "DUMP_SIGNAL",
     "LAST_RESORT",
+    "NODES_SHOWN",
     "STOP_SIGNALS",
     "Countdown",
     "DrainBegun",
@@ -36,6 +39,7 @@ __all__ = [
     "TextFormatter",
     "Timer",
     "Timers",
+    "describe_tree",
     "load",
     "main",
     "parse",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import supervisor
 
-from .internals import DOUBLED, STOP_SIGNALS
+from .internals import DOUBLED, DUMP_SIGNAL, STOP_SIGNALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +24,9 @@ SERVICES = Path(__file__).parents[2] / "services"
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(supervisor.__file__).parent.parent)}
 
 SIGTERM, SIGINT, SIGHUP = signals.SIGTERM, signals.SIGINT, signals.SIGHUP
+assert DUMP_SIGNAL is not None  # tests run on POSIX
+SIGUSR1 = DUMP_SIGNAL
+CAUGHT = (*STOP_SIGNALS, SIGUSR1)
 # Longer than any test may take: a test that waits for its end has failed.
 LONG = 3600.0
 
@@ -35,7 +38,7 @@ def service(
     """Run a service; a test that fails leaves no process behind."""
     with keep_handlers():
         # What is ignored would stay so, as SIGINT does where these tests run in the background.
-        for each in STOP_SIGNALS:
+        for each in CAUGHT:
             signals.signal(each, signals.default_int_handler)
         process = subprocess.Popen(
             [sys.executable, SERVICES / name, *map(str, arguments)],
@@ -65,11 +68,13 @@ def next_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().rstrip("\n")
 
 
-def wait_for_log(process: subprocess.Popen[str], text: str) -> None:
-    """Read the log up to a record whose message begins with ``text``."""
+def wait_for_log(process: subprocess.Popen[str], text: str) -> dict[str, str]:
+    """Read the log up to a record whose message begins with ``text``, and return that."""
     assert process.stderr is not None
-    while not json.loads(process.stderr.readline())["message"].startswith(text):
-        pass
+    while True:
+        record: dict[str, str] = json.loads(process.stderr.readline())
+        if record["message"].startswith(text):
+            return record
 
 
 def send_second(process: subprocess.Popen[str], signal: signals.Signals) -> None:
@@ -89,7 +94,7 @@ def insist(process: subprocess.Popen[str], signal: signals.Signals) -> None:
 @contextlib.contextmanager
 def keep_handlers() -> Iterator[None]:
     """Set the handlers of signals again, which main() leaves as they are at the end."""
-    before = {signal: signals.getsignal(signal) for signal in STOP_SIGNALS}
+    before = {signal: signals.getsignal(signal) for signal in CAUGHT}
     try:
         yield
     finally:

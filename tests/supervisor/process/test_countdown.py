@@ -47,6 +47,27 @@ def test_the_second_signal_cancels_and_a_third_changes_nothing(countdown: Countd
     assert countdown.left == LAST_RESORT - 3.0
 
 
+def test_a_drain_comes_before_the_stop() -> None:
+    """S33: its time is added, and a second signal in it leaves 5 seconds as any other does."""
+    countdown = Countdown(30.0, drain=10.0)
+    assert countdown.signalled(100.0) is Request.STOP
+    assert countdown.left == 40.0 + LAST_RESORT
+    countdown.ran(3.0)
+    assert countdown.signalled(103.0) is Request.CANCEL
+    assert countdown.left == LAST_RESORT
+
+
+def test_a_stop_from_within_is_no_signal(countdown: Countdown) -> None:
+    """S33: the seconds count from its begin, and the first signal after it is the first one."""
+    countdown.stop_begun()
+    assert countdown.left == 30.0 + LAST_RESORT
+    countdown.ran(10.0)
+    assert countdown.signalled(100.0) is Request.STOP
+    assert countdown.left == 20.0 + LAST_RESORT
+    assert countdown.signalled(101.0) is Request.CANCEL
+    assert countdown.left == LAST_RESORT
+
+
 def test_the_seconds_of_clean_up_begin_with_the_cancellation(countdown: Countdown) -> None:
     """S22: however late the loop has cancelled, the tasks get their 5 seconds, once."""
     countdown.signalled(100.0)

@@ -10,6 +10,7 @@ import signal as signals
 import socket
 import subprocess
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -322,6 +323,26 @@ def test_main_hands_on_what_it_is_given() -> None:
     assert exit_.value.code == 0
     assert got == [("one", 2), ("one", 2), "stopped"]
     assert metrics.nodes()["root"].state is NodeState.CANCELED
+
+
+@pytest.mark.usefixtures("_handlers")
+@pytest.mark.parametrize("limit", [True, False])
+def test_a_root_that_can_not_work_ends_the_process(*, limit: bool) -> None:
+    """S22: it may restart 5 times within 60 s, unless limit=None says that it always may."""
+    runs = []
+
+    async def root() -> None:
+        runs.append(1)
+        if len(runs) == 10:
+            supervisor.signal(Signal.HEALTHY)
+            supervisor.signal(Signal.DONE)
+        else:
+            raise OSError("no database")
+
+    main = partial(supervisor.main, root, backoff=Backoff(initial=0.0))
+    with pytest.raises(SystemExit) as exit_:
+        main() if limit else main(limit=None)
+    assert (exit_.value.code, len(runs)) == ((1, 6) if limit else (0, 10))
 
 
 @pytest.mark.usefixtures("_handlers")

@@ -1,0 +1,147 @@
+"""The tree of a process: signals have it stopped, cancelled, reloaded and shown (S22, S33)."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final, final
+
+import trio
+
+from supervisor._calls._supervisor import port_of, raise_all, run_tree
+from supervisor._core._errors import GroupFailedError
+from supervisor._observing._dump import describe_tree
+from supervisor._observing._logging import log
+
+from ._countdown import LAST_RESORT, Request
+from ._last_resort import CUT_SHORT
+from ._reload import Reloads
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from supervisor._calls._supervisor import Supervisor
+    from supervisor._tasks._blocking import LoopThread
+
+    from ._last_resort import LastResort
+
+STOPPED: Final = 0
+FAILED: Final = 1
+
+_logger = logging.getLogger("supervisor")
+
+
+@final
+class Service:
+    """Runs the tree of a process, and does what is asked of it. All of it is in Trio's loop."""
+
+    def __init__(
+        self,
+        tree: Supervisor,
+        *,
+        drain: float,
+        timeout: float,
+        reload: Callable[[], object] | None,
+        last_resort: LastResort,
+    ) -> None:
+        """Take the requests to stop ``tree``, which is yet to run."""
+        self._tree = tree
+        self._port = port_of(tree)
+        self._reloads = Reloads(self._port, reload)
+        self._drain = drain
+        self._timeout = timeout
+        self._last_resort = last_resort
+        self._status = STOPPED
+        self._is_stopping = False
+        self._has_ended = False
+        self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
+        self.thread: LoopThread = self._port.loop_thread()
+        self._port.take_stop_requests(self._stop_requested)
+
+    async def run(self) -> int:
+        """Run the tree to its end; return the exit status, or raise what has left it."""
+        async with trio.open_nursery() as nursery:
+            self._reloads.open(nursery)
+            await run_tree(self._tree)
+            self._has_ended = True
+            if self._reloads.is_running:
+                self._reloads.cancel("the tree has ended")
+                self._last_resort.cancelled()
+        late = self._port.timeout_error
+        if late is not None:
+            self._status = CUT_SHORT
+            self._log(logging.ERROR, "%s", late)
+        errors = self._port.errors
+        if len(errors) == 1 and isinstance(errors[0], GroupFailedError):
+            self._log(logging.CRITICAL, "%s", errors[0])
+            if len(errors) == 1:  # the log may have raised another one
+                return FAILED
+        raise_all(errors)
+        return self._status
+
+    # Called by the last resort
+
+    def carry_out(self, request: Request, name: str) -> None:
+        """Do what the signal of that name asks for, unless the tree has ended meanwhile."""
+        if request is Request.DUMP:
+            self._last_resort.dumped()
+            self._log(logging.INFO, "%s: %s", name, describe_tree(self._port))
+        elif self._has_ended:
+            pass
+        elif request is Request.STOP:
+            self._begin_stop(f"{name}:")
+        elif request is Request.CANCEL:
+            self._log(logging.WARNING, "%s again: stopping at once", name)
+            self._status = CUT_SHORT
+            self._port.cancel(f"a second {name}")
+            self._reloads.cancel(f"a second {name}")
+            self._last_resort.cancelled()
+        elif not self._port.is_ending:
+            self._reloads.request(name)
+
+    def report(self, done: threading.Event) -> None:
+        """Report what has not ended, and set ``done``."""
+        when = f"{LAST_RESORT:g} s after it was cancelled"
+        self._port.report_stuck(self._port.running(), when)
+        self._reloads.report(when)
+        self._log(logging.CRITICAL, "the process ends without these nodes")
+        done.set()
+
+    # Stopping
+
+    def _stop_requested(self, reason: str) -> None:
+        """Stop as at a signal: a runnable has requested it."""
+        self._last_resort.stop_begun()
+        self._begin_stop(f"stop requested: {reason};")
+
+    def _begin_stop(self, why: str) -> None:
+        """Drain the tree and stop it then, if that has not begun before."""
+        if self._is_stopping:
+            self._log(logging.INFO, "%s already stopping", why)
+            return
+        self._is_stopping = True
+        self._reloads.close()
+        reason = f"the process stops ({why[:-1]})"
+        if not self._drain or self._port.is_ending:
+            self._log(logging.INFO, "%s stopping, within %g s", why, self._timeout)
+            self._stop(reason)
+            return
+        text = "%s draining for %g s, then stopping, within %g s"
+        self._log(logging.INFO, text, why, self._drain, self._timeout)
+        self._port.begin_drain(reason)
+        self._port.call_later(self._drain, partial(self._drained, reason))
+
+    def _drained(self, reason: str) -> None:
+        text = "drained for %g s: stopping, within %g s"
+        self._log(logging.INFO, text, self._drain, self._timeout)
+        self._stop(reason)
+
+    def _stop(self, reason: str) -> None:
+        self._reloads.cancel(reason)
+        self._port.stop(reason, self._timeout)
+        # The stop was bounded first, so that it has cancelled everything when this is called.
+        self._port.call_later(self._timeout, self._last_resort.cancelled)
+
+    def _log(self, level: int, text: str, *args: object) -> None:
+        log(self._port.abort, _logger, level, text, *args)
