@@ -6,7 +6,9 @@ the wheel is built here, and the tests may be running on the checkout.
 
 from __future__ import annotations
 
+import configparser
 import email.parser
+import importlib
 import os
 import subprocess
 import sys
@@ -133,6 +135,18 @@ def test_the_metadata_names_the_distribution(metadata: Message, project: dict[st
     assert metadata["Version"] == project["version"]
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_the_wheel_has_one_command(wheel: zipfile.ZipFile, project: dict[str, Any]) -> None:
+    """It is called like the distribution, and like none of supervisord's."""
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/entry_points.txt"))
+    table = configparser.ConfigParser()
+    table.read_string(wheel.read(name).decode())
+    assert table.sections() == ["console_scripts"]
+    assert dict(table["console_scripts"]) == project["scripts"]
+    assert list(project["scripts"]) == ["trio-supervisor"]
+    module, _, function = project["scripts"]["trio-supervisor"].partition(":")
+    assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_the_core_needs_trio_attrs_and_outcome_only(

@@ -1,4 +1,7 @@
-"""The command line ``python -m supervisor run package.module:root``."""
+"""``python -m supervisor run package.module:root``: the arguments, and the root they name.
+
+The command ``trio-supervisor`` is the same, by another name.
+"""
 
 from __future__ import annotations
 
@@ -7,44 +10,87 @@ import functools
 import importlib
 import inspect
 import math
+import os
 import reprlib
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from ._main import main as serve
+from supervisor._core._restart import Backoff, RestartLimit
+
+from ._main import LIMIT, main as serve
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
+
+AS_MODULE: Final = "python -m supervisor"
 
 
-def main(argv: list[str] | None = None) -> NoReturn:
-    """Run the command line (S22)."""
-    arguments = parse(argv)
-    serve(arguments.function, timeout=arguments.timeout)
+def command() -> NoReturn:
+    """Run the command line as the installed command ``trio-supervisor`` (S33)."""
+    if not sys.flags.safe_path:
+        # As ``python -m`` does: the root is mostly a module of the folder in which one works.
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109  sys.path has strings
+    main(program="trio-supervisor")
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
+def main(argv: list[str] | None = None, *, program: str = AS_MODULE) -> NoReturn:
+    """Run the command line (S22, S33)."""
+    given = parse(argv, program=program)
+    serve(
+        given.function,
+        *given.arguments,
+        timeout=given.timeout,
+        drain=given.drain,
+        grace=given.grace,
+        limit=given.limit,
+        backoff=given.backoff,
+    )
+
+
+def parse(argv: list[str] | None, *, program: str = AS_MODULE) -> argparse.Namespace:
     """Read the arguments, and import the root that they name."""
+    argv = sys.argv[1:] if argv is None else argv
+    # By hand: what argparse makes of "--" differs from one Python to the next.
+    end = argv.index("--") if "--" in argv else len(argv)
     parser = argparse.ArgumentParser(
-        prog="python -m supervisor", description="Run a supervision tree as a service."
+        prog=program, description="Run a supervision tree as a service."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
         help="run a root runnable until it ends, or until SIGTERM or Ctrl-C",
-        description="Exit status: 0 stopped or finished, 1 gave up, 2 wrong arguments, "
+        usage="%(prog)s [-h] [--OPTION VALUE ...] MODULE:ROOT [-- ARGUMENT ...]",
+        description="What follows -- is passed to the root, as strings.",
+        epilog="Exit status: 0 stopped or finished, 1 gave up, 2 wrong arguments, "
         "3 the stop was cut short.",
     )
     run.add_argument("root", metavar="MODULE:ROOT", help="such as package.module:root")
+    for name, default, text in (
+        ("timeout", 30.0, "how long a stop may take (30)"),
+        ("drain", 0.0, "how long nothing is ready before the stop begins (0)"),
+        ("grace", 0.0, "how long the root gets to stop (0)"),
+    ):
+        run.add_argument(f"--{name}", type=seconds, default=default, metavar="S", help=text)
     run.add_argument(
-        "--timeout", type=seconds, default=30.0, metavar="S", help="how long a stop may take (30)"
+        "--limit",
+        type=limit,
+        default=LIMIT,
+        metavar="RESTARTS/S",
+        help=f"how often the root may restart within so many seconds, or 'none' ({_shown_limit()})",
     )
-    arguments = parser.parse_args(argv)
+    run.add_argument(
+        "--backoff",
+        type=backoff,
+        metavar="S[/S]",
+        help="the first delay before a restart, and the longest one (0.5/60)",
+    )
+    given = parser.parse_args(argv[:end])
+    given.arguments = argv[end + 1 :]
     try:
-        arguments.function = load(arguments.root)
+        given.function = load(given.root, given.arguments)
     except ValueError as error:
         run.error(str(error))
-    return arguments
+    return given
 
 
 def seconds(text: str) -> float:
@@ -59,12 +105,49 @@ def seconds(text: str) -> float:
     return value
 
 
-def load(target: str) -> Callable[[], Awaitable[object]]:
-    """Import the async function that ``target`` names.
+def limit(text: str) -> RestartLimit | None:
+    """Parse a limit of restarts, or none."""
+    if text == "none":
+        return None
+    restarts, _, within = text.partition("/")
+    try:
+        return RestartLimit(int(restarts), within=float(within))
+    except ValueError:
+        msg = (
+            f"{text!r} is not a number of restarts, a slash, and a number of seconds above 0, such "
+            f"as {_shown_limit()}, nor 'none'"
+        )
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def _shown_limit() -> str:
+    return f"{LIMIT.restarts}/{LIMIT.within:g}"
+
+
+def backoff(text: str) -> Backoff:
+    """Parse the delays before restarts."""
+    first, slash, last = text.partition("/")
+    try:
+        initial = float(first)
+        maximum = float(last) if slash else max(initial, Backoff().maximum)
+        found = Backoff(initial=initial, maximum=maximum)
+    except ValueError:
+        found = None
+    if found is None or found.initial > found.maximum:
+        msg = (
+            f"{text!r} is not a number of seconds for the first delay, or two for the first and "
+            "the longest, such as 0.5/60"
+        )
+        raise argparse.ArgumentTypeError(msg)
+    return found
+
+
+def load(target: str, arguments: Sequence[str] = ()) -> Callable[..., Awaitable[object]]:
+    """Import the async function that ``target`` names, to be called with ``arguments``.
 
     Raises:
-        ValueError: if ``target`` names nothing, or names something else than an async function that
-            can be called without arguments. An error inside the module is raised as it is.
+        ValueError: if ``target`` names nothing, or something else than an async function that
+            takes these arguments. An error inside the module is raised as it is.
     """
     module_name, colon, path = target.partition(":")
     if not (module_name and colon and path):
@@ -84,7 +167,7 @@ def load(target: str) -> Callable[[], Awaitable[object]]:
     if not is_async(found):
         msg = f"{target!r} is {_shown(found)}, and not an async function"
         raise ValueError(msg)
-    _check_arguments(found, target)
+    _check_arguments(found, target, arguments)
     return found  # type: ignore[return-value]  # it was checked
 
 
@@ -129,16 +212,18 @@ def _without_partial(found: object) -> object:
     return found
 
 
-def _check_arguments(function: object, target: str) -> None:
+def _check_arguments(function: object, target: str, arguments: Sequence[str]) -> None:
     assert callable(function)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         return  # it is not written in Python, and has no signature
     try:
-        signature.bind()
+        signature.bind(*arguments)
     except TypeError as error:
-        msg = f"{target!r} is called without arguments: {error}"
+        many = f"{len(arguments)} argument{'' if len(arguments) == 1 else 's'}"
+        how = f"with {many}" if arguments else "without arguments"
+        msg = f"{target!r} is called {how}: {error}; what follows -- is passed to it"
         raise ValueError(msg) from None
 
 

@@ -1,4 +1,4 @@
-"""``python -m supervisor run package.module:root`` (S22)."""
+"""``python -m supervisor run package.module:root``, and its options (S22, S33)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import supervisor
+from supervisor import Backoff, RestartLimit
 
 from ..helpers.internals import load, main, parse
 
@@ -97,14 +98,100 @@ def test_timeout_may_be_any_number_of_seconds(seconds: str) -> None:
     assert parse(["run", "odd:Roots.root", "--timeout", seconds]).timeout == float(seconds)
 
 
+@pytest.mark.parametrize("option", ["timeout", "drain", "grace"])
 @pytest.mark.parametrize("seconds", ["-1", "nan", "soon", ""])
-def test_a_bad_timeout_is_named(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """S22: the error shows what is no number of seconds, and the status is 2."""
+def test_a_bad_time_is_named(option: str, seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """S22, S33: the error shows what is no number of seconds, and the status is 2."""
     with pytest.raises(SystemExit) as exit_:
-        main(["run", "odd:Roots.root", f"--timeout={seconds}"])
+        main(["run", "odd:Roots.root", f"--{option}={seconds}"])
     assert exit_.value.code == 2
-    message = f"argument --timeout: {seconds!r} is not a number of seconds of at least 0"
+    message = f"argument --{option}: {seconds!r} is not a number of seconds of at least 0"
     assert capsys.readouterr().err.endswith(f"error: {message}\n")
+
+
+@pytest.mark.usefixtures("modules")
+def test_options_are_those_of_main() -> None:
+    """S33: by default, and where they are given."""
+    given = parse(["run", "odd:Roots.root"])
+    assert (given.drain, given.grace, given.backoff, given.arguments) == (0.0, 0.0, None, [])
+    assert given.limit == RestartLimit(5, within=60.0)
+    options = "--drain 5 --grace 10 --limit 3/1.5 --backoff 1/30"
+    given = parse(["run", "odd:Roots.root", *options.split()])
+    assert (given.drain, given.grace) == (5.0, 10.0)
+    assert given.limit == RestartLimit(3, within=1.5)
+    assert given.backoff == Backoff(initial=1.0, maximum=30.0)
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize(
+    ("text", "backoff"),
+    [("2", Backoff(initial=2.0)), ("90", Backoff(initial=90.0, maximum=90.0))],
+)
+def test_one_delay_is_the_first(text: str, backoff: Backoff) -> None:
+    """S33: the longest is that of Backoff(), or the first one if that is longer."""
+    assert parse(["run", "odd:Roots.root", "--backoff", text]).backoff == backoff
+
+
+@pytest.mark.usefixtures("modules")
+def test_the_root_may_restart_without_end() -> None:
+    """S33: with --limit none."""
+    assert parse(["run", "odd:Roots.root", "--limit", "none"]).limit is None
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        *(("limit", text) for text in ("", "5", "5/", "/60", "x/60", "-1/60", "5/0", "5/60/2")),
+        *(("limit", text) for text in ("1.5/60", "5/inf", "5/nan", "None")),
+        *(("backoff", text) for text in ("", "/", "1/", "-1", "nan", "inf", "x", "5/1", "1/2/3")),
+    ],
+)
+def test_a_bad_limit_or_backoff_is_named(
+    option: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S33: the error shows the value and an example in one line, and the status is 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "odd:Roots.root", f"--{option}={text}"])
+    assert exit_.value.code == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    begin = f"python -m supervisor run: error: argument --{option}: {text!r} is not a number of "
+    assert line.startswith(begin)
+    assert "such as" in line
+
+
+def test_the_root_gets_the_arguments_and_its_options() -> None:
+    """S33: arguments as strings; the grace is the root's, the limit ends what can't work."""
+    result = run(
+        *("run", "services.arguments:root", "--grace", "3600", "--drain", "0.1"),
+        *("--limit", "1/60", "--backoff", "0/0", "--", "--first", "2"),
+    )
+    assert result.returncode == 1, result.stderr
+    assert result.stdout.splitlines() == ["('--first', '2')"] * 2
+    assert "root gave up: 1 restarts within 60 s are allowed" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("root", "status", "begin"),
+    [("leave", 7, "{"), ("absent", 2, "trio-supervisor run: error: there is no 'absent' in ")],
+)
+def test_the_installed_command_is_the_same(
+    root: str, status: int, begin: str, tmp_path: Path
+) -> None:
+    """S33: trio-supervisor finds modules in the working directory, and says its own name."""
+    script = tmp_path / "trio-supervisor"  # as pip makes it
+    script.write_text(
+        "import sys\nfrom supervisor._process._command_line import command\nsys.exit(command())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, script, "run", f"services.endings:{root}"],
+        cwd=HERE,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == status, result.stderr
+    assert result.stderr.splitlines()[-1].startswith(begin)
 
 
 @pytest.mark.usefixtures("modules")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..helpers.internals import load, main
+from ..helpers.internals import load, main, parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ import functools
 
 async def root(): ...
 async def needs(port): ...
+async def takes_all(*args): ...
 async def many(): yield
 def plain(): ...
 def returns(): return root()
@@ -52,10 +53,10 @@ def _modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("roots", None)
 
 
-def refusal(target: str, capsys: pytest.CaptureFixture[str]) -> str:
+def refusal(target: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return what is said of a target, in its one line below the usage."""
     with pytest.raises(SystemExit) as exit_:
-        main(["run", target])
+        main(["run", target, *arguments])
     assert exit_.value.code == 2
     *usage, line = capsys.readouterr().err.splitlines()
     assert usage[0].startswith("usage: ")
@@ -92,10 +93,30 @@ def test_what_is_not_async_is_refused(
     assert line.endswith(", and not an async function")
 
 
-def test_a_function_with_arguments_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    """S22: a root on the command line gets none, and would die in each incarnation."""
-    line = refusal("roots:needs", capsys)
-    assert line == "'roots:needs' is called without arguments: missing a required argument: 'port'"
+@pytest.mark.parametrize(
+    ("name", "arguments", "line"),
+    [
+        ("needs", [], "without arguments: missing a required argument: 'port'"),
+        ("needs", ["--"], "without arguments: missing a required argument: 'port'"),
+        ("root", ["--", "80"], "with 1 argument: too many positional arguments"),
+        ("needs", ["--", "80", "--"], "with 2 arguments: too many positional arguments"),
+    ],
+)
+def test_a_function_that_takes_other_arguments_is_refused(
+    name: str, arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S22, S33: it would die of them in each incarnation."""
+    shown = refusal(f"roots:{name}", capsys, *arguments)
+    assert shown == f"'roots:{name}' is called {line}; what follows -- is passed to it"
+
+
+def test_a_function_gets_what_follows_the_dashes() -> None:
+    """S33: as strings, options and further dashes as well."""
+    assert parse(["run", "roots:takes_all", "--", "80", "--drain", "--"]).arguments == [
+        "80",
+        "--drain",
+        "--",
+    ]
 
 
 def test_a_name_of_several_lines_is_shown_in_one(capsys: pytest.CaptureFixture[str]) -> None:
