@@ -7,6 +7,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVarTuple, Unpack, final
 
+import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
@@ -288,12 +289,16 @@ class Supervisor:
         grace: float,
         *,
         propagate: bool,
+        fatal: Callable[[Exception], bool] | None = None,
     ) -> None:
-        """Make a tree that is yet to run; users get theirs from :func:`open_supervisor`."""
+        """Make a tree that is yet to run; users get theirs from :func:`open_supervisor`.
+
+        ``fatal`` says whether an error of which the root dies is not retried.
+        """
         observers = check_metrics(metrics)
         check_backoff(backoff)
         check_flag("propagate", propagate)
-        options = make_options(None, limit, grace=grace)
+        options = attrs.evolve(make_options(None, limit, grace=grace), fatal=fatal)
         self._gone = trio.Event()
         backoff = Backoff() if backoff is None else backoff
         tree = self._tree = Tree(backoff, run_incarnation, report_due, propagate=propagate)

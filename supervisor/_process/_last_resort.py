@@ -98,7 +98,7 @@ class LastResort:
         # Only the thread of the last resort uses the rest.
         self._countdown = Countdown(timeout, drain)
         self._requests: deque[tuple[Request, str]] = deque()
-        # Seconds until it is known that the loop can't carry out DUMP, and who asks by which signal.
+        # Seconds until the loop is known to be unable to carry out DUMP, and the signal's name.
         self._dump_left: float = math.inf
         self._dump_name = ""
         self._released = False

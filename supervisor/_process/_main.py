@@ -19,6 +19,7 @@ from supervisor._tasks._members import bind, check_runnable
 from ._countdown import Request
 from ._last_resort import LastResort
 from ._logging_preset import preset_logging
+from ._programming_errors import is_programming_error
 from ._service import FAILED, STOPPED, Service
 from ._signals import DUMP_SIGNAL, RELOAD_SIGNAL, STOP_SIGNALS
 
@@ -63,6 +64,9 @@ def main(
     of the context of the root's task (S33). If it comes during a call, however often, one more call
     follows. What the function raises is logged, and changes nothing. A stop cancels the call.
 
+    A root that dies of an error by which this package refuses how it is used, such as a name of a
+    wrong form, ends the process: the next incarnation would die of it as well (S27).
+
     ``SIGUSR1`` has the tree logged: each node's state, and where its tasks wait. If a runnable
     blocks the event loop, the log says which one, and where.
 
@@ -74,6 +78,7 @@ def main(
     A signal with ``drain=5``, likewise    0      INFO ``drained for 5 s: stopping, within 30 s``
     ``request_stop()``, likewise           0      INFO ``stop requested: ...; stopping ...``
     The tree gave up                       1      CRITICAL ``root gave up: ...``
+    The root has used the package wrongly  1      CRITICAL ``root gave up: ... fatal (...)``
     The timeout was over                   3      ERROR ``the tree had not stopped after 30 s ...``
     A second signal                        3      WARNING ``SIGTERM again: stopping at once``
     A task did not end when cancelled      3      CRITICAL ``the process ends without these nodes``
@@ -129,7 +134,16 @@ def main(
         )
         raise RuntimeError(msg)
     preset_logging(sys.stderr)
-    make = partial(Supervisor, bind(root, args), backoff, limit, metrics, grace, propagate=False)
+    make = partial(
+        Supervisor,
+        bind(root, args),
+        backoff,
+        limit,
+        metrics,
+        grace,
+        propagate=False,
+        fatal=is_programming_error,
+    )
     last_resort = LastResort(requests, timeout=timeout, drain=drain)
     serve = partial(Service, drain=drain, timeout=timeout, reload=reload, last_resort=last_resort)
     last_resort.start()

@@ -55,6 +55,7 @@ _MACHINERY: Final = tuple(
     for file in (sys.modules[__name__.partition(".")[0]].__file__, trio.__file__, outcome.__file__)
     if file is not None
 )
+_PACKAGE: Final = _MACHINERY[0]
 
 
 @final
@@ -81,6 +82,15 @@ _known: dict[tuple[int, int], Frame] = {}
 def is_machinery(filename: str) -> bool:
     """Return whether a frame in this file is one of Trio or of this package."""
     return filename.startswith(_MACHINERY)
+
+
+def ends_in_package(start: TracebackType | None) -> bool:
+    """Return whether what has this traceback was raised by a function of this package."""
+    if start is None:
+        return False
+    while start.tb_next is not None:
+        start = start.tb_next
+    return start.tb_frame.f_code.co_filename.startswith(_PACKAGE)
 
 
 def frames_of(start: TracebackType | None, *, machinery: bool) -> list[Frame]:

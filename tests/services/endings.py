@@ -22,6 +22,11 @@ async def give_up() -> None:
     raise OSError("the disk is full")
 
 
+async def misname() -> None:
+    """Give a child a name that none can have, with a limit that does not end it."""
+    supervisor.run("Bad Name", serve)
+
+
 async def leave() -> None:
     """Have a child leave the process with a status of its own."""
     supervisor.run("leaver", sys.exit, 7)
@@ -71,4 +76,5 @@ async def wait_for_restart() -> None:
 
 if __name__ == "__main__":
     name, timeout = (*sys.argv[1:], "30")[:2]
-    supervisor.main(globals()[name], limit=RestartLimit(0, within=1.0), timeout=float(timeout))
+    limit = None if name == "misname" else RestartLimit(0, within=1.0)
+    supervisor.main(globals()[name], limit=limit, timeout=float(timeout))

@@ -192,6 +192,21 @@ def test_a_tree_that_gives_up_exits_with_1() -> None:
     assert end["message"].endswith("(root: OSError: the disk is full)")
 
 
+def test_a_root_that_uses_the_package_wrongly_ends_the_process() -> None:
+    """S27: at once, with status 1, and with the traceback once, whatever the limit is."""
+    with service("endings.py", "misname") as process:
+        status, (death, end) = end_of(process)
+    assert status == 1
+    assert (death["level"], death["dn"]) == ("ERROR", "root")
+    assert "it gives up (that is fatal)\nTraceback" in death["message"]
+    assert death["message"].count("Traceback") == 1
+    assert "in misname\n" in death["message"]
+    assert (end["level"], "Traceback" in end["message"]) == ("CRITICAL", False)
+    assert end["message"].startswith(
+        "root gave up: it died of what is fatal (root: InvalidNameError: "
+    )
+
+
 def test_system_exit_keeps_its_status() -> None:
     """S11, S22: a runnable that raises SystemExit(7) ends the process with 7, with one line."""
     with service("endings.py", "leave") as process:
@@ -328,7 +343,7 @@ def test_main_hands_on_what_it_is_given() -> None:
 @pytest.mark.usefixtures("_handlers")
 @pytest.mark.parametrize("limit", [True, False])
 def test_a_root_that_can_not_work_ends_the_process(*, limit: bool) -> None:
-    """S22: it may restart 5 times within 60 s, unless limit=None says that it always may."""
+    """S27: it may restart 5 times within 60 s, unless limit=None says that it always may."""
     runs = []
 
     async def root() -> None:
