@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal as signals
 import sys
@@ -143,6 +144,16 @@ async def say_done() -> None:
     await finish()
 
 
+def block_in_c() -> None:
+    """Take a lock twice in a C function, in which Python runs no signal handler."""
+    python = ctypes.CDLL(None)  # not ctypes.pythonapi, whose functions keep the interpreter's lock
+    python.PyThread_allocate_lock.restype = ctypes.c_void_p
+    lock = ctypes.c_void_p(python.PyThread_allocate_lock())
+    python.PyThread_acquire_lock(lock, 1)
+    say("ended")
+    python.PyThread_acquire_lock(lock, 1)
+
+
 def main(name: str, timeout: float = 30.0) -> None:
     """Run the service of that name."""
     if name.endswith(":ignoring"):
@@ -163,6 +174,8 @@ def main(name: str, timeout: float = 30.0) -> None:
         if name.endswith(":late"):
             say("ended")
             sys.stdin.readline()
+        elif name.endswith(":late_in_c"):
+            block_in_c()
 
 
 if __name__ == "__main__":

@@ -81,6 +81,18 @@ def test_a_process_that_does_not_exit_is_ended_by_a_signal() -> None:
     assert "sys.stdin.readline()" in last["message"]
 
 
+def test_a_process_in_a_c_function_at_its_end_is_ended_by_a_signal() -> None:
+    """S22: the signal is received while no handler that is written in Python can run."""
+    with service("stops.py", "finish:late_in_c") as process:
+        assert next_line(process) == "ended"
+        process.send_signal(SIGTERM)
+        status, log = end_of(process)
+    assert status == 0
+    (last,) = log
+    assert last["message"].startswith("the tree has ended, but the process does not exit;")
+    assert ", in block_in_c\n" in last["message"]
+
+
 # Standard error
 
 
