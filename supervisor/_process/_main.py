@@ -47,18 +47,19 @@ def main(
     metrics: Metrics | Sequence[Metrics] | None = None,
     grace: float = 0.0,
 ) -> NoReturn:
-    """Run a tree as a service's ``main`` until it ends or the process is told to stop (S22).
+    """Run a tree as a service's ``main`` until it ends or a signal stops the process (S22).
 
-    At the first ``SIGTERM``, ``SIGINT`` (Ctrl-C) or ``SIGHUP`` the tree is stopped as by
-    :meth:`Supervisor.stop`, within ``timeout``. With ``drain``, nothing is ready from the signal on
-    and the stop begins so many seconds later: a load balancer needs them to send no more requests.
-    :meth:`Supervisor.request_stop` does the same from within. A second signal cancels everything at
-    once, also during the drain. What comes within 0.2 seconds of the first is the same one, sent by
-    a terminal and by a wrapper. A signal that was ignored when the process started stays ignored.
+    The first ``SIGTERM``, ``SIGINT`` (Ctrl-C) or ``SIGHUP`` stops the tree as
+    :meth:`Supervisor.stop` does, within ``timeout``. With ``drain``, nothing is ready from the
+    signal on and the stop begins that many seconds later: a load balancer needs them to send no
+    more requests. :meth:`Supervisor.request_stop` does the same from within. A second signal
+    cancels everything at once, also during the drain. Signals within 0.2 seconds of the first count
+    as the same one: a terminal and a wrapper may both send it. A signal that was ignored when
+    ``main`` was called stays ignored.
 
     If a task has not ended 5 seconds after it was cancelled, or a runnable blocks the event loop so
-    that nothing can be cancelled, that is logged, with the line where it is, and the process ends
-    without it. A process that is suspended loses none of these seconds.
+    that nothing can be cancelled, the process logs the line where it is, and ends without it. The
+    seconds in which the process is suspended are not counted.
 
     With ``reload``, ``SIGHUP`` does not stop: it calls that function as the root would, in a copy
     of the context of the root's task (S33). If it comes during a call, however often, one more call
@@ -79,22 +80,22 @@ def main(
     ``request_stop()``, likewise           0      INFO ``stop requested: ...; stopping ...``
     The tree gave up                       1      CRITICAL ``root gave up: ...``
     The root has used the package wrongly  1      CRITICAL ``root gave up: ... fatal (...)``
-    The timeout was over                   3      ERROR ``the tree had not stopped after 30 s ...``
+    The timeout has passed                 3      ERROR ``the tree had not stopped after 30 s ...``
     A second signal                        3      WARNING ``SIGTERM again: stopping at once``
     A task did not end when cancelled      3      CRITICAL ``the process ends without these nodes``
     A runnable blocked the loop            3      CRITICAL ``root.a blocks the event loop; ...``
-    A runnable raised ``SystemExit``       its    INFO ``root.a raised SystemExit ...``
-    Another exception that is no Exception 1      ERROR ``root.a raised ...``, with the traceback
+    A runnable raised ``SystemExit``       its    INFO ``root.a raised SystemExit: 7, ...``
+    It raised ``KeyboardInterrupt``        130    nothing; its traceback is on standard error
+    It raised another BaseException        1      ERROR ``root.a raised GeneratorExit, ...``
     ====================================== ====== ==================================================
 
-    The status is decided when the tree has ended. Signals that come then change nothing, whatever
-    the process still does before it exits, and handlers that were there before ``main`` do not come
-    back. Only if it does not exit, a signal ends it 5 seconds later, with the status that was
-    decided. A program that catches what ``main`` raises, drops it and goes on, such as a test, has
-    the former handlers back.
+    The status is decided when the tree has ended. Signals that come later do not change it, and the
+    handlers that were set before ``main`` are not set again. If the process does not exit, a signal
+    ends it 5 seconds later, with the status that was decided. If a program such as a test catches
+    what ``main`` raises, and drops it, the former handlers are set again.
 
-    Logging is set up, unless it is already: on a terminal as text, in a pipe or a file as one JSON
-    object a line, on standard error, from level ``INFO``.
+    Unless logging is set up already, records from level ``INFO`` go to standard error: as text on a
+    terminal, as one JSON object a line in a pipe or a file.
 
     Args:
         root: The root runnable.
@@ -111,7 +112,7 @@ def main(
         grace: How long the root gets to stop.
 
     Raises:
-        SystemExit: always, at last, with the status.
+        SystemExit: with the status, unless one of the errors below is raised.
         RuntimeError: if it is not called in the main thread, or from within Trio.
         TypeError: if ``root`` or ``reload`` is not callable, or an option is of a wrong kind.
         ValueError: if ``grace``, ``timeout`` or ``drain`` is out of its range, or ``dump_signal``
