@@ -284,7 +284,7 @@ class Pool:
         *args: *ArgsT,
         backoff: Backoff | None = None,
         limit: RestartLimit | None = None,
-        grace: float = 0.0,
+        grace: float | None = None,
         start_timeout: float | None = None,
         heartbeat: float | None = None,
         restart: RestartPolicy = RestartPolicy.NEVER,
@@ -301,7 +301,7 @@ class Pool:
             *args: Its arguments.
             backoff: As for :func:`supervisor.run`, like the other arguments.
             limit: How often it may restart before the pool dies of it.
-            grace: How long it gets to stop.
+            grace: How long it gets to stop; by default its own, as for :func:`supervisor.run`.
             start_timeout: How long it may be ``NEW``.
             heartbeat: How often it has to call :func:`beat`.
             restart: ``RestartPolicy.ON_FAILURE`` to start it again when it dies. It keeps its name

@@ -51,7 +51,7 @@ def run(
     *args: *ArgsT,
     backoff: Backoff | None = None,
     limit: RestartLimit | None = None,
-    grace: float = 0.0,
+    grace: float | None = None,
     start_timeout: float | None = None,
     heartbeat: float | None = None,
     restart: RestartPolicy = RestartPolicy.ON_FAILURE,
@@ -74,7 +74,8 @@ def run(
         limit: How often it may restart before the caller dies of it; by
             default any number of times.
         grace: How many seconds the runnable gets, when the supervisor stops it, from
-            :func:`wait_stop_requested` until it is cancelled.
+            :func:`wait_stop_requested` until it is cancelled; by default those of its
+            attribute ``grace``, or 0 if it has none.
         start_timeout: It dies if it is still ``NEW`` after this many seconds.
         heartbeat: The most seconds between two calls of :func:`beat`, once it is ``HEALTHY``; it
             dies of a :exc:`HeartbeatError` if it misses one. By default it need not call it.
@@ -91,7 +92,8 @@ def run(
         InvalidNameError: if the name has a wrong form.
         DuplicateNameError: if the name is taken.
         RunError: if the caller is not ``NEW`` or has been asked to stop.
-        TypeError: if ``async_fn`` is not callable, or an option is of a wrong kind.
+        TypeError: if ``async_fn`` is not callable, or an option or the runnable's ``grace`` is
+            of a wrong kind.
         ValueError: if a number of seconds is out of its range, or ``backoff`` or ``limit`` is
             given for what never restarts.
         NotSupervisedError: if no runnable calls, or another thread does.
@@ -131,7 +133,7 @@ def run_group(
     *,
     backoff: Backoff | None = None,
     limit: RestartLimit | None = None,
-    grace: float | Mapping[str, float] = 0.0,
+    grace: float | Mapping[str, float] | None = None,
     ordered: bool = False,
     start_timeout: float | None = None,
     heartbeat: float | Mapping[str, float] | None = None,
@@ -155,7 +157,8 @@ def run_group(
             by default any number of times.
         grace: How many seconds each member gets, when the supervisor stops it, from
             :func:`wait_stop_requested` until it is cancelled; or a mapping from
-            members' names to their seconds, 0 for those it does not name.
+            members' names to their seconds. A member for which nothing is given gets those
+            of the attribute ``grace`` of its runnable, or 0 if it has none.
         ordered: Start each member when the one before it is ``HEALTHY`` or ``DONE``. One
             that dies before keeps the later ones waiting, through the group's restarts.
         start_timeout: A member dies if it is still ``NEW`` this many seconds after its start.

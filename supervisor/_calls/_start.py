@@ -29,7 +29,7 @@ def make_options(
     backoff: Backoff | None,
     limit: RestartLimit | None,
     *,
-    grace: float | Mapping[str, float] = 0.0,
+    grace: float | Mapping[str, float] | None = None,
     by_name: bool = False,
     ordered: bool = False,
     start_timeout: float | None = None,
@@ -42,7 +42,7 @@ def make_options(
     Args:
         backoff: As for :func:`run`, like the other arguments.
         limit: How often it may restart.
-        grace: How long its members get to stop.
+        grace: How long its members get to stop; ``None``: as long as their runnables say.
         by_name: A mapping for ``grace`` or ``heartbeat`` is right: there may be several members.
         ordered: The members start one after the other.
         start_timeout: How long each may be ``NEW``.
@@ -54,15 +54,15 @@ def make_options(
         TypeError: if something is of a wrong kind.
         ValueError: if a number of seconds is out of its range.
     """
-    nothing = backoff is None and limit is None and start_timeout is None and ordered is False
-    nothing = nothing and heartbeat is None and restart is RestartPolicy.ON_FAILURE and fatal == ()
-    if nothing and type(grace) is float and grace == 0.0:
+    nothing = backoff is None and limit is None and grace is None and start_timeout is None
+    nothing = nothing and heartbeat is None and ordered is False
+    if nothing and restart is RestartPolicy.ON_FAILURE and fatal == ():
         return DEFAULT_OPTIONS
     check_backoff(backoff)
     check_kind("limit", limit, RestartLimit, "RestartLimit(3, within=60.0)")
     check_flag("ordered", ordered)
     periods = _by_name("grace", grace) if by_name else None
-    if periods is None:
+    if periods is None and grace is not None:
         periods = check_seconds("grace", grace)
     beats = _by_name("heartbeat", heartbeat, above_zero=True) if by_name else None
     if beats is None and heartbeat is not None:

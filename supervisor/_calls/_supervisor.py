@@ -60,7 +60,7 @@ async def supervise(
     backoff: Backoff | None = None,
     limit: RestartLimit | None = None,
     metrics: Metrics | Sequence[Metrics] | None = None,
-    grace: float = 0.0,
+    grace: float | None = None,
     propagate: bool = False,
 ) -> None:
     """Run a supervision tree until it is cancelled, finished or has given up.
@@ -77,7 +77,8 @@ async def supervise(
             default any number of times.
         metrics: Is told of every transition; one object, or a sequence of them.
         grace: How many seconds the root gets, when the supervisor stops it, from
-            :func:`wait_stop_requested` until it is cancelled.
+            :func:`wait_stop_requested` until it is cancelled; by default those of its attribute
+            ``grace``, or 0 if it has none.
         propagate: Let the first death leave as the runnable's own exception
             instead of restarting anything: for tests and debugging.
 
@@ -119,7 +120,7 @@ def open_supervisor(
     backoff: Backoff | None = None,
     limit: RestartLimit | None = None,
     metrics: Metrics | Sequence[Metrics] | None = None,
-    grace: float = 0.0,
+    grace: float | None = None,
     propagate: bool = False,
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Run a supervision tree beside the body of an ``async with``.
@@ -134,7 +135,7 @@ def open_supervisor(
         backoff: The default delays before restarts.
         limit: How often the root may restart.
         metrics: Is told of every transition.
-        grace: How long the root gets to stop.
+        grace: How long the root gets to stop; by default its own.
         propagate: Let the first death leave.
 
     Returns:
@@ -286,7 +287,7 @@ class Supervisor:
         backoff: Backoff | None,
         limit: RestartLimit | None,
         metrics: Metrics | Sequence[Metrics] | None,
-        grace: float,
+        grace: float | None,
         *,
         propagate: bool,
         fatal: Callable[[Exception], bool] | None = None,
@@ -299,6 +300,7 @@ class Supervisor:
         check_backoff(backoff)
         check_flag("propagate", propagate)
         options = attrs.evolve(make_options(None, limit, grace=grace), fatal=fatal)
+        grace = options.grace_of(ROOT, call)
         self._gone = trio.Event()
         backoff = Backoff() if backoff is None else backoff
         tree = self._tree = Tree(backoff, run_incarnation, report_due, propagate=propagate)
@@ -310,7 +312,7 @@ class Supervisor:
         root = Group(None, ChildNursery(tree, closed=True), options, copy_context())
         tree.supervisor = self
         steps.set_root(tree, root)
-        steps.add_only_member(root, Node(ROOT, call, root))
+        steps.add_only_member(root, Node(ROOT, call, root, grace=grace))
         start_round(root)
 
     def __repr__(self) -> str:

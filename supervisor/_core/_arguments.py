@@ -7,6 +7,7 @@ Every check comes before the first change, so that a wrong argument leaves every
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import sys
@@ -37,6 +38,18 @@ def check_seconds(name: str, value: object, *, above_zero: bool = False) -> floa
         least = "above 0" if above_zero else "of at least 0"
         raise _refusal(f"{name}={shown(value)} is not a number of seconds {least}", value)
     return seconds
+
+
+def own_grace(name: object, runnable: object) -> float | None:
+    """Return the attribute ``grace`` of a runnable, checked; ``None`` if it has none (S21).
+
+    A :func:`functools.partial` that has no such attribute itself has that of its function.
+    """
+    grace = getattr(runnable, "grace", None)
+    while grace is None and isinstance(runnable, functools.partial):
+        runnable = runnable.func
+        grace = getattr(runnable, "grace", None)
+    return None if grace is None else check_seconds(f"the runnable {shown(name)}: grace", grace)
 
 
 def check_number(

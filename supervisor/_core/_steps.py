@@ -554,7 +554,10 @@ def add_only_member(group: Group, node: Node) -> None:
 
 
 def set_members(
-    group: Group, nodes: Sequence[Node], calls: Mapping[str, Callable[[], Awaitable[object]]]
+    group: Group,
+    nodes: Sequence[Node],
+    calls: Mapping[str, Callable[[], Awaitable[object]]],
+    grace_periods: Mapping[str, float],
 ) -> None:
     """Give a group these members from now on, in their order, with these runnables (S8).
 
@@ -567,6 +570,7 @@ def set_members(
             _report_removed(group.siblings.tree, subtree(node), for_good=True)
     for node in nodes:
         node.call = calls[node.name]
+        node.grace = grace_periods[node.name]
     group.members = tuple(nodes)
     parent = group.parent
     if parent is not None and group.members != before:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from ._arguments import own_grace
 from ._plan import END, FINISH, HOLD
 from ._restart import RestartPolicy
 from ._states import (
@@ -152,12 +153,13 @@ class Node:
         name: str,
         call: Callable[[], Awaitable[object]],
         group: Group,
+        grace: float = 0.0,
     ) -> None:
         self.name: str = name
         self.call: Callable[[], Awaitable[object]] = call
         self.group: Group = group
         # How long the runnable may take, in seconds, from being asked to stop to being cancelled.
-        self.grace: float = group.options.grace_of(name)
+        self.grace: float = grace
         # The current or last one, and its number, from 1.
         self.incarnation: Incarnation | None = None
         self.number: int = 0
@@ -270,8 +272,11 @@ class GroupOptions:
 
     backoff: Backoff | None = None
     limit: RestartLimit | None = None
-    grace_periods: float | Mapping[str, float] = 0.0
-    """The seconds between asking a member to stop and cancelling it, for all or by name."""
+    grace_periods: float | Mapping[str, float] | None = None
+    """The seconds between asking a member to stop and cancelling it, for all or by name.
+
+    A member for which nothing is given has the grace of its runnable, if that brings one.
+    """
     ordered: bool = False
     """Each member starts when the one before it is ``HEALTHY`` or ``DONE``."""
     start_timeout: float | None = None
@@ -289,9 +294,16 @@ class GroupOptions:
         """Return whether a failure by ``error`` is not retried (S26)."""
         return self.fatal is not None and self.fatal(error)
 
-    def grace_of(self, name: str) -> float:
+    def grace_of(self, name: str, runnable: object) -> float:
+        """Return the grace of a member that runs ``runnable`` (S21).
+
+        Raises:
+            TypeError: if its own attribute counts, and is no number.
+            ValueError: if that is out of its range.
+        """
         periods = self.grace_periods
-        return periods if isinstance(periods, float) else periods.get(name, 0.0)
+        given = periods.get(name) if isinstance(periods, Mapping) else periods
+        return (own_grace(name, runnable) or 0.0) if given is None else given
 
 
 DEFAULT_OPTIONS: Final = GroupOptions()

@@ -45,7 +45,7 @@ def main(
     backoff: Backoff | None = None,
     limit: RestartLimit | None = LIMIT,
     metrics: Metrics | Sequence[Metrics] | None = None,
-    grace: float = 0.0,
+    grace: float | None = None,
 ) -> NoReturn:
     """Run a tree as a service's ``main`` until it ends or a signal stops the process (S22).
 
@@ -109,7 +109,7 @@ def main(
         limit: How often the root may restart before the process gives up; by default 5 times
             within 60 seconds, with ``None`` any number of times.
         metrics: Is told of every transition.
-        grace: How long the root gets to stop.
+        grace: How long the root gets to stop; by default its own, as for :func:`supervise`.
 
     Raises:
         SystemExit: with the status, unless one of the errors below is raised.

@@ -49,8 +49,7 @@ async def run_incarnation(incarnation: Incarnation) -> None:
     group = node.group
     current.set(incarnation)  # in this task's own context, and so in that of all it starts
     alone = len(group.members) == 1
-    own = alone or group.options.grace_periods
-    with trio.CancelScope() if own else _GROUPS_SCOPE as incarnation.scope:
+    with trio.CancelScope() if group.scope is None else _GROUPS_SCOPE as incarnation.scope:
         if incarnation.stop_requested:
             record_outcome(incarnation, None)  # it has not begun; it may have failed
         else:

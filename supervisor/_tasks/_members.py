@@ -82,7 +82,7 @@ def make_member(group: Group, name: str, call: Callable[[], Awaitable[object]]) 
     assert parent is not None
     name = check_name(name, parent.node)
     check_free(name, parent.node, parent.children, parent.loggers)
-    member = Node(name, call, group)
+    member = Node(name, call, group, group.options.grace_of(name, call))
     steps.add_only_member(group, member)
     return member
 
@@ -97,8 +97,10 @@ def make_members(group: Group, runnables: object) -> None:
     assert parent is not None
     before = {node.name: node for node in group.members}
     calls = check_runnables(group, parent, before, runnables)
+    grace_of = group.options.grace_of
+    grace_periods = {name: grace_of(name, call) for name, call in calls.items()}
     nodes = [before.get(name) or Node(name, call, group) for name, call in calls.items()]
-    steps.set_members(group, nodes, calls)
+    steps.set_members(group, nodes, calls, grace_periods)
 
 
 def check_runnables(

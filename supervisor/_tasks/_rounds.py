@@ -100,7 +100,8 @@ async def run_together(group: Group) -> None:
     """Run a round of a group that has several members (S20)."""
     ordered, run_member = group.options.ordered, group.siblings.tree.run_member
     async with trio.open_nursery() as nursery:
-        group.scope = nursery.cancel_scope
+        if not any(node.grace for node in group.members):
+            group.scope = nursery.cancel_scope
         previous = None
         for node in group.members:
             if ordered and previous is not None:

@@ -121,7 +121,7 @@ def stop_members(group: Group, reason: str) -> None:
             incarnation.timer = tree.timers.set(node.grace, partial(scope.cancel, reason))
         else:
             scope.cancel(reason)
-    if group.scope is not None and not group.options.grace_periods:
+    if group.scope is not None:  # no member has a grace
         group.scope.cancel(reason)
 
 

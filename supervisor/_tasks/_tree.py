@@ -258,7 +258,11 @@ class Node(core.Node):
     if TYPE_CHECKING:
 
         def __init__(
-            self, name: str, call: Callable[[], Awaitable[object]], group: Group
+            self,
+            name: str,
+            call: Callable[[], Awaitable[object]],
+            group: Group,
+            grace: float = 0.0,
         ) -> None: ...
 
 

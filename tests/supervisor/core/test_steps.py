@@ -75,7 +75,8 @@ class Groups(RuleBasedStateMachine):
             )
             group = Group(parent, self.siblings, options)
             nodes = [Node(name, nothing, group) for name in names]
-            steps.set_members(group, nodes, dict.fromkeys(names, nothing))
+            calls = dict.fromkeys(names, nothing)
+            steps.set_members(group, nodes, calls, dict.fromkeys(names, 0.0))
             steps.start_round(group, self.now)
             self.groups.append(group)
         # What an observer knows, and which groups wait for their backoff.
