@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import supervisor
+import supervisor.adapters
 import supervisor.testing
 import trio_event
 import trio_event.abc
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FACADES = (supervisor, trio_event)
-PUBLIC = (*FACADES, supervisor.testing, trio_event.abc)
+PUBLIC = (*FACADES, supervisor.adapters, supervisor.testing, trio_event.abc)
 # The order in which CONTRIBUTING.md has the sections of a docstring.
 SECTIONS = (
     "Args",

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import supervisor
 import trio_event
@@ -158,7 +159,7 @@ def test_the_core_needs_trio_attrs_and_outcome_only(
     assert {requirement.partition(">=")[0] for requirement in core} == {"attrs", "outcome", "trio"}
     assert core == set(project["dependencies"])
     extras = {
-        (requirement, f"extra == '{extra}'")
+        (str(Requirement(requirement)), f"extra == '{extra}'")
         for extra, requirements in project["optional-dependencies"].items()
         for requirement in requirements
     }

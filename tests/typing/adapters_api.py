@@ -1,0 +1,67 @@
+"""How the types of ``supervisor.adapters`` look from outside: for type checkers, never run.
+
+Lines that must be refused carry a ``type: ignore`` with the reason that the checker gives;
+an ignore that is not needed is itself an error.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import assert_type
+
+import trio
+
+import supervisor
+from supervisor.adapters import from_start, oneshot, periodic, restart_on_change, thread
+
+
+async def serve(port: int, host: str) -> None: ...
+
+
+async def start(port: int, *, task_status: trio.TaskStatus[str]) -> None: ...
+
+
+def compute(number: int) -> str:
+    return str(number)
+
+
+def adapters_return_runnables() -> None:
+    runnable = oneshot(serve, 80, "::")
+    assert_type(runnable, Callable[[], Awaitable[None]])
+    supervisor.run("oneshot", runnable)
+    supervisor.run_group(
+        {"periodic": periodic(serve, 80, "::", every=1), "thread": thread(len, "")}
+    )
+
+
+def they_check_the_arguments_against_the_function() -> None:
+    oneshot(serve, "80", "::")  # type: ignore[arg-type]
+    oneshot(serve, 80)  # type: ignore[arg-type]
+    oneshot(compute, 80)  # type: ignore[arg-type]
+    periodic(serve, 80, "::", every=60.0, jitter=0.1)
+    periodic(serve, 80, "::")  # type: ignore[call-arg]
+    periodic(serve, "80", "::", every=1)  # type: ignore[arg-type]
+    thread(compute, 80)
+    thread(compute, "80")  # type: ignore[arg-type]
+
+
+def a_function_for_start_gets_its_status() -> None:
+    from_start(start, 80)
+    from_start(trio.serve_tcp, serve, 80)
+    from_start(compute, 80)  # type: ignore[arg-type]
+
+
+def a_thread_is_told_to_stop_by_a_function() -> None:
+    jobs: queue.Queue[str | None] = queue.Queue()
+    thread(jobs.get, on_stop=partial(jobs.put, None), healthy_at_start=False)
+    thread(jobs.get, on_stop=5)  # type: ignore[arg-type]
+    thread(jobs.get, on_stop=compute)  # type: ignore[arg-type]
+
+
+def paths_are_strings_or_paths() -> None:
+    restart_on_change(partial(serve, 80, "::"), "settings", Path("pages"), debounce=1)
+    restart_on_change(serve, "settings")  # type: ignore[arg-type]
+    restart_on_change(partial(serve, 80, "::"), b"settings")  # type: ignore[arg-type]
