@@ -7,6 +7,7 @@ when they are called, and nothing is imported before.
 
 from __future__ import annotations
 
+from ._asgi import AsgiServer as AsgiServer, asgi as asgi
 from ._simple import (
     from_start as from_start,
     oneshot as oneshot,
@@ -16,6 +17,8 @@ from ._thread import thread as thread
 from ._watch import restart_on_change as restart_on_change
 
 __all__ = (
+    "AsgiServer",
+    "asgi",
     "from_start",
     "oneshot",
     "periodic",

@@ -16,6 +16,8 @@ from supervisor import InvalidNameError
 
 _NAME: Final = re.compile(r"[a-z0-9_]{1,64}")
 
+LAST_PORT: Final = 65535
+
 SHOWN: Final = 200
 """A message shows at most so many characters of a value."""
 
@@ -56,6 +58,25 @@ def check_seconds(adapter: str, name: str, value: object, *, above_zero: bool = 
     least = "above 0" if above_zero else "of at least 0"
     msg = f"{adapter}(): {name}={shown(value)} is not a number of seconds {least}"
     raise _refusal(msg, value)
+
+
+def check_grace(adapter: str, value: object) -> float:
+    """Return a number of seconds, which may be infinite, as a ``float``."""
+    grace = _real(value)
+    if grace >= 0:
+        return grace
+    msg = f"{adapter}(): grace={shown(value)} is not a number of seconds of at least 0"
+    raise _refusal(msg, value)
+
+
+def check_port(adapter: str, name: str, value: object) -> int:
+    """Return a TCP port."""
+    message = f"{adapter}(): {name}={shown(value)} is not a port from 0 to {LAST_PORT}"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(message)
+    if not 0 <= value <= LAST_PORT:
+        raise ValueError(message)
+    return value
 
 
 def check_share(adapter: str, name: str, value: object) -> float:

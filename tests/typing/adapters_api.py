@@ -7,15 +7,26 @@ an ignore that is not needed is itself an error.
 from __future__ import annotations
 
 import queue
+import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import assert_type
 
+import hypercorn
 import trio
+from starlette.applications import Starlette
 
 import supervisor
-from supervisor.adapters import from_start, oneshot, periodic, restart_on_change, thread
+from supervisor.adapters import (
+    AsgiServer,
+    asgi,
+    from_start,
+    oneshot,
+    periodic,
+    restart_on_change,
+    thread,
+)
 
 
 async def serve(port: int, host: str) -> None: ...
@@ -65,3 +76,14 @@ def paths_are_strings_or_paths() -> None:
     restart_on_change(partial(serve, 80, "::"), "settings", Path("pages"), debounce=1)
     restart_on_change(serve, "settings")  # type: ignore[arg-type]
     restart_on_change(partial(serve, 80, "::"), b"settings")  # type: ignore[arg-type]
+
+
+def a_server_is_a_runnable_that_tells_where_it_listens() -> None:
+    server = asgi(Starlette(), port=0, sockets=[socket.socket()], config=hypercorn.Config())
+    assert_type(server, AsgiServer)
+    assert_type(server.addresses, tuple[str, ...])
+    assert_type(server.grace, float)
+    supervisor.run("web", server)
+    asgi("app")  # type: ignore[arg-type]
+    asgi(Starlette(), 80)  # type: ignore[call-arg,arg-type]
+    asgi(Starlette(), config={})  # type: ignore[arg-type]
