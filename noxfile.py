@@ -176,3 +176,10 @@ def faults(session: nox.Session) -> None:
     """Disturb small trees, and processes, at each point of their lives."""
     install_wheel(session, "tests")
     session.run("python", "-m", "benchmarks.soak.faults", *session.posargs)
+
+
+@nox.session(requires=["build"])
+def servers(session: nox.Session) -> None:
+    """Have thousands of clients, good and bad, use the servers of the adapters."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.servers", *session.posargs)

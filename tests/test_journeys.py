@@ -56,6 +56,8 @@ class Trace:
         # What attrs has generated is in no file.
         if event == "call" and module.startswith(self._prefix) and "<" not in code.co_filename:
             module = module.removeprefix(self._prefix)
+            if module.startswith("adapters."):
+                return  # tcp(), once it was used, looks at each record that is logged
             name = code.co_qualname.replace(".<locals>", "")
             self._entered.setdefault(f"{module}.{name}", part(module))
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import socket
+import struct
 import sys
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import supervisor
 from supervisor import Signal
-from supervisor.adapters import asgi
+from supervisor.adapters import asgi, tcp
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -94,18 +97,125 @@ async def connect_in_restarts(connections: int, restarts: int) -> Counter[str]:
     return results
 
 
+@final
+class Deaths(logging.Handler):
+    """Counts the deaths of connections that are logged, by their errors, with their peers."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.errors: Counter[str] = Counter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a record."""
+        assert vars(record)["peer"], record
+        found = re.search(r"\b(\w+Error)\b", record.getMessage())
+        self.errors[found[1] if found else record.getMessage()] += 1
+
+
+async def answer_line(stream: trio.SocketStream) -> None:
+    """Send a line back that is a number: a line without end if the number is 0."""
+    line = b""
+    while not line.endswith(b"\n"):
+        part = await stream.receive_some()
+        if not part:
+            msg = f"{line!r} is no line"
+            raise ValueError(msg)
+        line += part
+    number = int(line)
+    while not number:
+        await stream.send_all(bytes(65536))
+    await stream.send_all(line)
+
+
+async def ask(address: tuple[str, int], number: int) -> str:
+    """Be a client: two of three want an answer, the others send garbage, reset, or do not read."""
+    kind = ("good", "bad", "good", "reset", "good", "deaf", "good", "good", "good")[number % 9]
+    stream = await trio.open_tcp_stream(*address)
+    async with stream:
+        if kind == "good":
+            await stream.send_all(b"%d\n" % number)
+            answer = b"".join([bytes(part) async for part in stream])
+            return "answered" if answer == b"%d\n" % number else f"got {answer!r}"
+        if kind == "bad":
+            await stream.send_all(b"\xff\n")
+            await stream.receive_some()  # its end
+        elif kind == "reset":
+            await stream.send_all(b"1")
+            stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        else:
+            await stream.send_all(b"0\n")
+            await stream.receive_some(1)  # there is more, and always will be
+    return kind
+
+
+async def serve_all_kinds(connections: int) -> list[str]:
+    """Have a server serve this many clients, a third of which are bad.
+
+    Returns:
+        What is wrong.
+    """
+    server = tcp(answer_line, max_connections=100)
+    kinds: Counter[str] = Counter()
+    numbers = iter(range(1, connections + 1))
+    deaths = Deaths()
+    log = logging.getLogger("supervisor.node.root.server.connections")
+    log.addHandler(deaths)
+    log.propagate = False
+
+    async def root() -> None:
+        supervisor.run("server", server)
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep_forever()
+
+    async def client() -> None:
+        for number in numbers:
+            kinds[await ask(server.addresses[0], number)] += 1
+
+    try:
+        async with supervisor.open_supervisor(root) as tree:
+            await tree.wait_ready()
+            async with trio.open_nursery() as nursery:
+                for _ in range(CLIENTS):
+                    nursery.start_soon(client)
+            await wait_all_tasks_blocked(cushion=0.1)  # the last are still on their way out
+            nodes = tree.snapshot().nodes
+    finally:
+        log.removeHandler(deaths)
+        log.propagate = True
+    wrong = [f"a client {kind}" for kind in kinds if kind not in {*_KINDS}]
+    bad = kinds.total() - kinds["answered"]
+    if deaths.errors.total() != bad:
+        wrong.append(f"{bad} connections were bad, {kinds}, and these were logged: {deaths.errors}")
+    if kinds.total() != connections:
+        wrong.append(f"there were {kinds.total()} connections")
+    if nodes["root.server"].incarnation != 1:
+        wrong.append(f"the server is in incarnation {nodes['root.server'].incarnation}")
+    if set(nodes) != {"root", "root.server", "root.server.connections"}:
+        wrong.append(f"there are nodes left: {', '.join(nodes)}")
+    return wrong
+
+
+_KINDS: Final = ("answered", "bad", "reset", "deaf")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; return 1 if something is wrong."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak.servers", description=__doc__)
     parser.add_argument("--connections", type=int, default=500, help="to the ASGI server (500)")
     parser.add_argument("--restarts", type=int, default=20, help="of the ASGI server (20)")
+    parser.add_argument("--tcp", type=int, default=10_000, help="TCP connections (10000)")
     arguments = parser.parse_args(argv)
     logging.getLogger("supervisor").setLevel(logging.CRITICAL + 1)
     began = time.monotonic()
     results = trio.run(connect_in_restarts, arguments.connections, arguments.restarts)
     seconds = time.monotonic() - began
     print(f"asgi(): {arguments.restarts} restarts in {seconds:.1f} s, connections {dict(results)}")
-    return 1 if results["refused"] else 0
+    logging.getLogger("supervisor").setLevel(logging.ERROR)
+    began = time.monotonic()
+    wrong = trio.run(serve_all_kinds, arguments.tcp)
+    seconds = time.monotonic() - began
+    print(f"tcp(): {arguments.tcp} connections in {seconds:.1f} s, {len(wrong)} violations", *wrong)
+    return 1 if results["refused"] or wrong else 0
 
 
 if __name__ == "__main__":

@@ -13,15 +13,18 @@ from ._simple import (
     oneshot as oneshot,
     periodic as periodic,
 )
+from ._tcp import TcpServer as TcpServer, tcp as tcp
 from ._thread import thread as thread
 from ._watch import restart_on_change as restart_on_change
 
 __all__ = (
     "AsgiServer",
+    "TcpServer",
     "asgi",
     "from_start",
     "oneshot",
     "periodic",
     "restart_on_change",
+    "tcp",
     "thread",
 )

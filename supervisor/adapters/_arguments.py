@@ -79,6 +79,16 @@ def check_port(adapter: str, name: str, value: object) -> int:
     return value
 
 
+def check_count(adapter: str, name: str, value: object) -> int:
+    """Return a whole number of at least 1."""
+    message = f"{adapter}(): {name}={shown(value)} is not a whole number of at least 1"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(message)
+    if value < 1:
+        raise ValueError(message)
+    return value
+
+
 def check_share(adapter: str, name: str, value: object) -> float:
     """Return a number from 0 to 1 as a ``float``."""
     share = _real(value)

@@ -83,8 +83,6 @@ def thread(
     async def run() -> None:
         if healthy_at_start:
             supervisor.signal(Signal.HEALTHY)
-        # So on_stop() is for a thread that has started: from here to there is no other checkpoint.
-        await trio.lowlevel.checkpoint_if_cancelled()
         ended = False
         async with trio.open_nursery() as nursery:
 

@@ -20,11 +20,13 @@ from starlette.applications import Starlette
 import supervisor
 from supervisor.adapters import (
     AsgiServer,
+    TcpServer,
     asgi,
     from_start,
     oneshot,
     periodic,
     restart_on_change,
+    tcp,
     thread,
 )
 
@@ -33,6 +35,9 @@ async def serve(port: int, host: str) -> None: ...
 
 
 async def start(port: int, *, task_status: trio.TaskStatus[str]) -> None: ...
+
+
+async def echo(stream: trio.SocketStream) -> None: ...
 
 
 def compute(number: int) -> str:
@@ -87,3 +92,12 @@ def a_server_is_a_runnable_that_tells_where_it_listens() -> None:
     asgi("app")  # type: ignore[arg-type]
     asgi(Starlette(), 80)  # type: ignore[call-arg,arg-type]
     asgi(Starlette(), config={})  # type: ignore[arg-type]
+
+
+def a_handler_gets_a_stream() -> None:
+    server = tcp(echo, port=7007, sockets=[socket.socket()], max_connections=10, grace=1)
+    assert_type(server, TcpServer)
+    assert_type(server.addresses, tuple[tuple[str, int], ...])
+    supervisor.run_group({"echo": server})
+    tcp(serve)  # type: ignore[arg-type]
+    tcp(echo, max_connections="10")  # type: ignore[arg-type]
