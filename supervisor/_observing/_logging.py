@@ -362,10 +362,10 @@ class TreeLog:
             return
         self._without_grace.add(key)
         logger = node_logger(node)
-        if is_wanted(logger, logging.WARNING):
+        if is_wanted(logger, logging.INFO):
             text = "%s waits for its stop request, but will be cancelled in the same instant: "
             text += "it has no grace, so pass grace= when it is started"
-            self._log(logger, logging.WARNING, text, cut(node.dn, DN_LENGTH))
+            self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH))
 
     def _log_factory_error(self, group: Group, crash: Crash, plan: Plan) -> None:
         """Report that the function that makes a group's runnables failed."""

@@ -231,6 +231,7 @@ async def test_a_missing_grace_is_reported_once(
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S32: a runnable without one is cancelled in the instant of the request."""
+    caplog.set_level(logging.INFO)
 
     async def worker() -> None:
         supervisor.signal(Signal.HEALTHY)
@@ -248,7 +249,7 @@ async def test_a_missing_grace_is_reported_once(
         assert records == []
     else:
         (record,) = records
-        assert (record.name, record.levelno) == ("supervisor.node.root.worker", logging.WARNING)
+        assert (record.name, record.levelno) == ("supervisor.node.root.worker", logging.INFO)
         assert record.getMessage() == (
             "root.worker waits for its stop request, but will be cancelled in the same instant: "
             "it has no grace, so pass grace= when it is started"
@@ -259,6 +260,7 @@ async def test_a_missing_grace_is_reported_once_for_all_children_of_a_pool(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """S32: they are alike, and may be many."""
+    caplog.set_level(logging.INFO)
     pool = Pool()
 
     async def child() -> None:
