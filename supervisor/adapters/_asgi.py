@@ -35,6 +35,7 @@ from supervisor import RestartRequested, Signal
 from ._arguments import check_callable, check_grace, shown
 from ._extras import needs
 from ._listeners import BACKLOG, Listening, check_listening
+from ._own_grace import GRACE
 from ._ungrouped import ungrouped
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def asgi(
     port: int = 8000,
     sockets: Iterable[socket.socket] | None = None,
     config: hypercorn.Config | None = None,
-    grace: float = 10.0,
+    grace: float = GRACE,
 ) -> AsgiServer:
     """Make a runnable that serves an ASGI app, by Hypercorn (S24).
 

@@ -12,6 +12,7 @@ import supervisor
 from supervisor import Signal
 
 from ._arguments import check_callable, check_seconds, check_share
+from ._own_grace import WithGrace
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -128,8 +129,8 @@ def periodic(
     It calls it at once, and then every so many seconds, from start to start. If a call takes
     longer than that, the starts that it missed are left out. The node is ``HEALTHY`` when a call
     has returned for the first time. What the function raises is a death: the group restarts with
-    its backoff. When a stop is requested, the call that runs may end within the grace that the
-    runnable was started with, and no other begins.
+    its backoff. When a stop is requested, the call that runs may end within the grace, and no other
+    begins.
 
     Args:
         async_fn: What to call.
@@ -139,7 +140,8 @@ def periodic(
             much it is, chance decides each time; the first call begins at once.
 
     Returns:
-        A runnable, for :func:`supervisor.run` or :func:`supervisor.run_group`.
+        A runnable, for :func:`supervisor.run` or :func:`supervisor.run_group`. It brings a grace
+        of its own, 10 seconds.
 
     Raises:
         TypeError: if ``async_fn`` is not callable, or a number is none.
@@ -153,7 +155,7 @@ def periodic(
 
     Example::
 
-        supervisor.run("clean_up", periodic(remove_old_files, folder, every=3600.0), grace=30.0)
+        supervisor.run("clean_up", periodic(remove_old_files, folder, every=3600.0))
     """
     check_callable("periodic", async_fn)
     every = check_seconds("periodic", "every", every, above_zero=True)
@@ -172,12 +174,11 @@ def periodic(
                 return
             await async_fn(*args)
 
-    return run
+    return WithGrace(run)
 
 
 async def _stop_requested_before(time: float) -> bool:
     """Wait until that time; return earlier, and ``True``, when a stop is requested."""
-    with trio.move_on_at(time):
-        await supervisor.wait_stop_requested()
-        return True
-    return False
+    with supervisor.stop_scope() as scope:
+        await trio.sleep_until(time)
+    return scope.cancel_called

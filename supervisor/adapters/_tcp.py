@@ -34,6 +34,7 @@ from supervisor import RunError, Signal, UnknownNameError
 
 from ._arguments import check_callable, check_count, check_grace, shown
 from ._listeners import Listening, address, addresses, check_listening
+from ._own_grace import GRACE
 from ._ungrouped import ungrouped
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def tcp(
     port: int = 0,
     sockets: Iterable[socket.socket] | None = None,
     max_connections: int | None = None,
-    grace: float = 10.0,
+    grace: float = GRACE,
 ) -> TcpServer:
     """Make a runnable that serves TCP connections (S24).
 

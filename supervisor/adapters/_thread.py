@@ -2,8 +2,8 @@
 
 Nothing can end a thread but its own function. So a stop reaches it by two ways, and a function
 needs one of them: ``on_stop``, which wakes it from outside, and
-:func:`trio.from_thread.check_cancelled`, by which it asks. Both work from the stop request on, for
-the grace of a thread is no longer than that of its function. If the function goes on all the same,
+:func:`trio.from_thread.check_cancelled`, by which it asks. Both work from the stop request on: the
+end of the grace could do no more. If the function goes on all the same,
 the node does not end, and is reported where it waits (S18). To abandon the thread was rejected: it
 would go on beside the next incarnation (S7).
 
@@ -14,6 +14,7 @@ for ever.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, TypeVarTuple, Unpack
 
 import trio
@@ -22,6 +23,7 @@ import supervisor
 from supervisor import Signal
 
 from ._arguments import check_callable, check_flag
+from ._own_grace import WithGrace
 from ._ungrouped import ungrouped
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ def thread(
             function says when, by ``trio.from_thread.run_sync(supervisor.signal, Signal.HEALTHY)``.
 
     Returns:
-        A runnable, for :func:`supervisor.run` or :func:`supervisor.run_group`.
+        A runnable, for :func:`supervisor.run` or :func:`supervisor.run_group`. It brings a grace
+        of its own, 10 seconds.
 
     Raises:
         TypeError: if a function is not callable, or ``healthy_at_start`` is not a bool.
@@ -102,7 +105,4 @@ def thread(
                 ended = True
             nursery.cancel_scope.cancel(reason="the thread has ended")
 
-    async def run_alone() -> None:
-        await ungrouped(run)
-
-    return run_alone
+    return WithGrace(partial(ungrouped, run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from functools import partial
 from typing import TYPE_CHECKING
@@ -231,8 +232,9 @@ async def test_a_call_that_ends_when_the_next_is_due_misses_none(
         await trio.sleep(1.0)
 
     async with open_started(supervisor.run, "child", periodic(call, every=0.5)):
-        await trio.sleep(3.0)
-    assert starts[:3] == [0.0, 1.0, 2.0]
+        await trio.sleep(2.5)
+    # The stop lets the third end, and no other begins, although one is due.
+    assert starts == [0.0, 1.0, 2.0]
     assert autojump_clock.current_time() == 3.0
 
 
@@ -283,6 +285,18 @@ async def test_a_call_in_progress_ends_within_the_grace(autojump_clock: MockCloc
         assert ends == [4.0, 14.0]
         assert tree.snapshot().nodes["root.child"].stop_error is None
     assert autojump_clock.current_time() == 14.0
+
+
+async def test_a_periodic_brings_a_grace_of_its_own(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S24, S21: without it there would be no time between the request and the cancellation."""
+    child = periodic(trio.sleep, 4.0, every=10.0)
+    async with open_started(supervisor.run, "child", child) as (_, handle):
+        await trio.sleep(1.0)
+        await handle.stop()
+    assert autojump_clock.current_time() == 4.0
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 async def test_a_stop_between_two_calls_ends_at_once(autojump_clock: MockClock) -> None:

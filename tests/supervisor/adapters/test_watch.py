@@ -209,6 +209,43 @@ async def test_a_change_ends_the_backoff_of_the_child(settings: Path) -> None:
         assert remote.incarnations == 2
 
 
+async def test_what_an_operator_has_stopped_stays_stopped(
+    settings: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S24, S19: a change does not start it, and the log says so."""
+    caplog.set_level(logging.INFO, logger="supervisor")
+    told = trio.Event()
+
+    def notice(record: logging.LogRecord) -> bool:
+        if "stays stopped" in record.msg:
+            told.set()
+        return True
+
+    watched = Watched(settings)
+    with caplog.filtering(notice):
+        async with watching(watched, settings) as tree:
+            await tree.stop_node(CHILD)
+            put(settings, "newer")
+            await told.wait()
+            await tree.restart(CHILD)
+            assert await watched.started() == "newer"
+            await tree.wait_ready()
+            put(settings, "and once more")
+            assert await watched.started() == "and once more"
+
+
+async def test_a_child_that_is_stopped_before_it_is_healthy_is_no_error(settings: Path) -> None:
+    """S24, S19: the node is not healthy then, and goes on."""
+    watched = Watched(settings)
+    watched.may_be_healthy = trio.Event()
+    async with open_harness(run, watched, (settings,)) as tree:
+        await watched.started()
+        await tree.stop_node(CHILD)
+        await wait_all_tasks_blocked()
+        node = tree.snapshot().nodes["root.watch"]
+        assert (node.state, node.incarnation) == (NodeState.NEW, 1)
+
+
 async def test_a_missing_folder_is_a_death_that_names_it(tmp_path: Path) -> None:
     """S24: at the start, and when it is removed later."""
     missing = tmp_path / "missing"
