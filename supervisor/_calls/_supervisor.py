@@ -546,7 +546,8 @@ class Supervisor:
     def request_stop(self, reason: str) -> None:
         """Begin to stop the tree in good order, and do not wait for it (S21).
 
-        The log says why. A tree that is being stopped is stopped only once.
+        Under :func:`main`, the process drains and stops as at a signal, within the same times, and
+        ends with status 0. The log says why. A tree that is being stopped is stopped only once.
 
         Args:
             reason: Why, in a few words; at most 500 characters of it are kept.

@@ -25,8 +25,9 @@ _logger = logging.getLogger("supervisor")
 class Reloads:
     """Calls the function each time that a reload is requested; one call follows the other.
 
-    Each call is a task beside the tree, in a copy of the context of the root's task: so the root is
-    who calls. What it raises is logged, and leaves the tree only if it is no ``Exception``.
+    Each call is a task beside the tree, in a copy of the context of the root's task, so the root is
+    the caller. It is cancelled when the root is asked to stop, or has ended. What it raises is
+    logged, and leaves the tree only if it is no ``Exception``.
     """
 
     def __init__(self, port: Port, function: Callable[[], object] | None) -> None:
@@ -38,14 +39,11 @@ class Reloads:
         self._is_closed = False
         # The signal that came while a call was under way.
         self._next: str | None = None
-        # The call that is under way.
+        self.is_running: bool = False
+        """A call has not ended."""
+        # That call, as soon as it has begun.
         self._scope: trio.CancelScope | None = None
         self._task: trio.lowlevel.Task | None = None
-
-    @property
-    def is_running(self) -> bool:
-        """A call has not ended."""
-        return self._scope is not None
 
     def open(self, nursery: trio.Nursery) -> None:
         """Run the calls as tasks of ``nursery``."""
@@ -58,15 +56,12 @@ class Reloads:
         if self.is_running:
             self._next = name
             return
-        context = self._port.root_context()
-        if context is None:
+        self.is_running = self._port.start_for_root(self._nursery, self._run)
+        if self.is_running:
+            self._log(logging.INFO, "%s: reloading", name)
+        else:
             text = "%s: nothing to reload, since the root does not run and will start anew"
             self._log(logging.INFO, text, name)
-            return
-        self._log(logging.INFO, "%s: reloading", name)
-        self._scope = trio.CancelScope()
-        # Trio gives the task a copy of the context in which it is started.
-        context.copy().run(self._nursery.start_soon, self._run, self._scope)
 
     def close(self) -> None:
         """Begin no call any more."""
@@ -87,22 +82,23 @@ class Reloads:
 
     @enable_ki_protection
     async def _run(self, scope: trio.CancelScope) -> None:
-        self._task = trio.lowlevel.current_task()
+        self._scope, self._task = scope, trio.lowlevel.current_task()
         began = self._port.time()
+        is_called = not (self._is_closed or scope.cancel_called)
         raised: BaseException | None = None
-        with scope:
-            try:
-                if not scope.cancel_called:
-                    await self._call()
-            except BaseException as error:  # noqa: BLE001  no exception crosses the nursery
-                raised = error
+        try:
+            if is_called:
+                await self._call()
+        except BaseException as error:  # noqa: BLE001  no exception crosses the nursery
+            raised = error
         after = f"{self._port.time() - began:.1f} s"
-        if raised is None and not scope.cancel_called:
+        if is_called and raised is None:
             self._log(logging.INFO, "reloaded in %s", after)
         else:
             self._log_failure(raised, after)
         raised = None  # its traceback keeps alive what the function used
         self._scope = self._task = None
+        self.is_running = False
         name, self._next = self._next, None
         if name is not None:
             self.request(name)

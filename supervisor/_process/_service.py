@@ -138,7 +138,6 @@ class Service:
         self._stop(reason)
 
     def _stop(self, reason: str) -> None:
-        self._reloads.cancel(reason)
         self._port.stop(reason, self._timeout)
         # The stop was bounded first, so that it has cancelled everything when this is called.
         self._port.call_later(self._timeout, self._last_resort.cancelled)

@@ -22,12 +22,14 @@ from supervisor._core._tree import subtree
 
 from ._blocking import LoopThread
 from ._rounds import restart_group
+from ._stop_waiters import run_until_stop
 from ._stopping import hold_group, stop_timeout, stop_tree
 from ._watchdog import running, stacks_of_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from contextvars import Context
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+
+    import trio
 
     from supervisor._core._errors import StopTimeoutError
     from supervisor._core._events import Event
@@ -100,14 +102,6 @@ class Port:
         """Show where the tasks of these wait."""
         return stacks_of_all(incarnations)
 
-    def root_context(self) -> Context | None:
-        """Return the context of the root's task; ``None`` if the root does not run."""
-        (root,) = self.tree.root.members
-        incarnation = root.incarnation
-        if incarnation is None or incarnation.task is None or incarnation.finished:
-            return None
-        return incarnation.task.context
-
     # Follow
 
     def add_observer(
@@ -176,6 +170,25 @@ class Port:
         self.tree.publish()
 
     # Later
+
+    def start_for_root(
+        self, nursery: trio.Nursery, async_fn: Callable[[trio.CancelScope], Awaitable[object]]
+    ) -> bool:
+        """Start a task in a copy of the context of the root's task, if the root runs.
+
+        It gets its cancel scope, which is cancelled when the root is asked to stop, or has ended.
+
+        Returns:
+            Whether the root runs.
+        """
+        (root,) = self.tree.root.members
+        run = root.incarnation
+        if run is None or run.task is None or run.finished:
+            return False
+        # Trio gives a task a copy of the context in which it is started.
+        start = run.task.context.copy().run
+        start(nursery.start_soon, run_until_stop, run.waiters(), async_fn)
+        return True
 
     def loop_thread(self) -> LoopThread:
         """Return the thread of the loop, to be asked from another one what blocks it."""

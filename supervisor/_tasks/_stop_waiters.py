@@ -12,6 +12,7 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from types import TracebackType
 
 
@@ -62,3 +63,12 @@ class StopScope(AbstractContextManager[trio.CancelScope, bool]):
     ) -> bool:
         self._waiters.scopes.discard(self._scope)
         return self._scope.__exit__(exc_type, exc, traceback)
+
+
+@enable_ki_protection
+async def run_until_stop(
+    waiters: StopWaiters, async_fn: Callable[[trio.CancelScope], Awaitable[object]]
+) -> None:
+    """Run ``async_fn`` in a cancel scope, which it gets, until the stop is requested (S33)."""
+    with StopScope(waiters) as scope:
+        await async_fn(scope)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import signal as signals
 import sys
+import time
 
 import trio
 
@@ -64,6 +65,21 @@ async def finish_on_line() -> None:
     supervisor.signal(Signal.DONE)
 
 
+async def stop_itself() -> None:
+    """Request the stop of the tree for each line."""
+    supervisor.signal(Signal.HEALTHY)
+    say("serving")
+    while True:
+        supervisor.current_supervisor().request_stop(await read_line())
+
+
+async def stop_and_block() -> None:
+    """Request the stop, and keep the loop from carrying it out."""
+    supervisor.signal(Signal.HEALTHY)
+    supervisor.current_supervisor().request_stop("a test")
+    time.sleep(3600)  # noqa: ASYNC251  it is what is wrong here
+
+
 async def die_for_long() -> None:
     """Die once, and wait for the restart for ever."""
     raise OSError("the disk is full")
@@ -117,6 +133,7 @@ def main(name: str, reload: str = "", drain: str = "0") -> None:
         dump_signal=None if how == "mute" else signals.SIGUSR1,
         backoff=supervisor.Backoff(initial=3600.0, maximum=3600.0),
         drain=float(drain),
+        timeout=0.0 if name == "stop_and_block" else 30.0,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -18,6 +19,50 @@ from ..helpers.services import (
     service,
     wait_for_log,
 )
+
+if TYPE_CHECKING:
+    import subprocess
+
+
+REQUESTS = 500
+
+
+async def ask(port: int, question: bytes) -> bytes:
+    """Send a request, and return the answer; one that is refused raises an error."""
+    answer = b""
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        await stream.send_all(question + b"\n")
+        async for part in stream:
+            answer += part
+    return answer
+
+
+async def test_no_request_is_refused_that_was_sent_while_ready() -> None:
+    """S33, S25: 50 clients look before each request, and all get their answers around SIGTERM."""
+    answers = []
+
+    async def send_while_ready(port: int, process: subprocess.Popen[str]) -> None:
+        while await ask(port, b"ready") == b"True":
+            answers.append(await ask(port, b"request"))
+            if len(answers) == REQUESTS:
+                process.send_signal(SIGTERM)
+
+    # The drain is longer than a client takes from its look to its answer.
+    with service("drained.py", 2.0) as process:
+        port = int(next_line(process))
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(send_while_ready, port, process)
+        status, log = await trio.to_thread.run_sync(end_of, process)
+        with pytest.RaisesGroup(OSError, flatten_subgroups=True, allow_unwrapped=True):
+            await ask(port, b"request")
+    assert len(answers) >= REQUESTS
+    assert set(answers) == {b"done"}
+    assert status == 0
+    assert [record["message"] for record in log] == [
+        "SIGTERM: draining for 2 s, then stopping, within 30 s",
+        "drained for 2 s: stopping, within 30 s",
+    ]
 
 
 def test_the_stop_begins_when_the_drain_is_over() -> None:

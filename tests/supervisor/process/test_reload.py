@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import re
+import signal as signals
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
 import supervisor
+from supervisor import Signal
 
 from ..helpers.services import (
     SIGHUP,
     SIGTERM,
     SIGUSR1,
     end_of,
+    keep_handlers,
     next_line,
     send_second,
     service,
@@ -152,6 +155,34 @@ def test_a_reload_that_ignores_its_cancellation_does_not_keep_the_process() -> N
     assert late["message"].startswith("the reload has not ended 5 s after it was cancelled; ")
     assert "in stay\n" in late["message"]
     assert last["message"] == "the process ends without these nodes"
+
+
+def test_a_reload_ends_with_the_incarnation_that_it_is_for() -> None:
+    """S33, S1: no call goes on for a root that has ended; the next incarnation can be reloaded."""
+    seen: list[str] = []
+    began = [trio.Event(), trio.Event()]
+
+    async def reload() -> None:
+        began[seen.count("root") - 1].set()
+        if len(seen) == 1:
+            try:
+                await trio.sleep_forever()
+            finally:
+                seen.append("cancelled")
+
+    async def root() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        seen.append("root")
+        signals.raise_signal(SIGHUP)
+        await began[seen.count("root") - 1].wait()
+        if seen.count("root") == 1:
+            raise supervisor.RestartRequested("afresh")
+        supervisor.signal(Signal.DONE)
+
+    with keep_handlers(), pytest.raises(SystemExit) as exit_:
+        supervisor.main(root, reload=reload)
+    assert exit_.value.code == 0
+    assert sorted(seen) == ["cancelled", "root", "root"]
 
 
 def test_there_is_nothing_to_reload_while_the_root_does_not_run() -> None:
