@@ -17,7 +17,8 @@ import supervisor
 from .internals import DOUBLED, DUMP_SIGNAL, STOP_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
 SERVICES = Path(__file__).parents[2] / "services"
 # Where this test's own supervisor comes from, wherever the service runs.
@@ -101,3 +102,18 @@ def keep_handlers() -> Iterator[None]:
         signals.set_wakeup_fd(-1)
         for signal, handler in before.items():
             signals.signal(signal, handler)
+
+
+def status_of(call: Callable[[], NoReturn]) -> object:
+    """Call main() in this process, and return the status that it exits with.
+
+    What it raises is dropped before the test goes on. As long as that exists, the process is on its
+    way out, and ends some seconds after a signal or a requested stop (S22). ``pytest.raises`` keeps
+    it, in a cycle with the frame of the test.
+    """
+    with keep_handlers():
+        try:
+            call()
+        except SystemExit as end:
+            status = end.code
+    return status

@@ -17,10 +17,10 @@ from ..helpers.services import (
     SIGTERM,
     SIGUSR1,
     end_of,
-    keep_handlers,
     next_line,
     send_second,
     service,
+    status_of,
     wait_for_log,
 )
 
@@ -179,9 +179,7 @@ def test_a_reload_ends_with_the_incarnation_that_it_is_for() -> None:
             raise supervisor.RestartRequested("afresh")
         supervisor.signal(Signal.DONE)
 
-    with keep_handlers(), pytest.raises(SystemExit) as exit_:
-        supervisor.main(root, reload=reload)
-    assert exit_.value.code == 0
+    assert status_of(lambda: supervisor.main(root, reload=reload)) == 0
     assert sorted(seen) == ["cancelled", "root", "root"]
 
 

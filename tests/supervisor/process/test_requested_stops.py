@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 import trio
 
 import supervisor
@@ -13,10 +12,10 @@ from supervisor import Signal
 from ..helpers.services import (
     SIGTERM,
     end_of,
-    keep_handlers,
     next_line,
     send_second,
     service,
+    status_of,
     wait_for_log,
 )
 
@@ -101,9 +100,7 @@ def test_a_requested_stop_is_bounded() -> None:
         supervisor.current_supervisor().request_stop("a test")
         await trio.sleep_forever()
 
-    with keep_handlers(), pytest.raises(SystemExit) as exit_:
-        supervisor.main(root, timeout=0.0, grace=3600.0)
-    assert exit_.value.code == 3
+    assert status_of(lambda: supervisor.main(root, timeout=0.0, grace=3600.0)) == 3
 
 
 def test_a_tree_that_a_runnable_stops_itself_does_not_drain() -> None:
@@ -113,6 +110,4 @@ def test_a_tree_that_a_runnable_stops_itself_does_not_drain() -> None:
         supervisor.signal(Signal.HEALTHY)
         await supervisor.current_supervisor().stop()
 
-    with keep_handlers(), pytest.raises(SystemExit) as exit_:
-        supervisor.main(root, drain=3600.0)
-    assert exit_.value.code == 0
+    assert status_of(lambda: supervisor.main(root, drain=3600.0)) == 0
