@@ -216,13 +216,14 @@ async def test_what_an_operator_has_stopped_stays_stopped(
     caplog.set_level(logging.INFO, logger="supervisor")
     told = trio.Event()
 
-    def notice(record: logging.LogRecord) -> bool:
-        if "stays stopped" in record.msg:
-            told.set()
-        return True
+    class Notice(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            if "stays stopped" in record.msg:
+                told.set()
+            return True
 
     watched = Watched(settings)
-    with caplog.filtering(notice):
+    with caplog.filtering(Notice()):
         async with watching(watched, settings) as tree:
             await tree.stop_node(CHILD)
             put(settings, "newer")
