@@ -155,7 +155,7 @@ class Handle:
 
         Example::
 
-            job = supervisor.run("job", job, restart=RestartPolicy.NEVER)
+            job = supervisor.run("job", run_job, restart=RestartPolicy.NEVER)
             if await job.wait_ended() is GroupState.FAILED:
                 await undo()
         """

@@ -256,12 +256,16 @@ class Pool:
         Cancellation:
             Leaves nothing behind.
         """
+        await self._wait("wait_healthy", self._takes_children)
+
+    async def _wait(self, function: str, is_so: Callable[[], bool]) -> None:
+        """Wait until ``is_so()``, which can only be while the pool takes children."""
         if self._node is None:
             await self._started.wait()
         node = self._placed()
-        self._check_run(node, "wait_healthy", waits=True)
+        self._check_run(node, function, waits=True)
         await trio.lowlevel.checkpoint()
-        while not self._takes_children():
+        while not is_so():
             if node.group.is_at_rest or self._is_closed:
                 msg = f"the pool {node.dn} will take no children: it is closed, or was stopped"
                 raise GaveUpError(msg)
@@ -357,14 +361,14 @@ class Pool:
         return str(self._number)
 
     async def wait_for_slot(self) -> None:
-        """Wait until there are fewer children than ``max_children``.
+        """Wait until there are fewer children than ``max_children``, so that one can be started.
 
-        A :meth:`run` that follows without a checkpoint finds the slot free. Where several tasks
+        As :meth:`wait_healthy` does, it waits through restarts and until the pool is started. A
+        :meth:`run` that follows without a checkpoint finds the slot free. Where several tasks
         wait, each is woken when a child ends, and the one that runs first has the slot.
 
         Raises:
-            RunError: if the pool is not ``HEALTHY``, is closed, or has been asked to stop, now or
-                while it waits.
+            GaveUpError: as soon as that can't happen any more: the pool is closed or stopped.
             NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
@@ -373,10 +377,11 @@ class Pool:
         Cancellation:
             Leaves nothing behind.
         """
-        self._acting("wait_for_slot", waits=True)
-        await trio.lowlevel.checkpoint()
-        while not self._has_slot(self._acting("wait_for_slot", waits=True)):
-            await self._placed().group.wait_changed()
+        await self._wait("wait_for_slot", self._takes_one_more)
+
+    def _takes_one_more(self) -> bool:
+        incarnation = self._incarnation
+        return self._takes_children() and incarnation is not None and self._has_slot(incarnation)
 
     @enable_ki_protection
     def close(self) -> None:

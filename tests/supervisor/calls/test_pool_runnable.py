@@ -172,7 +172,7 @@ async def test_a_pool_that_was_not_started_says_so() -> None:
     ):
         with pytest.raises(RunError, match=message):
             use()
-    for wait in (pool.drain, pool.wait_for_slot, partial(pool.stop, "one")):
+    for wait in (pool.drain, partial(pool.stop, "one")):
         with pytest.raises(RunError, match=message):
             await wait()
 
@@ -263,12 +263,12 @@ async def test_a_wait_for_a_slot_returns_when_a_child_has_ended() -> None:
 
 @pytest.mark.parametrize("how", ["close", "stop"])
 async def test_a_wait_for_a_slot_ends_with_the_pool(how: str) -> None:
-    """S29: with the error that a run() would get."""
+    """S29: as soon as there can be none any more."""
     async with open_pool(max_children=1) as (tree, pool), trio.open_nursery() as nursery:
         pool.run("one", idle)
 
         async def wait() -> None:
-            with pytest.raises(RunError):
+            with pytest.raises(GaveUpError, match=r"root\.pool will take no children"):
                 await pool.wait_for_slot()
 
         nursery.start_soon(wait)
@@ -277,6 +277,34 @@ async def test_a_wait_for_a_slot_ends_with_the_pool(how: str) -> None:
             pool.close()
         else:
             await tree.stop_node("root.pool")
+
+
+async def test_a_wait_for_a_slot_lasts_through_start_and_restart() -> None:
+    """S29: so a loop need not know when its pool begins."""
+    pool, other = Pool(max_children=1), Remote()
+    started: list[int] = []
+
+    async def feed() -> None:
+        while True:
+            await pool.wait_for_slot()
+            pool.run(None, idle)
+            started.append(1)
+
+    async def root() -> None:
+        supervisor.run_group({"other": other, "pool": pool})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed)
+        await wait_all_tasks_blocked()
+        async with open_harness(root, backoff=AT_ONCE):
+            await other.become_healthy()
+            await wait_all_tasks_blocked()
+            assert len(started) == 1
+            await other.die()
+            await other.become_healthy()
+            await wait_all_tasks_blocked()
+            assert len(started) == 2
+            nursery.cancel_scope.cancel()
 
 
 # Closing
