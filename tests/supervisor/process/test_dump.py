@@ -57,6 +57,21 @@ def test_a_draining_tree_is_logged_as_such() -> None:
         )
 
 
+def test_a_loop_that_answers_is_not_called_blocked() -> None:
+    """S33: nothing follows the dump, though the process goes on for more than a second."""
+    with service("asked.py", "serve", "", 1.5) as process:
+        assert next_line(process) == "serving"
+        process.send_signal(SIGUSR1)
+        wait_for_log(process, "SIGUSR1")
+        process.send_signal(SIGTERM)
+        status, log = end_of(process)
+    assert status == 0
+    assert [record["message"] for record in log] == [
+        "SIGTERM: draining for 1.5 s, then stopping, within 30 s",
+        "drained for 1.5 s: stopping, within 30 s",
+    ]
+
+
 def test_a_tree_that_is_being_stopped_is_logged() -> None:
     """S33: the signal works during the stop, and shows what holds it up."""
     with service("endings.py", "stay") as process:

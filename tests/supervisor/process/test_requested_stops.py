@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal as signals
+from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 import trio
 
 import supervisor
@@ -103,11 +106,21 @@ def test_a_requested_stop_is_bounded() -> None:
     assert status_of(lambda: supervisor.main(root, timeout=0.0, grace=3600.0)) == 3
 
 
-def test_a_tree_that_a_runnable_stops_itself_does_not_drain() -> None:
-    """S33, S28: nothing is ready by then; the status is 0, and a signal bounds that stop."""
+@pytest.mark.parametrize("is_signalled", [False, True])
+def test_a_tree_that_a_runnable_stops_itself_does_not_drain(*, is_signalled: bool) -> None:
+    """S33, S28: nothing is ready by then. The status is 0, unless a signal bounds the stop."""
+
+    async def child() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await supervisor.wait_stop_requested()
+        if is_signalled:
+            signals.raise_signal(SIGTERM)
+            await trio.sleep_forever()
 
     async def root() -> None:
+        await supervisor.run("child", child, grace=3600.0).wait_healthy()
         supervisor.signal(Signal.HEALTHY)
         await supervisor.current_supervisor().stop()
 
-    assert status_of(lambda: supervisor.main(root, drain=3600.0)) == 0
+    main = partial(supervisor.main, root, drain=3600.0, timeout=0.0)
+    assert status_of(main) == (3 if is_signalled else 0)
