@@ -26,19 +26,24 @@ package ``supervisor``. Modelled on ``osbase/event`` of Monogon Metropolis::
 
 from __future__ import annotations
 
+from ._absent import ABSENT as ABSENT, Absent as Absent
 from ._consuming._follow import follow as follow
 from ._consuming._pipe import pipe as pipe
 from ._consuming._select import select as select
 from ._derived._composed import Composition as Composition
-from ._memory._map import Change as Change, ValueMap as ValueMap
+from ._memory._contents import Change as Change
+from ._memory._map import ValueMap as ValueMap
 from ._memory._value import MemoryValue as MemoryValue, Statistics as Statistics
 from ._steps import atomic as atomic
 from ._unset import UNSET as UNSET, Unset as Unset, UnsetError as UnsetError
 from ._value import Value as Value, ValueWatch as ValueWatch, compose as compose
+from ._view import View as View
 from ._watcher import BacklogDone as BacklogDone, Update as Update, Watcher as Watcher
 
 __all__ = (
+    "ABSENT",
     "UNSET",
+    "Absent",
     "BacklogDone",
     "Change",
     "Composition",
@@ -50,6 +55,7 @@ __all__ = (
     "Value",
     "ValueMap",
     "ValueWatch",
+    "View",
     "Watcher",
     "atomic",
     "compose",

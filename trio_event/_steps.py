@@ -63,15 +63,22 @@ class Subscribed:
         # The Trio run that has used this last. It has it, if it is not over.
         self.run: Run = NO_RUN
 
-    def call_subscriptions(self) -> None:
-        """Call the subscriptions for a set, now or at the end of the block that it is in."""
-        block = current_block()
-        if block is not None:
-            block.hold(self)
-        elif self.run.is_calling:
-            _call_all((self,))  # in the middle of a step: at once, as an assignment is
-        else:
-            make_step(self.run, (), (self,))
+
+def call_subscriptions(run: Run, changed: Collection[Subscribed]) -> None:
+    """Call the subscriptions for a change, now or at the end of the block that it is in.
+
+    Args:
+        run: The run that has all of it.
+        changed: What is changed, in one step.
+    """
+    block = current_block()
+    if block is not None:
+        for each in changed:
+            block.hold(each)
+    elif run.is_calling and not any(each.is_calling for each in changed):
+        _call_all(changed)  # in the middle of a step: at once, as an assignment is
+    else:
+        make_step(run, (), changed)
 
 
 def make_step(

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, final, overloa
 
 import trio
 
+from ._absent import Absent, is_present
 from ._arguments import check_function, check_seconds, check_version, say_unpack
 from ._consuming._condition import wait_for
 from ._derived._composed import ComposedWatcher, Composition, Parts, total
@@ -38,6 +39,8 @@ from ._watcher import Watchable, check_value
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from typing_extensions import TypeIs
+
     from ._graph import Look, Node, Stage
     from ._watcher import Watcher
 
@@ -48,6 +51,8 @@ A = TypeVar("A")
 B = TypeVar("B")
 C = TypeVar("C")
 D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
 
 # UNSET is a default like any other.
 NO_DEFAULT: Final = object()
@@ -128,7 +133,22 @@ class ValueWatch(Watchable[T_co]):
 
             return await watcher.get(predicate=reached)
 
-    async def wait_for(self, predicate: Callable[[T_co], bool], *, held_for: float = 0.0) -> T_co:
+    @overload
+    async def wait_for(
+        self, predicate: Callable[[T_co], TypeIs[U]], *, held_for: float = 0.0
+    ) -> U: ...
+
+    @overload
+    async def wait_for(
+        self, predicate: Callable[[T_co], TypeGuard[U]], *, held_for: float = 0.0
+    ) -> U: ...
+
+    @overload
+    async def wait_for(
+        self, predicate: Callable[[T_co], bool], *, held_for: float = 0.0
+    ) -> T_co: ...
+
+    async def wait_for(self, predicate: Callable[[T_co], bool], *, held_for: float = 0.0) -> Any:
         """Wait until the value satisfies a predicate, now or at any set from now on (V16).
 
         The predicate is asked at each set, in the middle of it, so that a match which lasts for a
@@ -140,7 +160,8 @@ class ValueWatch(Watchable[T_co]):
         watcher gets, when it gets it.
 
         Args:
-            predicate: What to wait for.
+            predicate: What to wait for. May be a type guard: then what is returned has the type
+                that it guards.
             held_for: For how many seconds the predicate must have been true without a break.
 
         Returns:
@@ -193,6 +214,9 @@ class ValueWatch(Watchable[T_co]):
         return Derived(self, Mapped(function))
 
     @overload
+    def filter(self, predicate: Callable[[T_co], TypeIs[U]]) -> ValueWatch[U]: ...
+
+    @overload
     def filter(self, predicate: Callable[[T_co], TypeGuard[U]]) -> ValueWatch[U]: ...
 
     @overload
@@ -213,6 +237,17 @@ class ValueWatch(Watchable[T_co]):
         """
         check_function("filter", "predicate", predicate)
         return Derived(self, Filtered(predicate))
+
+    def present(self: ValueWatch[U | Absent]) -> ValueWatch[U]:
+        """Derive the value of a key while the key is there, as :meth:`filter` makes it (V23).
+
+        It is for what has :data:`ABSENT` as data while there is none, such as
+        :meth:`ValueMap.item`.
+
+        Checkpoints:
+            Never.
+        """
+        return Derived(self, Filtered(is_present))
 
     def distinct(self, key: Callable[[T_co], object] | None = None) -> ValueWatch[T_co]:
         """Derive a value whose watchers skip what equals the value they returned last.
@@ -404,6 +439,29 @@ def compose(
 
 
 @overload
+def compose(
+    first: ValueWatch[A],
+    second: ValueWatch[B],
+    third: ValueWatch[C],
+    fourth: ValueWatch[D],
+    fifth: ValueWatch[E],
+    /,
+) -> ValueWatch[tuple[A, B, C, D, E]]: ...
+
+
+@overload
+def compose(
+    first: ValueWatch[A],
+    second: ValueWatch[B],
+    third: ValueWatch[C],
+    fourth: ValueWatch[D],
+    fifth: ValueWatch[E],
+    sixth: ValueWatch[F],
+    /,
+) -> ValueWatch[tuple[A, B, C, D, E, F]]: ...
+
+
+@overload
 def compose(*values: ValueWatch[T]) -> ValueWatch[tuple[T, ...]]: ...
 
 
@@ -424,6 +482,8 @@ def compose(*values: ValueWatch[Any], **named_values: ValueWatch[Any]) -> ValueW
     Args:
         *values: The values, for a snapshot that is a tuple, with the type of each; or
         **named_values: the values by name, for a snapshot with these names as attributes and keys.
+            To a type checker an attribute is of any type, and ``snapshot[name]`` of one that all
+            of the values have.
 
     Returns:
         The composed value. It ends when all of the others have, or one of them has failed.

@@ -47,7 +47,7 @@ from trio.lowlevel import (
 )
 
 from ._runs import NO_RUN, Run, current_run
-from ._steps import Subscribed
+from ._steps import Subscribed, call_subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Generator
@@ -138,7 +138,6 @@ class Subscription:
             del queue._callbacks[self]
 
 
-@final
 class WaitQueue(Subscribed):
     """The tasks that wait for a value now, and the Trio run that they belong to.
 
@@ -227,7 +226,7 @@ class WaitQueue(Subscribed):
     def notify_here(self) -> None:
         """Do what :meth:`notify` does, where it is known that the queue is the caller's."""
         if self._callbacks:
-            self.call_subscriptions()
+            call_subscriptions(self.run, (self,))
         if self._waiting:
             self.wake()
 
@@ -253,6 +252,17 @@ class WaitQueue(Subscribed):
 
 # Two runs may begin to use a queue at once.
 _binding: Final = Lock()
+
+
+@enable_ki_protection
+def notify_all(queues: Collection[WaitQueue]) -> None:
+    """Notify several queues, which are of the caller's run, of one step."""
+    called = [queue for queue in queues if queue._callbacks]
+    if called:
+        call_subscriptions(called[0].run, called)
+    for queue in queues:
+        if queue._waiting:
+            queue.wake()
 
 
 async def wait(queues: Collection[WaitQueue], waiter: Waiter, until: float) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeGuard, TypeVar, final, overload
 
 import attrs
 import trio
@@ -32,9 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
     from types import TracebackType
 
+    from typing_extensions import TypeIs
+
     from ._waiting import WaitQueue
 
 T = TypeVar("T")
+U = TypeVar("U")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -280,9 +283,28 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
         """How many versions this watcher is behind, of its own and its sources' (V15)."""
         return max(self._version() - self._position(), 0)
 
+    # The plain one comes first: it is meant where the method itself is handed over.
+    @overload
+    async def get(self, *, predicate: None = None, backlog_only: bool = False) -> T_co: ...
+
+    @overload
+    async def get(
+        self, *, predicate: Callable[[T_co], TypeIs[U]], backlog_only: bool = False
+    ) -> U: ...
+
+    @overload
+    async def get(
+        self, *, predicate: Callable[[T_co], TypeGuard[U]], backlog_only: bool = False
+    ) -> U: ...
+
+    @overload
+    async def get(
+        self, *, predicate: Callable[[T_co], bool] | None, backlog_only: bool = False
+    ) -> T_co: ...
+
     async def get(
         self, *, predicate: Callable[[T_co], bool] | None = None, backlog_only: bool = False
-    ) -> T_co:
+    ) -> Any:
         """Return the newest value that this watcher has not seen; wait if there is none (V3).
 
         It is the value that is newest when the task runs (V4). If two sets follow
@@ -290,7 +312,8 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
         Args:
             predicate: Return only a value for which this is true. One that is
-                rejected is not seen: a later ``get`` without the predicate returns it (V6).
+                rejected is not seen: a later ``get`` without the predicate returns it (V6). May be
+                a type guard: then what is returned has the type that it guards.
             backlog_only: Don't wait for more than was there at the first call with
                 this argument, and raise :exc:`BacklogDone` after it. A call without it, or the
                 exception, ends the backlog; the next call with it begins another (V10).

@@ -24,7 +24,7 @@ from .helpers.several import waiting
 from .helpers.threads import run_to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from trio_event import ValueWatch
 
@@ -391,11 +391,12 @@ async def test_watcher_is_free_after_a_wrong_argument() -> None:
     """V7: it is neither busy nor has it seen anything."""
     value = MemoryValue(1)
     watcher = value.watch()
-    for call in (
-        partial(watcher.get, predicate=True),  # type: ignore[arg-type]  # what is tested
+    calls: tuple[Callable[[], Awaitable[object]], ...] = (
+        partial(watcher.get, predicate=True),
         partial(watcher.get_update, predicate=3),  # type: ignore[arg-type]
         partial(select, watcher, value),
-    ):
+    )
+    for call in calls:
         with pytest.raises(TypeError):
             await call()
     assert await watcher.get() == 1
@@ -407,13 +408,14 @@ async def test_wrong_argument_in_a_cancelled_scope_is_a_wrong_argument() -> None
     value = MemoryValue(1)
     with trio.CancelScope() as scope:
         scope.cancel()
-        for call in (
-            partial(value.watch().get, predicate=True),  # type: ignore[arg-type]
-            partial(value.wait_for, None),  # type: ignore[arg-type]
+        calls: tuple[Callable[[], Awaitable[object]], ...] = (
+            partial(value.watch().get, predicate=True),
+            partial(value.wait_for, None),
             partial(value.wait_version, math.nan),  # type: ignore[arg-type]
             partial(select, value),
             partial(follow, value, None),  # type: ignore[arg-type]
-        ):
+        )
+        for call in calls:
             with pytest.raises((TypeError, ValueError)):
                 await call()
     assert not scope.cancelled_caught

@@ -221,7 +221,7 @@ def test_atomic_block_interrupted_at_any_line() -> None:
     async def in_a_task(moment: int, fired: list[bool]) -> None:
         value = MemoryValue(0)
         async with trio.open_nursery() as nursery:
-            waiting = Call(nursery, partial(value.wait_for, bool))
+            waiting: Call[object] = Call(nursery, partial(value.wait_for, bool))
             get = Call(nursery, partial(value.watch().get, predicate=bool))
             await wait_all_tasks_blocked()
             fired.append(await set_at_once(value, moment))

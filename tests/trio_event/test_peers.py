@@ -57,7 +57,9 @@ async def test_held_for_returns_the_newest_value(
 ) -> None:
     """V16: trio-util returns the first match, which may be replaced since."""
     value = MemoryValue(10)
-    waiting = Call(nursery, partial(value.wait_for, lambda number: number >= 10, held_for=5))
+    waiting: Call[object] = Call(
+        nursery, partial(value.wait_for, lambda number: number >= 10, held_for=5)
+    )
     await trio.sleep(2)
     value.set(11)
     await trio.sleep(2)
@@ -74,7 +76,7 @@ async def test_raising_predicate_keeps_no_other_waiter_from_waking(nursery: trio
             raise ValueError(number)
         return False
 
-    failing = Call(nursery, partial(value.wait_for, refuse))
+    failing: Call[object] = Call(nursery, partial(value.wait_for, refuse))
     others: list[Call[int]] = [
         Call(nursery, partial(value.wait_for, lambda number: number == 5)),
         Call(nursery, partial(value.watch().get, predicate=lambda number: number == 5)),
@@ -112,7 +114,9 @@ async def test_composed_diamond_is_no_mixture(nursery: trio.Nursery) -> None:
         states.append(state)
         return False
 
-    waiting = Call(nursery, partial(compose(value, value.map(lambda n: n * 2)).wait_for, remember))
+    waiting: Call[object] = Call(
+        nursery, partial(compose(value, value.map(lambda n: n * 2)).wait_for, remember)
+    )
     await wait_all_tasks_blocked()
     value.set(5)
     assert states == [(1, 2), (5, 10)]
@@ -136,7 +140,7 @@ async def test_value_that_can_not_be_compared_is_set_and_watched(
     for watcher in watchers:
         await watcher.get()
     gets = [Call(nursery, watcher.get) for watcher in watchers]
-    waiting = Call(nursery, partial(value.wait_for, lambda _: False))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, lambda _: False))
     await wait_all_tasks_blocked()
     assert value.set(make()) == 2
     assert peers.set("a", make()) == 2
@@ -236,7 +240,7 @@ def test_compare_and_set_is_not_true_without_setting() -> None:
 async def test_match_of_one_set_is_not_missed(nursery: trio.Nursery) -> None:
     """V16: tokio's wait_for and Monogon's filter see only what is there when the task runs."""
     value = MemoryValue(0)
-    waiting = Call(nursery, partial(value.wait_for, lambda number: number == 100))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, lambda number: number == 100))
     await wait_all_tasks_blocked()
     value.set(100)
     value.set(2)

@@ -6,15 +6,18 @@ an ignore that is not needed is itself an error.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeGuard, assert_type
 
 import trio
+from typing_extensions import TypeIs
 
 import supervisor
 from trio_event import (
+    ABSENT,
     UNSET,
+    Absent,
     BacklogDone,
     Change,
     Composition,
@@ -25,6 +28,7 @@ from trio_event import (
     Value,
     ValueMap,
     ValueWatch,
+    View,
     Watcher,
     atomic,
     compose,
@@ -112,7 +116,7 @@ async def watching(value: MemoryValue[int]) -> None:
         async for number in watcher:
             assert_type(number, int)
         await watcher.get(predicate=is_long)  # type: ignore[arg-type]
-        await watcher.get(is_big)  # type: ignore[call-arg]
+        await watcher.get(is_big)  # type: ignore[call-overload]
     async with value.watch() as closed_asynchronously:
         # What trio.abc.AsyncResource says of itself.
         assert_type(await closed_asynchronously.receive(), int)
@@ -167,7 +171,8 @@ async def selecting(
     """What tells the watchers apart is an index or a name; the value is of any of their types."""
     assert_type(await select(first, second), tuple[int, int])
     assert_type(await select(hosts=first, lease=second), tuple[str, int])
-    assert_type(await select(first, flag), tuple[int, int])
+    wider: tuple[int, int] = await select(first, flag)
+    assert_type(wider[0], int)
     mixed: tuple[int, int | str] = await select(first, text)
     named: tuple[str, int | str] = await select(hosts=first, lease=text)
     assert_type(mixed[1], int | str)
@@ -252,7 +257,7 @@ async def looking(value: ValueWatch[int], watcher: Watcher[int]) -> None:
     assert_type(await value.wait_for(is_big), int)
     assert_type(await value.wait_for(is_big, held_for=1), int)
     await value.wait_for(is_long)  # type: ignore[arg-type]
-    await value.wait_for(is_big, 1)  # type: ignore[call-arg]
+    await value.wait_for(is_big, 1)  # type: ignore[call-overload]
     update.value = 3  # type: ignore[misc]
 
 
@@ -283,19 +288,79 @@ async def composing(
     assert_type(compose(number, text), ValueWatch[tuple[int, str]])
     assert_type(compose(number, text, flag), ValueWatch[tuple[int, str, bool]])
     assert_type(compose(number, text, flag, text.map(len)), ValueWatch[tuple[int, str, bool, int]])
-    assert_type(compose(number, number, number, number, number), ValueWatch[tuple[int, ...]])
+    assert_type(
+        compose(number, text, number, text, number, text),
+        ValueWatch[tuple[int, str, int, str, int, str]],
+    )
+    seven = compose(number, number, number, number, number, number, number)
+    assert_type(seven, ValueWatch[tuple[int, ...]])
     assert_type(compose(a=number, b=number), ValueWatch[Composition[int]])
     snapshot = await compose(a=number, b=number).watch().get()
-    assert_type(snapshot.a, int)
+    assert_type(snapshot.a, Any)
     assert_type(snapshot["b"], int)
     mixed: ValueWatch[Composition[int | str]] = compose(a=number, b=text)
-    assert_type((await mixed.watch().get()).a, int | str)
+    assert_type((await mixed.watch().get())["a"], int | str)
+    host: str = compose(host=text, port=number).peek().host
+    assert_type(host, str)
     nested: ValueWatch[tuple[tuple[int, str], bool]] = compose(compose(number, text), flag)
     assert_type(nested.map(lambda parts: parts[0][1]), ValueWatch[str])
     compose(number, b=text)  # type: ignore[call-overload]
     compose(3, number)  # type: ignore[call-overload]
     with atomic():
         text.set("a")
+
+
+def is_number(data: int | None) -> TypeIs[int]:
+    return data is not None
+
+
+def guards_number(data: int | None) -> TypeGuard[int]:
+    return data is not None
+
+
+async def narrowing(value: MemoryValue[int | None]) -> None:
+    """What a type guard accepts is of the type that it guards, of either kind of guard."""
+    watcher = value.watch()
+    assert_type(value.filter(is_number), ValueWatch[int])
+    assert_type(value.filter(guards_number), ValueWatch[int])
+    assert_type(await value.wait_for(is_number), int)
+    assert_type(await value.wait_for(guards_number, held_for=1), int)
+    assert_type(await watcher.get(predicate=is_number), int)
+    assert_type(await watcher.get(predicate=guards_number, backlog_only=True), int)
+    assert_type(await watcher.get(), int | None)
+
+
+async def selecting_different(
+    number: Watcher[int], text: Watcher[str], flag: Watcher[None]
+) -> None:
+    """What a select of watchers of different types returns is of one of these."""
+    assert_type(await select(number, text), tuple[int, int | str])
+    _, found = await select(number, text, flag)
+    assert_type(found, int | str | None)
+
+
+def absent(peers: ValueMap[str, Lease], state: Lease | Absent) -> None:
+    """An item may be absent, and what is present is not."""
+    assert_type(peers.item("a"), ValueWatch[Lease | Absent])
+    assert_type(peers.item("a").present(), ValueWatch[Lease])
+    assert_type(View(peers.item("a")).distinct().present(), ValueWatch[Lease])
+    assert_type(compose(peers.item("a"), peers.item("b").present()).peek()[1], Lease)
+    assert_type(ABSENT, Literal[Absent.ABSENT])
+    if state is ABSENT:
+        assert_type(state, Literal[Absent.ABSENT])
+    else:
+        assert_type(state, Lease)
+    peers.item(1)  # type: ignore[arg-type]
+
+
+def viewing(number: MemoryValue[bool], peers: ValueMap[str, int]) -> None:
+    """A view has the type of what it shows, and sets nothing."""
+    assert_type(View(number), View[bool])
+    assert_type(View(peers).watch(), Watcher[Sequence[Change[str, int]]])
+    wider: list[ValueWatch[int]] = [View(number)]
+    assert_type(wider[0].peek(), int)
+    View(number).set(True)  # type: ignore[attr-defined]
+    View(3)  # type: ignore[arg-type]
 
 
 def changing(value: MemoryValue[int]) -> None:
@@ -314,14 +379,19 @@ async def keyed(peers: ValueMap[str, Lease]) -> None:
     assert_type(peers.delete("a"), int)
     assert_type(peers.replace_all({"a": Lease()}), int)
     assert_type(dict(peers.mapping()), dict[str, Lease])
-    assert_type(peers.watch(), Watcher[tuple[Change[str, Lease], ...]])
+    assert_type(peers.watch(), Watcher[Sequence[Change[str, Lease]]])
     for change in await peers.watch().get():
         assert_type(change.key, str)
         assert_type(change.old, Lease | Unset)
         if change.new is not UNSET:
             assert_type(change.new, Lease)
-    watch: ValueWatch[tuple[Change[str, Lease], ...]] = peers
+    watch: ValueWatch[Sequence[Change[str, Lease]]] = peers
     assert_type(watch.map(len), ValueWatch[int])
+    assert_type(peers["a"], Lease)
+    assert_type(peers.get("a"), Lease | None)
+    assert_type(list(peers.items()), list[tuple[str, Lease]])
+    assert_type(peers.apply({"a": Lease(), "b": UNSET}), int)
+    peers.apply({"a": 1})  # type: ignore[dict-item]
     peers.set(1, Lease())  # type: ignore[arg-type]
     peers.set("a", 1)  # type: ignore[arg-type]
     peers.replace_all({"a": 1})  # type: ignore[dict-item]

@@ -92,11 +92,13 @@ class _Condition(Generic[T]):
         if not isinstance(self._match, Unset) and self._is_due():
             self._settled = True
             return
+        # What is replaced is let go of first: a map copies what it replaces for those that keep it.
+        was_match, self._match = self._match is not UNSET, UNSET
         newest = self._watcher._peek()
         if isinstance(newest, Unset) or not accepts(self._predicate, newest):
-            self._match, self._due = UNSET, math.inf
+            self._due = math.inf
             return
-        if isinstance(self._match, Unset):
+        if not was_match:
             self._due = trio.current_time() + self._held_for
             self._waiter.wake()
         self._match = newest

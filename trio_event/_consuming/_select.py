@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from threading import get_ident
-from typing import TYPE_CHECKING, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from trio.lowlevel import checkpoint, enable_ki_protection
 
@@ -19,6 +19,51 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+C = TypeVar("C")
+D = TypeVar("D")
+E = TypeVar("E")
+F = TypeVar("F")
+
+
+@overload
+async def select(first: Watcher[A], second: Watcher[B], /) -> tuple[int, A | B]: ...
+
+
+@overload
+async def select(
+    first: Watcher[A], second: Watcher[B], third: Watcher[C], /
+) -> tuple[int, A | B | C]: ...
+
+
+@overload
+async def select(
+    first: Watcher[A], second: Watcher[B], third: Watcher[C], fourth: Watcher[D], /
+) -> tuple[int, A | B | C | D]: ...
+
+
+@overload
+async def select(
+    first: Watcher[A],
+    second: Watcher[B],
+    third: Watcher[C],
+    fourth: Watcher[D],
+    fifth: Watcher[E],
+    /,
+) -> tuple[int, A | B | C | D | E]: ...
+
+
+@overload
+async def select(
+    first: Watcher[A],
+    second: Watcher[B],
+    third: Watcher[C],
+    fourth: Watcher[D],
+    fifth: Watcher[E],
+    sixth: Watcher[F],
+    /,
+) -> tuple[int, A | B | C | D | E | F]: ...
 
 
 @overload
@@ -30,8 +75,8 @@ async def select(**named_watchers: Watcher[T]) -> tuple[str, T]: ...
 
 
 async def select(
-    *watchers: Watcher[T], **named_watchers: Watcher[T]
-) -> tuple[int, T] | tuple[str, T]:
+    *watchers: Watcher[Any], **named_watchers: Watcher[Any]
+) -> tuple[int, Any] | tuple[str, Any]:
     """Wait until one of several watchers has a value that it has not seen; take it (V14).
 
     It takes exactly one update and leaves all others unseen, also when it is cancelled. If

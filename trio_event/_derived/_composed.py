@@ -71,7 +71,8 @@ class Composition(Mapping[str, T_co]):
         """Return how many values there are."""
         return len(self._values)
 
-    def __getattr__(self, name: str) -> T_co:
+    # No type can say of which type the value of each name is: any may be what the user expects.
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         """Return the value of one name."""
         try:
             return self[name]

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from threading import RLock, get_ident
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, final
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar, final
 
 import attrs
 import trio
@@ -23,16 +23,12 @@ from .._runs import NO_RUN, token_of_this_thread
 from .._steps import current_block, make_step
 from .._unset import UNSET, Unset, UnsetError, refuse_unset
 from .._value import Value
-from .._watcher import SourceWatcher
-from ._state import MemoryState
-from ._watcher import MemoryWatcher
+from ._readable import Readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._graph import Source, Stage
     from .._waiting import WaitQueue
-    from .._watcher import Watcher
 
 T = TypeVar("T")
 
@@ -58,7 +54,7 @@ class Statistics:
 
 
 @final
-class MemoryValue(MemoryState[T], Value[T]):
+class MemoryValue(Readable[T], Value[T]):
     """A value in memory, for the tasks of one Trio run.
 
     It belongs to the first Trio run that uses it, until that run is over; then to the next. Before,
@@ -330,31 +326,6 @@ class MemoryValue(MemoryState[T], Value[T]):
         self._error = error
         self._is_open = False
         self._queue.notify_here()
-
-    def watch(self) -> Watcher[T]:
-        """Return a new watcher, which has seen nothing.
-
-        Checkpoints:
-            Never.
-        """
-        run = self._queue.run
-        if get_ident() != run.thread:
-            run = self._queue.use()
-        return MemoryWatcher(self, run)
-
-    def _watch_through(self, stages: tuple[Stage, ...]) -> Watcher[Any]:
-        return SourceWatcher(self, stages, self._previous)
-
-    def _open_source(self) -> Source[T]:
-        return self
-
-    def _evaluate_now(self) -> T | Unset:
-        return self._data
-
-    @property
-    def version(self) -> int:
-        """The newest version; 0 if there is no data yet."""
-        return self._version
 
     def _with_deferred(self) -> tuple[T | Unset, int]:
         """Return the newest data and version, with what is yet to be set in this very step."""

@@ -17,6 +17,8 @@ from ..helpers.functions import is_even, is_not_two, refuse_two
 from ..helpers.timeline import play
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio.testing import MockClock
 
 
@@ -492,7 +494,7 @@ async def test_follow_of_a_map_loses_no_batch(nursery: trio.Nursery) -> None:
         await follow(peers.throttle(1), take_long, latest=True)
     seen: list[list[str]] = []
 
-    async def look(parts: tuple[tuple[Change[str, int], ...]]) -> None:
+    async def look(parts: tuple[Sequence[Change[str, int]]]) -> None:
         seen.append([change.key for change in parts[0]])
         await trio.sleep_forever()
 

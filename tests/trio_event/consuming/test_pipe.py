@@ -11,10 +11,10 @@ from trio.testing import wait_all_tasks_blocked
 
 import supervisor
 from supervisor import GroupState, NodeState, Signal
-from trio_event import UNSET, Change, MemoryValue, Unset, ValueMap, pipe
+from trio_event import UNSET, MemoryValue, Unset, ValueMap, pipe
 
 from ..helpers.functions import is_even
-from ..helpers.maps import flat
+from ..helpers.maps import Batch, flat
 from ..helpers.own_storage import OwnValue
 from ..helpers.piping import node, received, running
 
@@ -410,7 +410,7 @@ async def test_pipe_sends_all_batches_of_a_map() -> None:
 async def test_pipe_of_a_map_that_is_stopped_leaves_nothing_behind() -> None:
     """V5, V13, V20: a pipe that is cancelled while it sends leaves no wait."""
     peers = ValueMap({"a": 1})
-    send, receive = trio.open_memory_channel[tuple[Change[str, int], ...]](0)
+    send, receive = trio.open_memory_channel[Batch](0)
     async with running({"pipe": pipe(peers, send)}):
         assert send.statistics().tasks_waiting_send == 1
     assert send.statistics().tasks_waiting_send == 0

@@ -19,11 +19,13 @@ from ..helpers.timeline import play
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
+    from ..helpers.maps import Batch
+
 
 async def test_match_that_lasts_for_one_set_is_not_missed(nursery: trio.Nursery) -> None:
     """V16: wait_for returns it, although the value is another when the task runs."""
     value = MemoryValue(1)
-    waiting = Call(nursery, partial(value.wait_for, is_big))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, is_big))
     await wait_all_tasks_blocked()
     for number in (2, 11, 12, 3):
         value.set(number)
@@ -34,7 +36,7 @@ async def test_predicate_is_asked_once_at_each_set(nursery: trio.Nursery) -> Non
     """V16: it is asked about each value in order, and not after a match or at the end."""
     value = MemoryValue(1)
     asked: list[int] = []
-    waiting = Call(nursery, partial(value.wait_for, noting(asked, is_big)))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, noting(asked, is_big)))
     await wait_all_tasks_blocked()
     for number in (2, 2, 3, 11, 4):
         value.set(number)
@@ -70,7 +72,7 @@ async def test_set_that_does_not_match_wakes_no_task(nursery: trio.Nursery) -> N
 async def test_any_answer_that_is_true_is_true(nursery: trio.Nursery) -> None:
     """V16: the truth of the answer counts, as everywhere in Python."""
     value = MemoryValue("")
-    waiting = Call(nursery, partial(value.wait_for, str.strip))  # type: ignore[arg-type]
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, str.strip))
     await wait_all_tasks_blocked()
     value.set(" ")
     value.set("a")
@@ -87,7 +89,7 @@ async def test_failing_predicate_does_not_affect_the_others(nursery: trio.Nurser
             raise ValueError(msg)
         return False
 
-    calls = [
+    calls: list[Call[object]] = [
         Call(nursery, partial(value.wait_for, predicate))
         for predicate in (is_big, refuse, is_big, refuse, is_big)
     ]
@@ -115,7 +117,7 @@ async def test_base_exception_of_a_predicate_is_raised_in_its_task(nursery: trio
         return 1
 
     leaving = Call(nursery, wait)
-    waiting = Call(nursery, partial(value.wait_for, is_big))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, is_big))
     await wait_all_tasks_blocked()
     value.set(11)
     assert await waiting.result() == 11
@@ -132,7 +134,7 @@ async def test_predicate_is_asked_no_more_after_it_has_failed(nursery: trio.Nurs
             raise ValueError(number)
         return False
 
-    waiting = Call(nursery, partial(value.wait_for, noting(asked, refuse)))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, noting(asked, refuse)))
     await wait_all_tasks_blocked()
     for number in (11, 12):
         value.set(number)
@@ -153,7 +155,7 @@ async def test_hold_returns_the_newest_value_at_its_end(
 ) -> None:
     """V16: the hold does not return its first value, and sets that satisfy do not prolong it."""
     value = MemoryValue(1)
-    waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, is_even, held_for=10))
     await play(value, (1, 2), (5, 4), (9, 6))
     assert await waiting.result() == 6
     assert autojump_clock.current_time() == 11
@@ -172,7 +174,7 @@ async def test_break_of_a_hold_is_not_missed(
 ) -> None:
     """V16: the time begins anew, although the next set, in the same step, satisfies."""
     value = MemoryValue(2)
-    waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, is_even, held_for=10))
     await play(value, (4, 3), (4, 4), (12, 5), (20, 6))
     assert await waiting.result() == 6
     assert autojump_clock.current_time() == 30
@@ -183,7 +185,7 @@ async def test_hold_that_is_broken_after_its_time_counts(
 ) -> None:
     """V16: a value that was held for long enough is returned, although the task has not run yet."""
     value = MemoryValue(2)
-    waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, is_even, held_for=10))
     await wait_all_tasks_blocked()
     value.set(4)
     autojump_clock.jump(10)
@@ -197,7 +199,9 @@ async def test_hold_outlasts_the_end_of_the_value(
 ) -> None:
     """V9, V16: a last value that satisfies never changes, so a failure does not break its hold."""
     closed, failed = MemoryValue(2), MemoryValue(2)
-    calls = [Call(nursery, partial(v.wait_for, is_even, held_for=10)) for v in (closed, failed)]
+    calls: list[Call[object]] = [
+        Call(nursery, partial(v.wait_for, is_even, held_for=10)) for v in (closed, failed)
+    ]
     await trio.sleep(1)
     closed.close()
     failed.fail(OSError("gone"))
@@ -211,7 +215,7 @@ async def test_cancelled_hold_leaves_nothing_behind(
 ) -> None:
     """V5, V16: no wait is left of a hold that is cancelled in the middle."""
     value = MemoryValue(2)
-    waiting = Call(nursery, partial(value.wait_for, is_even, held_for=10))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, is_even, held_for=10))
     await trio.sleep(5)
     await waiting.cancel()
     assert waiting.cancelled
@@ -221,7 +225,8 @@ async def test_cancelled_hold_leaves_nothing_behind(
 async def test_set_and_cancel_before_the_step_of_a_match(nursery: trio.Nursery) -> None:
     """V5, V16: a wait that a set has ended returns; one that was cancelled before does not."""
     value = MemoryValue(1)
-    first, second = (Call(nursery, partial(value.wait_for, is_big)) for _ in range(2))
+    first: Call[int] = Call(nursery, partial(value.wait_for, is_big))
+    second: Call[int] = Call(nursery, partial(value.wait_for, is_big))
     await wait_all_tasks_blocked()
     second.scope.cancel()
     value.set(11)
@@ -242,8 +247,8 @@ async def test_derived_value_is_asked_about_as_it_is_at_each_set(nursery: trio.N
         return number // 2
 
     derived = value.filter(is_even).map(halve)
-    matching = Call(nursery, partial(derived.wait_for, is_big))
-    failing = Call(nursery, partial(value.map(halve).wait_for, is_big))
+    matching: Call[object] = Call(nursery, partial(derived.wait_for, is_big))
+    failing: Call[object] = Call(nursery, partial(value.map(halve).wait_for, is_big))
     await wait_all_tasks_blocked()
     for number in (23, 7, 24, 1):
         value.set(number)
@@ -261,7 +266,9 @@ async def test_hold_of_a_filtered_value_is_broken_where_it_has_no_data(
 ) -> None:
     """V16, V17: a rejected state satisfies no predicate."""
     value = MemoryValue(2)
-    waiting = Call(nursery, partial(value.filter(is_even).wait_for, bool, held_for=10))
+    waiting: Call[object] = Call(
+        nursery, partial(value.filter(is_even).wait_for, bool, held_for=10)
+    )
     await play(value, (4, 3), (5, 4))
     assert await waiting.result() == 4
     assert autojump_clock.current_time() == 15
@@ -279,7 +286,7 @@ async def test_composed_values_are_asked_about_between_two_sets_but_for_atomic(
         states.append(state)
         return False
 
-    waiting = Call(nursery, partial(both.wait_for, remember))
+    waiting: Call[object] = Call(nursery, partial(both.wait_for, remember))
     await wait_all_tasks_blocked()
     first.set(2)
     second.set(2)
@@ -294,13 +301,13 @@ async def test_composed_values_are_asked_about_between_two_sets_but_for_atomic(
 async def test_map_is_asked_about_as_a_whole(nursery: trio.Nursery) -> None:
     """V16, V20: the predicate gets all keys that there are, also if there are none."""
     peers: ValueMap[str, int] = ValueMap()
-    two = Call(nursery, partial(peers.wait_for, lambda batch: len(batch) == 2))
+    two: Call[Batch] = Call(nursery, partial(peers.wait_for, lambda batch: len(batch) == 2))
     await wait_all_tasks_blocked()
     peers.set("a", 1)
     peers.set("b", 2)
     peers.delete("a")
     assert [(change.key, change.new) for change in await two.result()] == [("a", 1), ("b", 2)]
-    none = Call(nursery, partial(peers.wait_for, lambda batch: not batch))
+    none: Call[object] = Call(nursery, partial(peers.wait_for, lambda batch: not batch))
     await wait_all_tasks_blocked()
     peers.delete("b")
     assert await none.result() == ()
@@ -312,7 +319,7 @@ async def test_wait_for_asks_about_what_a_timed_value_gives(
 ) -> None:
     """V16, V17: a value that was replaced before it was due is not asked about."""
     value: MemoryValue[int] = MemoryValue()
-    waiting = Call(nursery, partial(value.debounce(1).wait_for, is_even))
+    waiting: Call[object] = Call(nursery, partial(value.debounce(1).wait_for, is_even))
     await play(value, (0, 2), (0.5, 3), (3, 4))
     assert await waiting.result() == 4
     assert autojump_clock.current_time() == 4
@@ -324,7 +331,7 @@ async def test_hold_of_a_timed_value_is_broken_by_what_it_gives(
 ) -> None:
     """V16, V17: held_for counts from the first value that satisfied; the newest is returned."""
     value: MemoryValue[int] = MemoryValue()
-    waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
+    waiting: Call[object] = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
     await play(value, (0, 2), (2, 3), (4, 4), (5, 6))
     assert await waiting.result() == 6
     assert autojump_clock.current_time() == 7
@@ -338,8 +345,10 @@ async def test_hold_of_a_timed_value_outlasts_its_end(
 ) -> None:
     """V9, V16: a last value that satisfies always will; one that does not never will."""
     value = MemoryValue(2)
-    waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
-    hopeless = Call(nursery, partial(value.throttle(1).wait_for, refuse_even, held_for=3))
+    waiting: Call[object] = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
+    hopeless: Call[object] = Call(
+        nursery, partial(value.throttle(1).wait_for, refuse_even, held_for=3)
+    )
     await trio.sleep(1)
     value.fail(OSError("gone")) if failed else value.close()
     with pytest.raises(trio.BrokenResourceError if failed else trio.EndOfChannel):
@@ -357,7 +366,7 @@ async def test_set_after_the_hold_of_a_timed_value_comes_too_late(
 ) -> None:
     """V16: a value that was held for long enough is returned, although it was just replaced."""
     value = MemoryValue(2)
-    waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
+    waiting: Call[object] = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
     await wait_all_tasks_blocked()
     autojump_clock.jump(3)
     value.set(3)
@@ -373,7 +382,9 @@ async def test_cancelled_hold_of_a_timed_value_leaves_nothing_behind(
     for end in (False, True):
         if end:
             value.close()
-        waiting = Call(nursery, partial(value.throttle(1).wait_for, is_even, held_for=3))
+        waiting: Call[object] = Call(
+            nursery, partial(value.throttle(1).wait_for, is_even, held_for=3)
+        )
         await trio.sleep(1)
         await waiting.cancel()
         assert waiting.cancelled

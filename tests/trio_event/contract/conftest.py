@@ -9,11 +9,14 @@ import pytest
 from .subjects import SUBJECTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .subjects import Subject
 
 
 @pytest.fixture(params=SUBJECTS, ids=lambda kind: kind.__name__)
-def subject(request: pytest.FixtureRequest) -> Subject:
+def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """A new, unset value of each storage in turn."""
     made: Subject = request.param()
-    return made
+    yield made
+    made.clear()

@@ -101,7 +101,7 @@ async def test_atomic_block_holds_its_notify(nursery: trio.Nursery) -> None:
         asked.append(parts)
         return False
 
-    waiting = Call(nursery, partial(compose(value, other).wait_for, remember))
+    waiting: Call[object] = Call(nursery, partial(compose(value, other).wait_for, remember))
     await wait_all_tasks_blocked()
     with atomic():
         value.add("2")

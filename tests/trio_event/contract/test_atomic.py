@@ -27,7 +27,7 @@ async def test_atomic_sets_are_one_step_for_those_that_are_asked(nursery: trio.N
         asked.append(number)
         return False
 
-    waiting = Call(nursery, partial(first.wait_for, remember))
+    waiting: Call[object] = Call(nursery, partial(first.wait_for, remember))
     get = Call(nursery, compose(first, second).filter(lambda parts: parts[0] > 1).watch().get)
     await wait_all_tasks_blocked()
     with counting() as counts:
@@ -77,7 +77,7 @@ async def test_end_in_an_atomic_block_is_told_at_its_end(nursery: trio.Nursery) 
 async def test_atomic_is_of_one_thread(nursery: trio.Nursery) -> None:
     """V11, V18: a set in another run, in another thread, notifies at once."""
     value = MemoryValue(1)
-    waiting = Call(nursery, partial(value.wait_for, lambda number: number == 2))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, lambda number: number == 2))
     await wait_all_tasks_blocked()
     results: list[int] = []
 

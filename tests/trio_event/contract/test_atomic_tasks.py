@@ -77,7 +77,9 @@ async def test_block_after_one_with_an_await_is_a_block() -> None:
     states: list[tuple[int, int]] = []
     await call_in_block(trio.lowlevel.checkpoint)
     async with trio.open_nursery() as nursery:
-        waiting = Call(nursery, partial(compose(first, second).wait_for, recording(states)))
+        waiting: Call[object] = Call(
+            nursery, partial(compose(first, second).wait_for, recording(states))
+        )
         await wait_all_tasks_blocked()
         with atomic():
             first.set(1)
@@ -107,7 +109,7 @@ async def test_what_was_set_before_an_await_is_told_at_the_next_turn(
     watcher = value.watch()
     await watcher.get()
     get = Call(nursery, watcher.get)
-    wait = Call(nursery, partial(value.wait_for, bool))
+    wait: Call[object] = Call(nursery, partial(value.wait_for, bool))
     await wait_all_tasks_blocked()
     nursery.start_soon(leave_open, value, go_on)
     await wait_all_tasks_blocked()
@@ -121,7 +123,9 @@ async def test_sets_before_an_await_are_one_step(nursery: trio.Nursery) -> None:
     """V18: the block is cut where it awaits, and each part of it is told as one."""
     first, second = MemoryValue(0), MemoryValue(0)
     states: list[tuple[int, int]] = []
-    waiting = Call(nursery, partial(compose(first, second).wait_for, recording(states)))
+    waiting: Call[object] = Call(
+        nursery, partial(compose(first, second).wait_for, recording(states))
+    )
     await wait_all_tasks_blocked()
 
     async def set_both() -> None:
@@ -210,7 +214,7 @@ async def test_block_that_waits_holds_back_no_set_of_another_task(nursery: trio.
 
     nursery.start_soon(leave_open, value, go_on)
     get = Call(nursery, partial(other.watch().get, predicate=bool))
-    wait = Call(nursery, partial(other.wait_for, record))
+    wait: Call[object] = Call(nursery, partial(other.wait_for, record))
     await wait_all_tasks_blocked()
     other.set(1)
     assert asked == [0, 1]
@@ -236,7 +240,9 @@ async def test_blocks_of_two_tasks_are_apart(nursery: trio.Nursery) -> None:
     """V18: the block of one task is one step, while that of another waits."""
     value, first, second, go_on = MemoryValue(0), MemoryValue(0), MemoryValue(0), trio.Event()
     states: list[tuple[int, int]] = []
-    waiting = Call(nursery, partial(compose(first, second).wait_for, recording(states)))
+    waiting: Call[object] = Call(
+        nursery, partial(compose(first, second).wait_for, recording(states))
+    )
     nursery.start_soon(leave_open, value, go_on)
     await wait_all_tasks_blocked()
     with atomic():
@@ -379,7 +385,9 @@ async def test_block_that_another_task_ends_loses_nothing(nursery: trio.Nursery)
     """V18: it raises there, and disturbs no block of that task."""
     value, first, second = MemoryValue(0), MemoryValue(0), MemoryValue(0)
     states: list[tuple[int, int]] = []
-    waiting = Call(nursery, partial(compose(first, second).wait_for, recording(states)))
+    waiting: Call[object] = Call(
+        nursery, partial(compose(first, second).wait_for, recording(states))
+    )
     get = Call(nursery, partial(value.watch().get, predicate=bool))
     await wait_all_tasks_blocked()
     generator = await Call(nursery, partial(enter, value)).result()
@@ -433,7 +441,7 @@ async def test_task_that_is_started_in_a_block_is_not_in_it(nursery: trio.Nurser
         other.set(1)
         assert asked == [0, 1]
 
-    waiting = Call(nursery, partial(other.wait_for, record))
+    waiting: Call[object] = Call(nursery, partial(other.wait_for, record))
     await wait_all_tasks_blocked()
     with atomic():
         setting = Call(nursery, set_other)
@@ -496,11 +504,12 @@ async def test_block_in_a_predicate_is_one_step_after_the_one_under_way(
         told.append(number)
         return False
 
-    for wait in (
+    waits: tuple[Callable[[], Awaitable[object]], ...] = (
         partial(trigger.wait_for, react),
         partial(compose(trigger, first, second).wait_for, record),
         partial(trigger.wait_for, tell),
-    ):
+    )
+    for wait in waits:
         Call(nursery, wait)
         await wait_all_tasks_blocked()
     if in_a_block:
@@ -550,7 +559,9 @@ async def test_block_in_a_function_is_one_step(nursery: trio.Nursery) -> None:
             second.set(number)
         return number
 
-    waiting = Call(nursery, partial(compose(first, second).wait_for, recording(states)))
+    waiting: Call[object] = Call(
+        nursery, partial(compose(first, second).wait_for, recording(states))
+    )
     await wait_all_tasks_blocked()
     watcher = value.map(spread).watch()
     assert await watcher.get() == 0
@@ -580,7 +591,9 @@ async def test_block_object_that_is_used_again_in_a_block_loses_nothing(
     """V18: the outer block goes on, and tells at its end what was set in it."""
     first, second = MemoryValue(0), MemoryValue(0)
     states: list[tuple[int, int]] = []
-    waiting = Call(nursery, partial(compose(first, second).wait_for, recording(states)))
+    waiting: Call[object] = Call(
+        nursery, partial(compose(first, second).wait_for, recording(states))
+    )
     await wait_all_tasks_blocked()
     step = atomic()
     outer = step
@@ -670,7 +683,7 @@ async def test_block_that_a_predicate_abandons_holds_back_no_later_set(
             abandoned.append(generator)
         return False
 
-    waiting = Call(nursery, partial(value.wait_for, react))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, react))
     await wait_all_tasks_blocked()
     value.set(1)
     assert value.version == 2

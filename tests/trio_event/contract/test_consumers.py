@@ -24,7 +24,7 @@ async def test_wait_for_returns_what_satisfies_now_or_later(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
     """V16: a value that satisfies already ends the wait too, after a checkpoint."""
-    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    waiting: Call[object] = Call(nursery, partial(subject.value.wait_for, is_big))
     for number in (1, 2):
         await wait_all_tasks_blocked()
         assert not waiting.ended
@@ -40,7 +40,7 @@ async def test_wait_for_raises_what_its_predicate_raises(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
     """V16: neither set nor any other task raises it."""
-    failing = Call(nursery, partial(subject.value.wait_for, refuse))
+    failing: Call[object] = Call(nursery, partial(subject.value.wait_for, refuse))
     others = [
         Call(nursery, partial(subject.value.wait_for, is_big)),
         Call(nursery, subject.watch().get),
@@ -57,7 +57,7 @@ async def test_wait_for_raises_what_its_predicate_raises(
 async def test_wait_for_ends_with_the_value(subject: Subject, nursery: trio.Nursery) -> None:
     """V9, V16: it ends if no later state can satisfy, and returns a last state that does."""
     subject.set(1)
-    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    waiting: Call[object] = Call(nursery, partial(subject.value.wait_for, is_big))
     await wait_all_tasks_blocked()
     subject.close()
     with pytest.raises(trio.EndOfChannel):
@@ -71,7 +71,7 @@ async def test_wait_for_raises_what_the_value_failed_of(
     subject: Subject, nursery: trio.Nursery
 ) -> None:
     """V9, V16: it raises BrokenResourceError from the value's error."""
-    waiting = Call(nursery, partial(subject.value.wait_for, is_big))
+    waiting: Call[object] = Call(nursery, partial(subject.value.wait_for, is_big))
     await wait_all_tasks_blocked()
     error = OSError("gone")
     subject.fail(error)

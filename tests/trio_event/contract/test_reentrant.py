@@ -147,7 +147,9 @@ async def test_set_in_a_predicate_of_wait_for_comes_after_the_set_under_way(
             assert value.version == version
         return number == 3
 
-    calls = [Call(nursery, partial(value.wait_for, partial(note_and_set, name))) for name in "abc"]
+    calls: list[Call[object]] = [
+        Call(nursery, partial(value.wait_for, partial(note_and_set, name))) for name in "abc"
+    ]
     watcher = value.watch()
     await wait_all_tasks_blocked()
     told.clear()
@@ -172,7 +174,7 @@ async def test_change_in_a_predicate_builds_on_what_is_to_be_set(nursery: trio.N
             results.append(value.compare_and_set(4, 6))
         return number == 6
 
-    waiting = Call(nursery, partial(value.wait_for, change))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, change))
     await wait_all_tasks_blocked()
     value.set(1)
     assert results == [3, 3, 4, False, True]
@@ -197,7 +199,7 @@ async def test_set_in_a_predicate_at_the_end_of_an_atomic_block_is_not_lost(
         told.append(number)
         return False
 
-    calls = [
+    calls: list[Call[object]] = [
         Call(nursery, partial(value.wait_for, answer)),
         Call(nursery, partial(other.wait_for, note)),
     ]
@@ -255,8 +257,8 @@ async def test_value_that_a_predicate_closes_ends_for_all(nursery: trio.Nursery)
             value.close()
         return False
 
-    closing = Call(nursery, partial(value.wait_for, close))
-    matching = Call(nursery, partial(value.wait_for, bool))
+    closing: Call[object] = Call(nursery, partial(value.wait_for, close))
+    matching: Call[object] = Call(nursery, partial(value.wait_for, bool))
     await wait_all_tasks_blocked()
     value.set(1)
     assert await matching.result() == 1
@@ -275,7 +277,7 @@ async def test_set_of_another_source_in_a_predicate_is_asked_about(nursery: trio
             second.set(state[0])
         return state == (2, 2)
 
-    waiting = Call(nursery, partial(compose(first, second).wait_for, follow_suit))
+    waiting: Call[object] = Call(nursery, partial(compose(first, second).wait_for, follow_suit))
     await wait_all_tasks_blocked()
     first.set(2)
     assert asked == [(0, 0), (2, 0), (2, 2)]

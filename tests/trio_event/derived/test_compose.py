@@ -103,7 +103,7 @@ async def test_diamond_never_shows_a_mixture(nursery: trio.Nursery) -> None:
         asked.append(parts)
         return False
 
-    waiting = Call(nursery, partial(diamond.wait_for, remember))
+    waiting: Call[object] = Call(nursery, partial(diamond.wait_for, remember))
     watcher = diamond.watch()
     for number in range(2, 5):
         await wait_all_tasks_blocked()

@@ -19,6 +19,8 @@ from ..helpers.timeline import play, record
 if TYPE_CHECKING:
     from trio.testing import MockClock
 
+    from ..helpers.maps import Batch
+
 
 async def test_composed_values_take_what_a_timed_source_gave_last(
     nursery: trio.Nursery,
@@ -177,7 +179,7 @@ async def test_map_that_lets_time_pass_is_asked_about_and_composed_as_a_whole(
     """V16, V18, V20: wait_for and compose get all keys, as of a map that does not."""
     peers = ValueMap({"a": 1})
     throttled = peers.throttle(2)
-    two = Call(nursery, partial(throttled.wait_for, lambda batch: len(batch) == 2))
+    two: Call[Batch] = Call(nursery, partial(throttled.wait_for, lambda batch: len(batch) == 2))
     watcher = compose(throttled, MemoryValue(0)).map(lambda parts: flat(parts[0])).watch()
     assert await watcher.get() == [("a", UNSET, 1)]
     await trio.sleep(1)

@@ -138,7 +138,7 @@ async def test_wait_for_is_asked_about_no_mixture(
         asked.append(parts)
         return parts[0] == 4
 
-    waiting = Call(nursery, partial(compose(timed, timed.map(abs)).wait_for, record))
+    waiting: Call[object] = Call(nursery, partial(compose(timed, timed.map(abs)).wait_for, record))
     await play(value, *((number * 0.75, number) for number in range(1, 5)))
     assert await waiting.result() == (4, 4)
     assert all(first == second for first, second in asked)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from trio.lowlevel import current_trio_token
 
-from trio_event._memory._map import DELETES_KEPT
+from trio_event._memory._contents import DELETES_KEPT
 from trio_event._memory._watcher import MemoryWatcher
 from trio_event._waiting import Subscription, Waiter, wait
 from trio_event._watcher import SourceWatcher
 
 if TYPE_CHECKING:
-    from trio_event import MemoryValue, ValueMap
+    from trio_event import MemoryValue, ValueMap, ValueWatch
 
 __all__ = (
     "DELETES_KEPT",
@@ -26,9 +26,11 @@ __all__ = (
     "Waiter",
     "check_journal",
     "deliver_again",
+    "entries_kept",
     "oldest_delete",
     "tasks_waiting",
     "wait",
+    "waits_for",
 )
 
 K = TypeVar("K")
@@ -37,18 +39,29 @@ T = TypeVar("T")
 
 def tasks_waiting(peers: ValueMap[K, T]) -> int:
     """Return how many waits are for a map, which has no statistics."""
-    return peers._clock.statistics().tasks_waiting
+    return len(peers._state._queue)
 
 
 def check_journal(peers: ValueMap[K, T]) -> None:
     """Check that the journal of a map counts its deletes, and keeps no more than it may."""
-    assert peers._deletes == len(peers._journal) - len(peers)
-    assert peers._deletes <= max(DELETES_KEPT, 2 * len(peers))
+    contents = peers._contents
+    assert contents.deletes == len(contents.journal) - len(peers)
+    assert contents.deletes <= max(DELETES_KEPT, 2 * len(peers))
 
 
 def oldest_delete(peers: ValueMap[K, T]) -> int:
     """Return the version up to which deletes may be missing in the journal of a map."""
-    return peers._pruned_version
+    return peers._contents.pruned_version
+
+
+def entries_kept(peers: ValueMap[K, T]) -> int:
+    """Return of how many keys that are not there a map still knows."""
+    return len(peers._contents.entries) - len(peers)
+
+
+def waits_for(value: ValueWatch[object]) -> int:
+    """Return how many waits there are for a value; each is in all queues of what it is made of."""
+    return max(len(queue) for queue in value.watch()._queues())
 
 
 def deliver_again(value: MemoryValue[T]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from trio_event import UNSET, Change, Unset
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 T = TypeVar("T")
 
+Batch = Sequence[Change[str, int]]
 Flat = list[tuple[str, int | Unset, int | Unset]]
 
 
@@ -20,7 +22,7 @@ def flat(batch: Iterable[Change[str, int]]) -> Flat:
     return [(change.key, change.old, change.new) for change in batch]
 
 
-def apply(batch: tuple[Change[K, T], ...], known: dict[K, T]) -> None:
+def apply(batch: Sequence[Change[K, T]], known: dict[K, T]) -> None:
     """Apply a batch to a dictionary, and check that the batch fits it."""
     assert batch
     assert len({change.key for change in batch}) == len(batch)

@@ -7,7 +7,7 @@ code of the user, and each of its calls may be the one that raises.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, final
 
@@ -117,7 +117,7 @@ def shown(mapping: Mapping[Key, Data]) -> Shown:
     return [(key.name, value.number) for key, value in mapping.items()]
 
 
-def shown_batch(batch: tuple[Change[Key, Data], ...]) -> list[tuple[str, str, str]]:
+def shown_batch(batch: Sequence[Change[Key, Data]]) -> list[tuple[str, str, str]]:
     return [(change.key.name, repr(change.old), repr(change.new)) for change in batch]
 
 
@@ -435,7 +435,7 @@ async def test_update_in_a_predicate_that_an_update_asks_loses_nothing(
             value.update(lambda newest: newest + 10)
         return number == 11
 
-    waiting = Call(nursery, partial(value.wait_for, add_ten))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, add_ten))
     await wait_all_tasks_blocked()
     value.update(lambda number: number + 1)
     assert await waiting.result() == 11
@@ -510,7 +510,7 @@ async def test_eq_that_fails_in_a_predicate_loses_no_deferred_set(nursery: trio.
             value.set(4)
         return number == 4
 
-    waiting = Call(nursery, partial(value.wait_for, change))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, change))
     await wait_all_tasks_blocked()
     value.set(1)
     assert await waiting.result() == 4

@@ -72,7 +72,7 @@ async def test_sets_from_a_fast_thread_are_one_entry_and_one_update(
 async def test_run_is_responsive_while_a_thread_sets_without_end(nursery: trio.Nursery) -> None:
     """V11: the value is the last of 100 000, and the queue never held two deliveries."""
     value: MemoryValue[int] = MemoryValue()
-    waiting = Call(nursery, partial(value.wait_for, lambda number: number == 99_999))
+    waiting: Call[object] = Call(nursery, partial(value.wait_for, lambda number: number == 99_999))
     last = Call(nursery, partial(value.watch().get, predicate=lambda number: number == 99_999))
     await wait_all_tasks_blocked()
 

@@ -25,7 +25,11 @@ from ..helpers.internals import check_journal, oldest_delete, tasks_waiting
 from ..helpers.maps import apply, flat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from trio_event import Change, Unset
+
+    from ..helpers.maps import Batch
 
     Flat = list[tuple[str, int | Unset, int | Unset]]
 
@@ -219,11 +223,11 @@ async def test_atomic_changes_of_a_map_are_one_batch(nursery: trio.Nursery) -> N
     peers: ValueMap[str, int] = ValueMap()
     sizes: list[int] = []
 
-    def remember(batch: tuple[Change[str, int], ...]) -> bool:
+    def remember(batch: Sequence[Change[str, int]]) -> bool:
         sizes.append(len(batch))
         return False
 
-    waiting = Call(nursery, partial(peers.wait_for, remember))
+    waiting: Call[object] = Call(nursery, partial(peers.wait_for, remember))
     get = Call(nursery, peers.watch().get)
     await wait_all_tasks_blocked()
     with atomic():
@@ -238,7 +242,7 @@ async def test_change_in_a_predicate_of_wait_for_is_asked_about(nursery: trio.Nu
     """V19, V20: a predicate may change the map while it is asked about a change."""
     peers = ValueMap({"a": 1})
 
-    def grow(batch: tuple[Change[str, int], ...]) -> bool:
+    def grow(batch: Sequence[Change[str, int]]) -> bool:
         if len(batch) == 2:
             assert peers.set("c", 3) == 3
         return len(batch) == 3
@@ -246,7 +250,7 @@ async def test_change_in_a_predicate_of_wait_for_is_asked_about(nursery: trio.Nu
     watcher = peers.watch()
     await watcher.get()
     get = Call(nursery, watcher.get)
-    waiting = [Call(nursery, partial(peers.wait_for, grow)) for _ in range(2)]
+    waiting: list[Call[Batch]] = [Call(nursery, partial(peers.wait_for, grow)) for _ in range(2)]
     await wait_all_tasks_blocked()
     peers.set("b", 2)
     assert [len(await call.result()) for call in waiting] == [3, 3]

@@ -9,7 +9,7 @@ from typing import final
 
 import trio
 
-from trio_event import ValueMap, atomic
+from trio_event import UNSET, ValueMap, atomic
 
 from ..helpers.internals import DELETES_KEPT, check_journal
 from ..helpers.maps import apply
@@ -57,6 +57,16 @@ class MapScenario:
         differs = not version or self._map.mapping() != numbers
         assert self._map.replace_all(numbers) == version + differs
         assert self._map.mapping() == numbers
+
+    def apply(self, numbers: Numbers) -> None:
+        """Apply changes of which the zeros are deletes."""
+        before, version = self._map.mapping(), self._map.version
+        changes = {key: number or UNSET for key, number in numbers.items()}
+        is_change = any(number or key in before for key, number in numbers.items())
+        assert self._map.apply(changes) == version + is_change
+        expected = {key: number for key, number in before.items() if key not in numbers}
+        expected |= {key: number for key, number in numbers.items() if number}
+        assert self._map.mapping() == expected
 
     def set_and_delete_at_once(self, numbers: Numbers) -> None:
         with atomic():

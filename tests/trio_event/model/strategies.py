@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from .expression_scenario import ExpressionScenario
 from .expressions import Compose, Debounce, Distinct, Filter, Map, Source, Throttle
+from .item_scenario import ItemScenario
 from .map_scenario import MapScenario
 from .scenario import Scenario
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     History = list[tuple[Callable[[Scenario, int, int], Awaitable[None]], int, int]]
     MapHistory = list[tuple[Callable[[MapScenario, Numbers], Awaitable[None] | None], Numbers]]
+    ItemHistory = list[tuple[Callable[[ItemScenario, Numbers], Awaitable[None]], Numbers]]
     ExpressionHistory = list[
         tuple[
             Callable[[ExpressionScenario, Sets], None],
@@ -43,9 +45,19 @@ OPERATIONS: Final = (
 
 MAP_OPERATIONS: Final = (
     *(MapScenario.set, MapScenario.delete, MapScenario.replace_all, MapScenario.look) * 2,
+    MapScenario.apply,
     MapScenario.set_and_delete_at_once,
     MapScenario.come_and_go,
     MapScenario.get_and_cancel,
+)
+
+ITEM_OPERATIONS: Final = (
+    *(ItemScenario.apply, ItemScenario.begin, ItemScenario.look) * 3,
+    *(ItemScenario.set, ItemScenario.delete, ItemScenario.replace_all) * 2,
+    ItemScenario.change_at_once,
+    ItemScenario.come_and_go,
+    ItemScenario.forget,
+    ItemScenario.rest,
 )
 
 # Exact numbers, so that no few of them add up to a whole second, at which values are set.
@@ -64,6 +76,14 @@ map_histories = st.lists(
     st.tuples(
         st.sampled_from(MAP_OPERATIONS),
         st.dictionaries(st.integers(0, 7), st.integers(0, 3), max_size=5),
+    ),
+    max_size=30,
+)
+
+item_histories = st.lists(
+    st.tuples(
+        st.sampled_from(ITEM_OPERATIONS),
+        st.dictionaries(st.integers(0, 4), st.integers(0, 3), max_size=4),
     ),
     max_size=30,
 )
