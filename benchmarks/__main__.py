@@ -15,6 +15,7 @@ import attrs
 from . import (
     against,
     fan_out,
+    map_cases,
     memory_cases,
     page,
     pictures,
@@ -35,6 +36,7 @@ def comparisons(scale: Scale) -> Iterator[Comparison]:
     return itertools.chain(
         fan_out.comparisons(scale),
         value_cases.comparisons(scale),
+        map_cases.comparisons(scale),
         tree_cases.comparisons(scale),
         memory_cases.comparisons(scale),
     )
