@@ -84,6 +84,11 @@ class AnyioStreams:
         self._streams.append(stream)
         return stream[1]
 
+    def __del__(self) -> None:
+        for send, receive in self._streams:  # anyio warns of a stream that was not closed
+            send.close()
+            receive.close()
+
 
 class ReactiveX:
     """A ``BehaviorSubject`` of reactivex: its observers are called, and never wait."""

@@ -6,6 +6,7 @@ All of it is in ``python -m benchmarks.soak.faults``.
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 def _no_deaths_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Leave out the deaths, of which such lives are full."""
     caplog.set_level(logging.CRITICAL + 1, logger="supervisor")
+
+
+# Where the folder of the benchmarks is, which is not installed.
+ROOT = str(Path(__file__).parents[3])
 
 
 def some(whole: int) -> Iterator[int]:
@@ -55,8 +60,7 @@ def test_a_process_ends_as_documented_at_any_time() -> None:
     few = ["--stride", "100", "--sigterms", "4", "--doubled", "0", "--storms", "2"]
     result = subprocess.run(
         [*command, *few],
-        cwd=Path(__file__).parents[3],
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join((ENVIRONMENT["PYTHONPATH"], ROOT))},
         capture_output=True,
         text=True,
         check=False,
