@@ -307,6 +307,7 @@ class Supervisor:
         self._port = Port(tree)
         self._log = TreeLog(self._port)
         tree.on_observer_error = self._log.observer_failed
+        tree.on_logger_made = self._log.logger_made
         add_metrics(self._port, observers)
         self._port.add_observer(self._log.observe, moves=False, removals=False)
         root = Group(None, ChildNursery(tree, closed=True), options, copy_context())
@@ -601,5 +602,5 @@ class Supervisor:
         self._gone.set()
         tree.publish()
         tree.settled.unpark_all()
-        if tree.loggers:
+        if self._log.loggers:
             self._log.close()

@@ -1,25 +1,24 @@
-"""Logging: which logger is whose, whose record is which, and the one record of a death.
+"""Logging: the loggers of nodes, the DNs on records, and the records about what happens in a tree.
 
-Everything is standard :mod:`logging`; nothing is configured here. Two things
-are added to it. A node logs to ``supervisor.node.<dn>``, so that levels and
-handlers can be set for subtrees by name. And each record that is made inside a
-runnable, by whatever library, carries the runnable's DN in its attribute
-``dn`` (``-`` elsewhere), for formatters to show.
+Everything is standard :mod:`logging`, and nothing is configured here. The package adds two things.
+A node logs to ``supervisor.node.<dn>``, so that levels and handlers can be set for subtrees by
+name. And each record that is made inside a runnable, by any library, has the runnable's DN in its
+attribute ``dn`` (``-`` elsewhere), which formatters can show.
 
 How records get their ``dn``: ``logging.Logger.makeRecord`` and ``handle`` are wrapped when the
-package is imported. The one knows what is made in which task; the other sees what was made in some
-other way, such as from what came over a socket, and gives it a ``dn`` only if it has none. It is a
-plain attribute of the record from its birth, so it is copied, pickled and handed to other threads
-with it, and a format may name it at any time.
+package is imported. ``makeRecord`` runs in the task that logs. ``handle`` also gets records that
+were made in another way, as from what came over a socket, and gives them a ``dn`` only if they have
+none. It is a plain attribute that the record has from the start. So it is copied, pickled and
+handed to other threads with the record, and every format can name it.
 
-Rejected: a record factory, which is what :mod:`logging` offers. An attribute that it sets can't
-be given by ``extra=`` any more (makeRecord raises ``KeyError``, and those who log LDAP entries do
-give a ``dn``), and who sets a factory later undoes it. Rejected: a property of ``LogRecord``,
-for a format with ``%`` or ``{`` looks into the record's ``__dict__``. Rejected: a filter, which
-sees what is logged to one logger or passes one handler.
+Rejected: a record factory, which :mod:`logging` offers for this. ``extra=`` can't give an attribute
+that the factory sets (``makeRecord`` raises ``KeyError``), and programs that log LDAP entries give
+a ``dn``. A factory that is set later replaces it. Rejected: a property of ``LogRecord``, because
+formats with ``%`` or ``{`` read the record's ``__dict__``. Rejected: a filter, which sees the
+records of one logger or one handler only.
 
-Where ``extra=`` gives a ``dn``, it is the record's, as its author wants; the runnable's DN is
-then in the attribute ``runnable_dn``, and the package's own formatters show that.
+If ``extra=`` gives a ``dn``, the record has that one. The runnable's DN is in the attribute
+``runnable_dn`` then, and the package's own formatters show it.
 """
 
 from __future__ import annotations
@@ -62,19 +61,19 @@ if TYPE_CHECKING:
 _logger = logging.getLogger("supervisor")
 
 ROOT: Final = "supervisor.node"
-# logging's own lock around its loggers, which has no public name: a thread may be making one.
+# logging's own lock around its loggers, which has no public name. Threads make loggers, too.
 _LOCK: Final[threading.RLock] = logging._lock  # type: ignore[attr-defined]
 
 PREFIX: Final = f"{ROOT}."
 
 NODES_REPORTED: Final = 20
-"""A report names at most so many nodes of one stop, and counts the rest."""
+"""Of one stop, at most this many nodes are reported at a time; the others are counted."""
 
 DN_LENGTH: Final = 500
-"""In a message, a DN is cut to so many characters: a chain is long, and so is a group of many."""
+"""In a message, a DN has at most this many characters: those of deep nodes are long."""
 
 SUMMARISED: Final = 10
-"""Of deaths that repeat without a change, one in so many shows its traceback again."""
+"""Of equal deaths in a row, the first of each this many is logged with its traceback."""
 
 
 def node_logger(node: Node, name: str | None = None, dn: str | None = None) -> logging.Logger:
@@ -87,22 +86,16 @@ def node_logger(node: Node, name: str | None = None, dn: str | None = None) -> l
     """
     full = f"{PREFIX}{dn or node.dn}" if name is None else f"{PREFIX}{node.dn}.{name}"
     tree: Tree = node.group.siblings.tree  # type: ignore[assignment]  # all trees are of that class
-    with _LOCK:  # worker threads of runnables ask as well
-        names = tree.loggers.get(node)
-        if names is None:
-            names = tree.loggers[node] = set()
-            if not tree.observes_removals:
-                tree.observe_removals()
-        names.add(full)
+    tree.on_logger_made(node, full)
     return logging.getLogger(full)
 
 
 def forget_loggers(names: Iterable[str]) -> None:
-    """Let go of loggers that were made for nodes which are gone.
+    """Remove the loggers of nodes that were removed from their tree.
 
-    :mod:`logging` keeps every logger for ever, which is right for modules, but not for the children
-    of a pool, which come and go under new names. A logger that somebody has configured stays: its
-    level or handler is for a node that comes again.
+    :mod:`logging` keeps every logger for ever. That is right for modules, but not for the children
+    of a pool, which come under ever new names. A logger that somebody has configured stays: its
+    level or handler is for a node that will start again.
     """
     known = logging.Logger.manager.loggerDict
     with _LOCK:
@@ -111,7 +104,7 @@ def forget_loggers(names: Iterable[str]) -> None:
             if not isinstance(logger, logging.Logger) or _is_configured(logger):
                 continue
             del known[name]
-            # The names above it that are nobody's logger know it as well.
+            # Placeholders, which stand for names above it without a logger, refer to it as well.
             above = name
             while above != ROOT:
                 above = above.rpartition(".")[0]
@@ -123,25 +116,25 @@ def forget_loggers(names: Iterable[str]) -> None:
 
 
 def forget_all(names: Iterable[str]) -> None:
-    """Let go of all loggers of a tree that is over, in one pass through the loggers there are.
+    """Remove all loggers of a tree that has ended, in one pass through all loggers.
 
-    One that has others below it which stay is still their parent, and stays too.
+    A logger that is the parent of one that stays, stays too.
     """
     known = logging.Logger.manager.loggerDict
     with _LOCK:
-        gone: dict[str, logging.Logger] = {}
+        removed: dict[str, logging.Logger] = {}
         for name in tuple(names):
             logger = known.get(name)
             if isinstance(logger, logging.Logger) and not _is_configured(logger):
-                gone[name] = logger
+                removed[name] = logger
         for other in known.values():
-            if isinstance(other, logging.Logger) and other.name not in gone:
+            if isinstance(other, logging.Logger) and other.name not in removed:
                 parent = other.parent
-                while parent is not None and gone.get(parent.name) is parent:
-                    del gone[parent.name]
+                while parent is not None and removed.get(parent.name) is parent:
+                    del removed[parent.name]
                     parent = parent.parent
-        loggers = set(gone.values())
-        for name in gone:
+        loggers = set(removed.values())
+        for name in removed:
             del known[name]
         for name, place in tuple(known.items()):
             if isinstance(place, logging.PlaceHolder) and name.startswith(ROOT):
@@ -158,7 +151,7 @@ def _is_configured(logger: logging.Logger) -> bool:
 
 
 def label_records() -> None:
-    """Make each new log record carry the DN of the runnable it comes from (S17)."""
+    """Give each new log record the DN of the runnable that makes it (S17)."""
     make, handle = logging.Logger.makeRecord, logging.Logger.handle
 
     @functools.wraps(make)
@@ -193,14 +186,14 @@ label_records()
 
 
 TROUBLE_LENGTH: Final = 16 * 1024
-"""The traceback of what a handler raised is cut to so many characters."""
+"""The traceback of what a handler raised has at most this many characters."""
 
 
 def is_wanted(logger: logging.Logger, level: int) -> bool:
     """Return whether ``logger`` takes records of ``level``, before one is made."""
     try:
         return logger.isEnabledFor(level)
-    except Exception:  # noqa: BLE001  its class may be a user's; log() tells what is wrong
+    except Exception:  # noqa: BLE001  its class may be a user's; log() reports the error
         return True
 
 
@@ -212,17 +205,17 @@ def log(
     *args: object,
     exc_info: BaseException | bool | None = None,
 ) -> None:
-    """Log; where that fails, tell standard error what could not be logged, and why (S17).
+    """Log. If that fails, write to standard error what could not be logged, and why (S17).
 
-    It is for the machinery of a tree, where no exception must come: the handlers and filters of
-    :mod:`logging` are users' code, and a death or a stop has to go on. What a handler raises that
-    is no ``Exception``, such as ``SystemExit``, is handed to ``abort``.
+    The machinery of a tree logs by this. It must get no exception: handlers and filters of
+    :mod:`logging` are users' code, and a death or a stop has to go on. If a handler raises what is
+    not an ``Exception``, such as ``SystemExit``, ``abort`` is called with it.
     """
     try:
         try:
             logger.log(level, text, *args, exc_info=exc_info, stacklevel=2)
         except Exception:  # noqa: BLE001  a foreign handler may raise anything
-            # Nor must standard error's troubles come there, or those of an argument's repr().
+            # Standard error, and the repr() of an argument, may raise as well.
             with contextlib.suppress(BaseException):
                 sys.stderr.write(printable(cut(traceback.format_exc(limit=-20), TROUBLE_LENGTH)))
                 sys.stderr.write(printable(f"{logger.name} could not log this: {text % args}\n"))
@@ -236,17 +229,19 @@ WITHOUT_GRACE_REPORTED: Final = 100
 
 @final
 class TreeLog:
-    """Logs what happens in a tree: an observer, by the port (S17)."""
+    """Logs what happens in a tree, as an observer, and removes the loggers of its nodes (S17)."""
 
-    __slots__ = ("_port", "_without_grace")
+    __slots__ = ("_port", "_without_grace", "loggers")
 
     def __init__(self, port: Port) -> None:
         self._port: Port = port
+        # The names of the loggers that were made for nodes.
+        self.loggers: dict[Node, set[str]] = {}
         # The DNs of which a missing grace was reported.
         self._without_grace: set[str] = set()
 
     def observe(self, event: Event) -> None:
-        """Log an event, if there is anything to say of it."""
+        """Log an event, if it is one that is logged."""
         match event:
             case NodeDied():
                 self._log_death(event.node, event.crash, event.plan)
@@ -276,26 +271,36 @@ class TreeLog:
         text = "%r failed at %s"
         self._log(_logger, logging.ERROR, text, observer, type(event).__name__, exc_info=error)
 
-    def close(self) -> None:
-        """Let go of the loggers of a tree that is over."""
+    def logger_made(self, node: Node, name: str) -> None:
+        """Remember that the logger ``name`` is made for ``node``; any thread may call."""
+        tree = self._port.tree
         with _LOCK:
-            loggers = self._port.tree.loggers
-            names = {name for each in loggers.values() for name in each}
-            loggers.clear()
+            names = self.loggers.get(node)
+            if names is None:
+                names = self.loggers[node] = set()
+                if not tree.observes_removals:
+                    tree.observe_removals()
+            names.add(name)
+
+    def close(self) -> None:
+        """Remove the loggers of a tree that has ended."""
+        with _LOCK:
+            names = {name for each in self.loggers.values() for name in each}
+            self.loggers.clear()
         forget_all(names)
 
     def _forget(self, node: Node, *, for_good: bool) -> None:
-        """Let go of the loggers of a node that is gone, or keep their names until the tree is."""
-        tree = self._port.tree
+        """Remove the loggers of a removed node, or keep their names until the tree has ended."""
+        root = self._port.tree.root.members[0]
         with _LOCK:
-            names = tree.loggers.pop(node, set())
+            names = self.loggers.pop(node, set())
             if not for_good:
-                tree.loggers.setdefault(tree.root.members[0], set()).update(names)
+                self.loggers.setdefault(root, set()).update(names)
         if for_good:
             forget_loggers(names)
 
     def _log_death(self, node: Node, crash: Crash, plan: Plan) -> None:
-        """Report a death: one record, in which the newest tells all there is to know."""
+        """Report a death by one record."""
         logger = node_logger(node, dn=crash.dn)
         if is_wanted(logger, logging.ERROR):
             text = f"{cut(crash.dn, DN_LENGTH)} died in incarnation {crash.incarnation}, "
@@ -303,7 +308,7 @@ class TreeLog:
             self._log(logger, logging.ERROR, "%s", text + _detail(node, crash))
 
     def _log_stop_error(self, node: Node, crash: Crash, *, was_handled: bool) -> None:
-        """Report what a runnable raised when it had been asked to stop, or was handling then."""
+        """Report what a runnable raised, or was handling, after a stop was requested."""
         logger, level = node_logger(node), logging.ERROR
         what = "was asked to stop and raised an error"
         if was_handled:
@@ -318,10 +323,10 @@ class TreeLog:
         self._log(_logger, logging.INFO, "stop requested: %s", reason)
 
     def _log_fatal_error(self, node: Node, error: BaseException) -> None:
-        """Report what leaves the tree, and whose it is (S11).
+        """Report what leaves the tree, and which runnable raised it (S11).
 
-        ``SystemExit`` ends a process without a word, but is meant to. ``KeyboardInterrupt`` says
-        itself what it is, and may be raised anywhere.
+        ``SystemExit`` is logged as ``INFO``, because it ends the process without a traceback, and
+        on purpose. ``KeyboardInterrupt`` is not logged: its traceback shows where it came from.
         """
         if isinstance(error, KeyboardInterrupt):
             return
@@ -406,14 +411,14 @@ class TreeLog:
 
 
 def _detail(node: Node, crash: Crash) -> str:
-    """Return the traceback of a crash, or in its place how often the same came before."""
+    """Return the traceback of a crash, or instead how many equal deaths there were in a row."""
     if node.repeats % SUMMARISED:
         return f" (the same death again, {node.repeats + 1} in a row)"
     return "\n" + crash.traceback
 
 
 def _consequence(group: Group, plan: Plan) -> str:
-    """Say what becomes of a group after a death."""
+    """Return a text that says what becomes of a group after a death."""
     who = "it" if len(group.members) == 1 else f"its group {cut(group.dn, DN_LENGTH)}"
     match plan:
         case Retry() if not group.siblings.cancelled:

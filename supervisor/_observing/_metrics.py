@@ -1,4 +1,4 @@
-"""Metrics: the states of a tree's nodes, told to users' objects as they change."""
+"""Metrics: objects of users that are told the states of a tree's nodes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _logger = logging.getLogger("supervisor")
 
 
 class Metrics(Protocol):
-    """What observes a tree; pass one or several as ``metrics=`` (S16).
+    """What observes a tree; pass one, or a sequence of several, as ``metrics=`` (S16).
 
     Both methods are called synchronously, in Trio's thread, in the order in
     which things happen, and must return quickly. An ``Exception`` that one
@@ -43,10 +43,10 @@ class Metrics(Protocol):
         """
 
     def notify_node_gone(self, dn: str) -> None:
-        """Record that the node ``dn`` has vanished.
+        """Record that the node ``dn`` was removed from the tree.
 
-        Children vanish when their parent starts again. The nodes that a tree
-        ends with do not: their last states stay true.
+        Children are removed when their parent starts again. The nodes that exist
+        at the end of a tree are not: their last states stay true.
         """
 
 
@@ -94,7 +94,7 @@ class InMemoryMetrics:
 
 
 def check_metrics(metrics: object) -> tuple[Metrics, ...]:
-    """Return ``metrics`` as a tuple: one object, or several, or none.
+    """Return ``metrics`` as a tuple: one object, the elements of a sequence, or nothing.
 
     Raises:
         TypeError: if something else is among them.
@@ -110,7 +110,7 @@ def check_metrics(metrics: object) -> tuple[Metrics, ...]:
             return tuple(metrics)
     msg = (
         f"metrics={shown(metrics)}: {shown(wrong[0])} is no Metrics; pass an object with the "
-        f"methods {' and '.join(_METHODS)}, which are not async, or a list of such objects"
+        f"methods {' and '.join(_METHODS)}, which are not async, or a sequence of such objects"
     )
     raise TypeError(msg)
 
@@ -133,27 +133,24 @@ def add_metrics(port: Port, several: Iterable[Metrics]) -> None:
 
 @final
 class _Reporter:
-    """Passes the moves of a tree's nodes on to a users' object."""
+    """Tells an object of a user the moves and removals of a tree's nodes."""
 
     def __init__(self, port: Port, metrics: Metrics) -> None:
         self._port: Port = port
         self._metrics: Metrics = metrics
 
     def observe(self, event: Event) -> None:
-        if isinstance(event, NodeMoved):
-            dn = event.node.dn
-            try:
+        if not isinstance(event, (NodeMoved, NodeRemoved)):
+            return
+        dn = event.node.dn
+        try:
+            if isinstance(event, NodeMoved):
                 self._metrics.notify_node_state(dn, event.state)
-            except Exception:  # noqa: BLE001  it is logged
-                text = "%r failed at the transition of %s to %s"
-                about: tuple[object, ...] = (self._metrics, dn, event.state.name)
-                log(self._port.abort, _logger, logging.ERROR, text, *about, exc_info=True)
-        elif isinstance(event, NodeRemoved) and event.node.number:
-            dn = event.node.dn
-            try:
+            elif event.node.number:  # of a node that has never started nothing was told
                 self._metrics.notify_node_gone(dn)
-            except Exception:  # noqa: BLE001  it is logged
-                text = "%r failed at the vanishing of %s"
-                log(
-                    self._port.abort, _logger, logging.ERROR, text, self._metrics, dn, exc_info=True
-                )
+        except Exception:  # noqa: BLE001  it is logged
+            what = f"the removal of {dn}"
+            if isinstance(event, NodeMoved):
+                what = f"the transition of {dn} to {event.state.name}"
+            text = "%r failed at %s"
+            log(self._port.abort, _logger, logging.ERROR, text, self._metrics, what, exc_info=True)

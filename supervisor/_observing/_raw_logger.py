@@ -23,8 +23,8 @@ class RawLogger(io.TextIOBase):
     def __init__(self, logger: logging.Logger) -> None:
         """Make a stream that writes to ``logger``."""
         self._logger = logger
-        # The line that is not complete. Its pieces are joined once, or a line that is written
-        # character by character would be copied as often.
+        # The pieces of the incomplete line. They are joined once: otherwise a line that is written
+        # by single characters would be copied for each.
         self._pieces: list[str] = []
         self._length = 0
 
@@ -33,7 +33,7 @@ class RawLogger(io.TextIOBase):
         return True
 
     def write(self, text: str, /) -> int:
-        """Log the lines that ``text`` completes, and keep the rest for later."""
+        """Log the lines that ``text`` completes, and keep the rest."""
         if self.closed:
             msg = "write to a closed raw logger"
             raise ValueError(msg)
@@ -43,9 +43,9 @@ class RawLogger(io.TextIOBase):
             self._length = length
             return len(text)
         *lines, rest = "".join((*self._pieces, text)).split("\n")
-        # What fills whole records is logged, and at least one character is kept.
+        # The start of a long rest is logged in full records. At least one character is kept.
         start = (max(len(rest) - 1, 0) // LINE_LENGTH) * LINE_LENGTH
-        self._keep(rest[start:])  # before a handler may raise, or it would be logged again
+        self._keep(rest[start:])  # first: a handler may raise, and nothing is logged twice
         for line in lines:
             self._log(line.removesuffix("\r"))
         if start:
@@ -53,7 +53,7 @@ class RawLogger(io.TextIOBase):
         return len(text)
 
     def close(self) -> None:
-        """Log an unfinished line, and refuse further ones."""
+        """Log the incomplete line, and refuse further text."""
         rest = "".join(self._pieces)
         self._keep("")
         try:

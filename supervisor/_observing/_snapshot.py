@@ -1,4 +1,4 @@
-"""The whole tree at one instant."""
+"""Snapshots: a picture of the whole tree at one instant."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Snapshot:
     """All nodes by DN, each before its children, children in order of start."""
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Make copies of what is no dictionary, and can't be copied itself."""
+        """Copy and pickle the nodes as a dictionary: a mapping proxy has no copies."""
         return _snapshot, (self.time, dict(self.nodes))
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class Snapshot:
 
 
 LEVELS_INDENTED: Final = 30
-"""Below so many levels, lines are not indented further: in a chain, all are as wide as the last."""
+"""Deeper levels are not indented further: in a picture, all lines are as wide as the widest."""
 
 
 def _indented(dn: str) -> str:
@@ -118,7 +118,7 @@ def take_snapshot(port: Port) -> Snapshot:
     dns: dict[Node, str] = {}
     for node in port.nodes():
         if node.incarnation is None:
-            continue  # it waits for those before it in its group
+            continue  # it has not started: others in its ordered group come before it
         parent = node.group.parent
         dn = dns[node] = node.name if parent is None else f"{dns[parent.node]}.{node.name}"
         nodes[dn] = _node(node, dn, groups)

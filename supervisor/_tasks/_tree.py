@@ -84,8 +84,8 @@ class Tree(core.Tree):
         "cut_short",
         "end_time",
         "errors",
-        "loggers",
         "next_report",
+        "on_logger_made",
         "on_observer_error",
         "propagate",
         "report_due",
@@ -116,6 +116,8 @@ class Tree(core.Tree):
         self.timers: Timers = Timers()
         self._observers: tuple[_Observing, ...] = ()
         self._delivering: bool = False
+        # Called with a node and the name of a logger that is made for it. Set before any task runs.
+        self.on_logger_made: Callable[[core.Node, str], object]
         # Told which observer has raised what, at which event.
         self.on_observer_error: Callable[[Observer, Event, Exception], object] | None = None
         self.propagate: bool = propagate
@@ -136,8 +138,6 @@ class Tree(core.Tree):
         self.changed: trio.lowlevel.ParkingLot | None = None
         # Those who wait until it is settled.
         self.settled: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
-        # The names of the loggers that were made for its nodes: kept by the log.
-        self.loggers: dict[core.Node, set[str]] = {}
         # The groups that were asked to stop and have not ended, and when the next one is reported.
         self.reports: dict[Group, Report] = {}
         self.next_report: float = math.inf

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from math import inf, nan
+from typing import Any, final
 
 import pytest
 import trio
@@ -17,6 +19,7 @@ from supervisor import (
     Backoff,
     InMemoryMetrics,
     InvalidNameError,
+    Metrics,
     NodeState,
     RestartLimit,
     Signal,
@@ -218,7 +221,21 @@ def test_whole_numbers_fractions_and_infinity_are_numbers_of_seconds(
     assert states["root.child"] is NodeState.HEALTHY
 
 
-@pytest.mark.parametrize("several", [tuple, list])
+@final
+class Several(Sequence[Metrics]):
+    """A sequence that is neither a tuple nor a list."""
+
+    def __init__(self, metrics: Sequence[Metrics] = ()) -> None:
+        self._metrics = metrics
+
+    def __len__(self) -> int:
+        return len(self._metrics)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401  of an index or a slice
+        return self._metrics[index]
+
+
+@pytest.mark.parametrize("several", [tuple, list, deque, Several])
 async def test_a_sequence_of_metrics_is_right(several: Callable[..., object]) -> None:
     """S16: each of them is told; none of them is right, too."""
     metrics = InMemoryMetrics(), InMemoryMetrics()

@@ -50,7 +50,7 @@ async def test_metrics_that_raise_are_logged_and_harm_nothing(
     assert all(record.levelno == logging.ERROR and record.exc_info for record in failures)
     messages = {record.getMessage() for record in failures}
     assert f"<Broken> failed at the transition of {PARENT} to DEAD" in messages
-    assert f"<Broken> failed at the vanishing of {A}" in messages
+    assert f"<Broken> failed at the removal of {A}" in messages
 
 
 @attrs.frozen
