@@ -63,6 +63,17 @@ async def test_view_is_composed_at_the_same_instant(nursery: trio.Nursery) -> No
     nursery.cancel_scope.cancel()
 
 
+def test_view_is_computed_of_what_was_read_with_it() -> None:
+    """V18, V24: a function that sets the value changes nothing in the snapshot."""
+    value = MemoryValue(1)
+
+    def set_more(number: int) -> int:
+        value.set(number + 1)
+        return number
+
+    assert compose(value.map(set_more), View(value)).peek() == (1, 1)
+
+
 async def test_view_of_a_map_waits_for_a_version_as_the_map(nursery: trio.Nursery) -> None:
     """V15, V20, V24: also for one that leaves no change."""
     peers = ValueMap({"a": 1})

@@ -198,6 +198,7 @@ async def test_item_misses_no_delete_that_the_map_has_dropped() -> None:
     peers.set("a", 2)
     assert [await early.get(), await late.get(), peers["a"]] == [2, 2, 2]
     assert [(change.key, change.new) for change in await everything.get()] == [("a", 2)]
+    check_journal(peers)
 
 
 async def test_map_tells_of_the_delete_of_an_item_that_it_has_dropped() -> None:
@@ -375,7 +376,7 @@ def test_item_that_a_key_makes_while_the_map_drops_deletes_is_kept() -> None:
     meddler = Meddler(peers, items)
     peers.set(meddler, 1)
     for number in range(4 * DELETES_KEPT):
-        meddler.is_on = not items and number > DELETES_KEPT
+        meddler.is_on = not items and number >= DELETES_KEPT
         peers.set(number, number)
         peers.delete(number)
     (item,) = items

@@ -77,6 +77,18 @@ async def test_whole_that_is_kept_stays_as_it_was() -> None:
         assert flat(whole) == expected
 
 
+async def test_two_wholes_that_are_kept_unread_are_each_of_their_version() -> None:
+    """V20: the first is made before the second is, and both miss what is set after them."""
+    peers = ValueMap({"a": 1, "b": 1})
+    peers.watch()
+    first = peers.peek()
+    peers.set("a", 2)
+    second = peers.peek()
+    peers.set("b", 3)
+    assert flat(first) == [("a", UNSET, 1), ("b", UNSET, 1)]
+    assert flat(second) == [("a", UNSET, 2), ("b", UNSET, 1)]
+
+
 async def test_map_may_be_changed_while_a_whole_is_read() -> None:
     """V20: an iteration over a batch goes on over what it began with."""
     peers = ValueMap({"a": 1, "b": 2})
