@@ -47,7 +47,8 @@ def thermostat(load: ValueWatch[float], limit: ValueWatch[float]) -> ValueWatch[
     """Derive whether to heat: below the limit, but not for every little drop."""
 
     def is_clear(now: Composition[float]) -> bool:
-        return now.load > now.limit or now.load < now.limit * HEAT_BELOW
+        load, limit = now["load"], now["limit"]
+        return load > limit or load < limit * HEAT_BELOW
 
     return (
         compose(load=load, limit=limit)
