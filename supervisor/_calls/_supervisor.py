@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractAsyncContextManager
 from contextvars import copy_context
 from functools import partial
@@ -16,8 +17,10 @@ from supervisor._core._arguments import check_dn, check_flag, check_seconds, pla
 from supervisor._core._errors import GaveUpError, UnknownNameError
 from supervisor._core._restart import Backoff
 from supervisor._core._states import GroupState
+from supervisor._observing._life_log import log_life
 from supervisor._observing._logging import TreeLog
 from supervisor._observing._metrics import add_metrics, check_metrics
+from supervisor._observing._observers import check_observer, check_observers
 from supervisor._observing._ready import is_ready, wait_ready
 from supervisor._observing._snapshot import Snapshot, take_snapshot
 from supervisor._tasks._current import calling_incarnation, check_run
@@ -27,7 +30,7 @@ from supervisor._tasks._port import Port
 from supervisor._tasks._rounds import start_round
 from supervisor._tasks._stopping import OwnStop, stop_timeout, stop_tree
 from supervisor._tasks._tree import ChildNursery, Group, Node, Tree
-from supervisor._tasks._watchdog import report_due
+from supervisor._tasks._watchdog import report_due, report_starts
 from supervisor._text._crash import unwrapped, without_repeated_interrupts
 from supervisor._text._printable import cut, single_line
 
@@ -38,7 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from types import TracebackType
 
+    from supervisor._core._events import Event
     from supervisor._core._restart import RestartLimit
+    from supervisor._observing._life_log import LifeLog
     from supervisor._observing._metrics import Metrics
 
 ArgsT = TypeVarTuple("ArgsT")
@@ -61,6 +66,8 @@ async def supervise(
     limit: RestartLimit | None = None,
     metrics: Metrics | Sequence[Metrics] | None = None,
     grace: float | None = None,
+    observers: Sequence[Callable[[Event], object]] | None = None,
+    report_after: float | None = 10.0,
     propagate: bool = False,
 ) -> None:
     """Run a supervision tree until it is cancelled, finished or has given up.
@@ -79,6 +86,10 @@ async def supervise(
         grace: How many seconds the root gets, when the supervisor stops it, from
             :func:`wait_stop_requested` until it is cancelled; by default those of its attribute
             ``grace``, or 0 if it has none.
+            :func:`wait_stop_requested` until it is cancelled.
+        observers: Functions that are told each event: see :mod:`supervisor.events`.
+        report_after: A node that is still ``NEW`` this many seconds after its start is reported on
+            the log, with where its tasks wait, and again at growing intervals; ``None`` for never.
         propagate: Let the first death leave as the runnable's own exception
             instead of restarting anything: for tests and debugging.
 
@@ -86,7 +97,7 @@ async def supervise(
         RestartLimitExceeded: if the root's ``limit`` is exceeded.
         TypeError: if ``root`` is not callable, ``metrics`` is no ``Metrics``, or an option is
             of a wrong kind.
-        ValueError: if ``grace`` is out of its range.
+        ValueError: if ``grace`` or ``report_after`` is out of its range.
         BaseException: what a runnable raised that is not an ``Exception``
             (``KeyboardInterrupt``, ``SystemExit``); with ``propagate``, the
             first death. Several at once leave as an exception group.
@@ -108,7 +119,16 @@ async def supervise(
         trio.run(supervisor.supervise, root)
     """
     check_runnable(root, "supervise()")
-    tree = Supervisor(bind(root, args), backoff, limit, metrics, grace, propagate=propagate)
+    tree = Supervisor(
+        bind(root, args),
+        backoff,
+        limit,
+        metrics,
+        grace,
+        observers=observers,
+        report_after=report_after,
+        propagate=propagate,
+    )
     await tree._run()
     raise_all(tree._tree.errors)
     await trio.lowlevel.checkpoint_if_cancelled()
@@ -121,6 +141,8 @@ def open_supervisor(
     limit: RestartLimit | None = None,
     metrics: Metrics | Sequence[Metrics] | None = None,
     grace: float | None = None,
+    observers: Sequence[Callable[[Event], object]] | None = None,
+    report_after: float | None = 10.0,
     propagate: bool = False,
 ) -> AbstractAsyncContextManager[Supervisor]:
     """Run a supervision tree beside the body of an ``async with``.
@@ -136,6 +158,9 @@ def open_supervisor(
         limit: How often the root may restart.
         metrics: Is told of every transition.
         grace: How long the root gets to stop; by default its own.
+        grace: How long the root gets to stop.
+        observers: Functions that are told each event: see :mod:`supervisor.events`.
+        report_after: How long a node may be ``NEW`` before that is reported.
         propagate: Let the first death leave.
 
     Returns:
@@ -162,9 +187,18 @@ def open_supervisor(
     """
     check_runnable(root, "open_supervisor()")
     call = bind(root, args)
-    return OpenSupervisor(
-        partial(Supervisor, call, backoff, limit, metrics, grace, propagate=propagate)
+    make = partial(
+        Supervisor,
+        call,
+        backoff,
+        limit,
+        metrics,
+        grace,
+        observers=observers,
+        report_after=report_after,
+        propagate=propagate,
     )
+    return OpenSupervisor(make)
 
 
 @final
@@ -275,11 +309,19 @@ def raise_all(errors: list[BaseException]) -> None:
         del errors
 
 
+def _report_after(seconds: object) -> float | None:
+    """Return after how many seconds a ``NEW`` node is reported; ``None`` for never (S34)."""
+    if seconds is None:
+        return None
+    seconds = check_seconds("report_after", seconds, above_zero=True)
+    return seconds if math.isfinite(seconds) else None
+
+
 @final
 class Supervisor:
     """A running tree, as :func:`open_supervisor` yields it."""
 
-    __slots__ = ("_gone", "_log", "_port", "_tree")
+    __slots__ = ("_gone", "_life", "_log", "_port", "_tree")
 
     def __init__(
         self,
@@ -289,6 +331,8 @@ class Supervisor:
         metrics: Metrics | Sequence[Metrics] | None,
         grace: float | None,
         *,
+        observers: Sequence[Callable[[Event], object]] | None,
+        report_after: float | None,
         propagate: bool,
         fatal: Callable[[Exception], bool] | None = None,
     ) -> None:
@@ -296,20 +340,31 @@ class Supervisor:
 
         ``fatal`` says whether an error of which the root dies is not retried.
         """
-        observers = check_metrics(metrics)
+        several = check_metrics(metrics)
+        functions = check_observers(observers)
         check_backoff(backoff)
         check_flag("propagate", propagate)
         options = attrs.evolve(make_options(None, limit, grace=grace), fatal=fatal)
         grace = options.grace_of(ROOT, call)
         self._gone = trio.Event()
         backoff = Backoff() if backoff is None else backoff
-        tree = self._tree = Tree(backoff, run_incarnation, report_due, propagate=propagate)
+        tree = self._tree = Tree(
+            backoff,
+            run_incarnation,
+            report_due,
+            report_starts,
+            report_after=_report_after(report_after),
+            propagate=propagate,
+        )
         self._port = Port(tree)
         self._log = TreeLog(self._port)
         tree.on_observer_error = self._log.observer_failed
         tree.on_logger_made = self._log.logger_made
-        add_metrics(self._port, observers)
+        add_metrics(self._port, several)
         self._port.add_observer(self._log.observe, moves=False, removals=False)
+        self._life: LifeLog | None = log_life(self._port)
+        for function in functions:
+            self._port.add_observer(function)
         root = Group(None, ChildNursery(tree, closed=True), options, copy_context())
         tree.supervisor = self
         steps.set_root(tree, root)
@@ -505,6 +560,35 @@ class Supervisor:
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
         return f"{dn} has {', '.join(names[:NAMES_SHOWN])}{more}"
 
+    def add_observer(self, observer: Callable[[Event], object]) -> None:
+        """Tell a function each event from now on (S34): see :mod:`supervisor.events`.
+
+        Raises:
+            TypeError: if it is not callable, or is async.
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Never.
+
+        Example::
+
+            tree.add_observer(lambda event: print(event))
+        """
+        self._check_run("add_observer", waits=False)
+        self._port.add_observer(check_observer(observer))
+
+    def remove_observer(self, observer: Callable[[Event], object]) -> None:
+        """Tell a function nothing more; one that was not added is no error.
+
+        Raises:
+            NotSupervisedError: if another thread calls, or another run of Trio.
+
+        Checkpoints:
+            Never.
+        """
+        self._check_run("remove_observer", waits=False)
+        self._port.remove_observer(observer)
+
     @enable_ki_protection
     async def stop(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109  it bounds the stop, not the wait for it
         """Stop the tree in good order, and wait until all its tasks are gone (S21).
@@ -602,5 +686,7 @@ class Supervisor:
         self._gone.set()
         tree.publish()
         tree.settled.unpark_all()
+        if self._life is not None:
+            self._life.ended()
         if self._log.loggers:
             self._log.close()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ._plan import Plan
     from ._records import Crash
     from ._states import GroupState, NodeState
-    from ._tree import Group, Incarnation, Node
+    from ._tree import Group, Node
 
 
 class NodeMoved(NamedTuple):
@@ -38,6 +38,14 @@ class NodeDied(NamedTuple):
     crash: Crash
     plan: Plan
     """What becomes of its group."""
+
+
+class NodeRecovered(NamedTuple):
+    """A node is ``HEALTHY`` again after a death."""
+
+    node: Node
+    seconds: float
+    """The time since the death."""
 
 
 class StopErrorRaised(NamedTuple):
@@ -107,10 +115,16 @@ class DrainBegun(NamedTuple):
     reason: str
 
 
-class NodesStuck(NamedTuple):
-    """Some incarnations have not ended, so many seconds after they were asked to stop."""
+class NodesStillNew(NamedTuple):
+    """Some nodes have been ``NEW`` for long."""
 
-    incarnations: tuple[Incarnation, ...]
+    nodes: tuple[Node, ...]
+
+
+class NodesStuck(NamedTuple):
+    """Some nodes have not ended, so many seconds after they were asked to stop."""
+
+    nodes: tuple[Node, ...]
     when: str
     """Since when, in words."""
 
@@ -119,6 +133,7 @@ Event = (
     NodeMoved
     | NodeRemoved
     | NodeDied
+    | NodeRecovered
     | StopErrorRaised
     | FatalErrorRaised
     | RestartWasRequested
@@ -128,5 +143,6 @@ Event = (
     | GroupMoved
     | GroupGaveUp
     | DrainBegun
+    | NodesStillNew
     | NodesStuck
 )

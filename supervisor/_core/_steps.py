@@ -30,7 +30,9 @@ from ._events import (
     GroupMoved,
     NodeDied,
     NodeMoved,
+    NodeRecovered,
     NodeRemoved,
+    NodesStillNew,
     NodesStuck,
     ReadinessSet,
     RestartWasRequested,
@@ -124,6 +126,7 @@ def _set_node_state(incarnation: Incarnation, event: NodeEvent, now: float) -> N
             incarnation.siblings.closed = True
         group.unready -= 1
         tree.unsettled -= 1
+        del tree.starting[incarnation]
         # One that becomes HEALTHY within its grace joins others that have died.
         if phase is HEALTHY and not group.unready and group.phase is RUNNING:
             group.ready_since = now
@@ -188,7 +191,8 @@ def start_member(node: Node, now: float) -> None:
     if last is not None and last.children:
         _report_removed(tree, descendants(last), for_good=False)
     node.number += 1
-    node.incarnation = tree.make_incarnation(node, now)
+    node.incarnation = incarnation = tree.make_incarnation(node, now)
+    tree.starting[incarnation] = 0.0
     tree.unsettled += 1
     if tree.observes_moves:
         tree.events.append(NodeMoved(node, NodeState.NEW))
@@ -340,7 +344,12 @@ def signal(incarnation: Incarnation, event: NodeEvent, now: float) -> bool:
         IllegalEventError: if the signal is not legal now.
     """
     _set_node_state(incarnation, event, now)
-    group = incarnation.node.group
+    node, group = incarnation.node, incarnation.node.group
+    if event is SIGNALLED_HEALTHY and node.crashes:
+        last = node.crashes[-1]
+        # The record of a group's function that failed has the number of the next incarnation.
+        if last.incarnation >= node.number - 1:
+            group.siblings.tree.events.append(NodeRecovered(node, now - last.time))
     return event is SIGNALLED_HEALTHY and (not group.unready or group.options.ordered)
 
 
@@ -479,7 +488,15 @@ def fatal_error_raised(incarnation: Incarnation, error: BaseException) -> None:
 
 def stuck(tree: Tree, incarnations: Iterable[Incarnation], when: str) -> None:
     """Tell that these have not ended (S18)."""
-    tree.events.append(NodesStuck(tuple(incarnations), when))
+    tree.events.append(NodesStuck(tuple(each.node for each in incarnations), when))
+
+
+def still_new(tree: Tree, again: Mapping[Incarnation, float], late: Iterable[Incarnation]) -> None:
+    """Tell that ``late`` have been ``NEW`` for long, and record when to look again (S34)."""
+    tree.starting.update(again)
+    nodes = tuple(each.node for each in late)
+    if nodes:
+        tree.events.append(NodesStillNew(nodes))
 
 
 def fail(incarnation: Incarnation, failure: Exception) -> Action | None:

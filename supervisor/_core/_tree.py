@@ -67,6 +67,7 @@ class Tree:
         "observes_moves",
         "observes_removals",
         "root",
+        "starting",
         "unsettled",
     )
 
@@ -84,6 +85,9 @@ class Tree:
         self.observes_removals: bool = False
         # It will be stopped soon: nothing is ready any more, and nothing stops yet.
         self.is_draining: bool = False
+        # The incarnations that are NEW, in the order of their start, and when each is reported
+        # again; 0.0 if it was not reported before.
+        self.starting: dict[Incarnation, float] = {}
         # How many nodes are NEW, groups STOPPING, and ordered starts under way.
         self.unsettled: int = 0
         # The last answer of dn_of. One tuple, since threads ask too.

@@ -36,7 +36,9 @@ from supervisor._core._events import (
     FatalErrorRaised,
     GraceMissing,
     NodeDied,
+    NodeRecovered,
     NodeRemoved,
+    NodesStillNew,
     NodesStuck,
     ReadinessSet,
     RestartWasRequested,
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from supervisor._core._events import Event
     from supervisor._core._plan import Plan
     from supervisor._core._records import Crash
-    from supervisor._core._tree import Group, Incarnation, Node
+    from supervisor._core._tree import Group, Node
     from supervisor._tasks._port import Port
     from supervisor._tasks._tree import Tree
 
@@ -245,6 +247,8 @@ class TreeLog:
         match event:
             case NodeDied():
                 self._log_death(event.node, event.crash, event.plan)
+            case NodeRecovered():
+                self._log_recovery(event.node, event.seconds)
             case StopErrorRaised():
                 self._log_stop_error(event.node, event.crash, was_handled=event.was_handled)
             case FatalErrorRaised():
@@ -258,7 +262,9 @@ class TreeLog:
             case FactoryFailed():
                 self._log_factory_error(event.group, event.crash, event.plan)
             case NodesStuck():
-                self._log_stuck(event.incarnations, event.when)
+                self._log_stuck(event.nodes, event.when)
+            case NodesStillNew():
+                self._log_still_new(event.nodes)
             case NodeRemoved():
                 self._forget(event.node, for_good=event.for_good)
             case _:
@@ -306,6 +312,13 @@ class TreeLog:
             text = f"{cut(crash.dn, DN_LENGTH)} died in incarnation {crash.incarnation}, "
             text += f"{crash.uptime:.1f} s old: {crash.error}; {_consequence(node.group, plan)}"
             self._log(logger, logging.ERROR, "%s", text + _detail(node, crash))
+
+    def _log_recovery(self, node: Node, seconds: float) -> None:
+        """Report that a node is healthy again after a death (S34)."""
+        logger = node_logger(node)
+        if is_wanted(logger, logging.INFO):
+            text = "%s is healthy again after %.1f s, incarnation %d"
+            self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH), seconds, node.number)
 
     def _log_stop_error(self, node: Node, crash: Crash, *, was_handled: bool) -> None:
         """Report what a runnable raised, or was handling, after a stop was requested."""
@@ -381,23 +394,31 @@ class TreeLog:
             text += f"{crash.error}; {_consequence(group, plan)}{_detail(first, crash)}"
             self._log(logger, logging.ERROR, "%s", text)
 
-    def _log_stuck(self, late: Sequence[Incarnation], when: str) -> None:
+    def _log_stuck(self, late: Sequence[Node], when: str) -> None:
         """Report nodes that have not ended, and where they wait (S18)."""
-        for incarnation in late[:NODES_REPORTED]:
-            node = incarnation.node
-            logger = node_logger(node)
-            if is_wanted(logger, logging.WARNING):
-                self._log(
-                    logger,
-                    logging.WARNING,
-                    "%s has not ended %s; its tasks wait here:\n%s",
-                    cut(node.dn, DN_LENGTH),
-                    when,
-                    stacks_of(incarnation),
-                )
+        text = "%s has not ended %s; its tasks wait here:\n%s"
+        for node in late[:NODES_REPORTED]:
+            self._log_waiting(node, text, when)
         if len(late) > NODES_REPORTED:
             more = len(late) - NODES_REPORTED
             self._log(_logger, logging.WARNING, "%d more nodes have not ended %s", more, when)
+
+    def _log_still_new(self, late: Sequence[Node]) -> None:
+        """Report nodes that have been ``NEW`` for long, and where they wait (S34)."""
+        now = self._port.time()
+        for node in late[:NODES_REPORTED]:
+            if node.incarnation is not None:
+                text = "%s is NEW for %s s; it waits here:\n%s"
+                self._log_waiting(node, text, f"{now - node.incarnation.started:.0f}")
+        if len(late) > NODES_REPORTED:
+            more = len(late) - NODES_REPORTED
+            self._log(_logger, logging.WARNING, "%d more nodes are NEW for as long", more)
+
+    def _log_waiting(self, node: Node, text: str, what: str) -> None:
+        logger = node_logger(node)
+        if is_wanted(logger, logging.WARNING) and node.incarnation is not None:
+            dn, stacks = cut(node.dn, DN_LENGTH), stacks_of(node.incarnation)
+            self._log(logger, logging.WARNING, text, dn, what, stacks)
 
     def _log(
         self,

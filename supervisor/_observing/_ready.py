@@ -34,7 +34,7 @@ async def wait_ready(port: Port, dn: str) -> None:
     Raises:
         GaveUpError: if that can't happen any more.
     """
-    readiness = _Readiness(port, dn)
+    readiness = Readiness(port, dn)
     port.add_observer(readiness.observe)
     try:
         while not readiness.is_given():
@@ -52,7 +52,7 @@ def _serves(path: Iterable[Node]) -> bool:
 
 
 @final
-class _Readiness:
+class Readiness:
     """Which nodes of a subtree are not ready, kept up to date by the tree's events."""
 
     def __init__(self, port: Port, dn: str) -> None:
@@ -104,6 +104,8 @@ class _Readiness:
                     self._unready.add(node)
 
     def _is_below_top(self, group: Group) -> bool:
+        if self._top is not None and self._top.group.parent is None:
+            return True  # it is the root
         while group.parent is not None:
             if group.parent.node is self._top:
                 return True

@@ -26,6 +26,7 @@ from ._signals import DUMP_SIGNAL, RELOAD_SIGNAL, STOP_SIGNALS
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from supervisor._core._events import Event
     from supervisor._core._restart import Backoff
     from supervisor._observing._metrics import Metrics
 
@@ -46,6 +47,8 @@ def main(
     limit: RestartLimit | None = LIMIT,
     metrics: Metrics | Sequence[Metrics] | None = None,
     grace: float | None = None,
+    observers: Sequence[Callable[[Event], object]] | None = None,
+    report_after: float | None = 10.0,
 ) -> NoReturn:
     """Run a tree as a service's ``main`` until it ends or a signal stops the process (S22).
 
@@ -110,13 +113,16 @@ def main(
             within 60 seconds, with ``None`` any number of times.
         metrics: Is told of every transition.
         grace: How long the root gets to stop; by default its own, as for :func:`supervise`.
+        observers: Functions that are told each event: see :mod:`supervisor.events`.
+        report_after: How many seconds a node may be ``NEW`` before the log shows where it waits;
+            ``None`` for ever.
 
     Raises:
         SystemExit: with the status, unless one of the errors below is raised.
         RuntimeError: if it is not called in the main thread, or from within Trio.
         TypeError: if ``root`` or ``reload`` is not callable, or an option is of a wrong kind.
-        ValueError: if ``grace``, ``timeout`` or ``drain`` is out of its range, or ``dump_signal``
-            can't be caught or stops the process.
+        ValueError: if ``grace``, ``report_after``, ``timeout`` or ``drain`` is out of its range, or
+            ``dump_signal`` can't be caught or stops the process.
         BaseException: what else left the tree.
 
     Example::
@@ -142,6 +148,8 @@ def main(
         limit,
         metrics,
         grace,
+        observers=observers,
+        report_after=report_after,
         propagate=False,
         fatal=is_programming_error,
     )

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from supervisor._core._errors import StopTimeoutError
     from supervisor._core._events import Event
+    from supervisor._core._states import GroupState
     from supervisor._core._tree import Incarnation, Node
 
     from ._timers import Timer
@@ -59,6 +60,16 @@ class Port:
     def errors(self) -> list[BaseException]:
         """What will leave the tree."""
         return self.tree.errors
+
+    @property
+    def state(self) -> GroupState:
+        """The state of the root's group."""
+        return self.tree.root.state
+
+    @property
+    def stop_began(self) -> float | None:
+        """When the stop of the tree began; ``None`` if it was not stopped."""
+        return self.tree.stop_began
 
     @property
     def is_ending(self) -> bool:

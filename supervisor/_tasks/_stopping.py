@@ -47,6 +47,8 @@ def stop_tree(tree: Tree, reason: str, timeout: float | None) -> None:
     """Begin to stop a tree, unless it is ending, and bound that (S21)."""
     if tree.end_time is not None:
         return
+    if tree.stop_began is None:
+        tree.stop_began = trio.current_time()
     if timeout is not None:
         tree.timers.set(timeout, partial(_cut_short, tree, timeout))
     if not tree.root.is_ended:

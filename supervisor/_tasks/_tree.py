@@ -51,6 +51,10 @@ class Report(NamedTuple):
     due: float
 
 
+LOOKS: Final = 10
+"""Nodes that stay ``NEW`` are looked for this often in the time until the first report."""
+
+
 class CutShort(NamedTuple):
     """A stop whose time was over before the tree had stopped."""
 
@@ -85,13 +89,17 @@ class Tree(core.Tree):
         "end_time",
         "errors",
         "next_report",
+        "next_start_report",
         "on_logger_made",
         "on_observer_error",
         "propagate",
+        "report_after",
         "report_due",
+        "report_starts",
         "reports",
         "run_member",
         "settled",
+        "stop_began",
         "stop_handler",
         "supervisor",
         "timers",
@@ -105,14 +113,17 @@ class Tree(core.Tree):
         backoff: Backoff,
         run_member: Callable[[Incarnation], Awaitable[None]],
         report_due: Callable[[Tree], None],
+        report_starts: Callable[[Tree], None],
         *,
+        report_after: float | None,
         propagate: bool,
     ) -> None:
         super().__init__(backoff, _new_incarnation)
-        # The task of each incarnation, and what reports the groups that do not end. Both are built
-        # on this module, hence they are passed here.
+        # The task of each incarnation, and what reports the groups that do not end and the nodes
+        # that stay NEW. They are built on this module, hence they are passed here.
         self.run_member: Callable[[Incarnation], Awaitable[None]] = run_member
         self.report_due: Callable[[Tree], None] = report_due
+        self.report_starts: Callable[[Tree], None] = report_starts
         self.timers: Timers = Timers()
         self._observers: tuple[_Observing, ...] = ()
         self._delivering: bool = False
@@ -128,6 +139,8 @@ class Tree(core.Tree):
         # Its clock, which any thread may read; and when the tree ended, once it has.
         self.clock: trio.abc.Clock = trio.lowlevel.current_clock()
         self.end_time: float | None = None
+        # When its stop began, if it was stopped.
+        self.stop_began: float | None = None
         # The first stop whose time was over.
         self.cut_short: CutShort | None = None
         # Carries out requests to stop, if that is not the tree's own affair; set by the process.
@@ -141,6 +154,10 @@ class Tree(core.Tree):
         # The groups that were asked to stop and have not ended, and when the next one is reported.
         self.reports: dict[Group, Report] = {}
         self.next_report: float = math.inf
+        # After how many seconds a node that is still NEW is reported; None for never.
+        self.report_after: float | None = report_after
+        # When the next look for nodes that are still NEW is.
+        self.next_start_report: float = math.inf
 
     def time(self) -> float:
         """Return the time in the tree: on its run's clock, until it ended (S16)."""
@@ -160,10 +177,24 @@ class Tree(core.Tree):
             self.next_report = now + FIRST_REPORT
             self.timers.set(FIRST_REPORT, partial(self.report_due, self))
 
+    def watch_starts(self, due: float) -> None:
+        """Look at ``due`` for nodes that are still ``NEW`` (S34).
+
+        The timer stays when they are not ``NEW`` any more: it goes off once, and is not set again.
+        """
+        self.next_start_report = due
+        self.timers.set(max(0.0, due - trio.current_time()), partial(self.report_starts, self))
+
     def publish(self) -> None:
         """Deliver the events of a step, and wake those who wait for a change in the tree."""
         if self.events and not self._delivering:
             self._deliver()
+        if self.starting and self.report_after is not None:
+            # All that have started since the last look are due later than the last one.
+            last = next(reversed(self.starting))
+            due = self.starting[last] or last.started + self.report_after
+            if due + self.report_after / LOOKS < self.next_start_report:
+                self.watch_starts(due)
         # As notify() does: this is called several times for each restart.
         if self.changed is not None:
             self.changed.unpark_all()

@@ -1,10 +1,15 @@
-"""Reports of nodes that were asked to stop and have not ended.
+"""Reports of nodes that do not get on: that were asked to stop and have not ended, or stay ``NEW``.
 
 Trio can't kill a task. One that shields itself, or that waits for a thread, holds up
 its group's restart, and nothing short of the end of the process will change
 that. What can be done is to say which node it is, and where it waits.
 
 The groups that are being stopped are plain state of the tree. One timer serves all of them.
+
+A node that stays ``NEW`` holds up what waits for it: an ordered group, or a readiness probe. It may
+wait for its own child, which waits for it. So it is reported too. The model has the incarnations
+that are ``NEW``, and one timer serves all of them. A look costs time in proportion to their number,
+so looks are some time apart.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from supervisor._core._states import RUNS
 from supervisor._core._tree import subtree
 from supervisor._text._stacks import format_stacks
 
-from ._tree import FIRST_REPORT, Incarnation, Report
+from ._tree import FIRST_REPORT, LOOKS, Incarnation, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -59,6 +64,34 @@ def _report(group: Group, when: str) -> None:
     if late:
         steps.stuck(tree, late, when)
         tree.publish()
+
+
+def report_starts(tree: Tree) -> None:
+    """Report the nodes that are ``NEW`` for too long, and set the timer of the next look (S34).
+
+    The first report of a node comes ``report_after`` seconds after its start, each further one
+    after twice as long as the last.
+    """
+    now = trio.current_time()
+    after = tree.report_after
+    assert after is not None
+    tree.next_start_report = math.inf
+    again: dict[core.Incarnation, float] = {}
+    late: list[Incarnation] = []
+    next_due = math.inf
+    for incarnation, known in tree.starting.items():
+        due = known or incarnation.started + after
+        if due - now < _SAME_TIME:
+            due = again[incarnation] = 2 * now - incarnation.started + after
+            assert isinstance(incarnation, Incarnation)
+            # One that is asked to stop has reports of its own (S18).
+            if incarnation.task is not None and not incarnation.stop_requested:
+                late.append(incarnation)
+        next_due = min(next_due, due)
+    if tree.starting:
+        tree.watch_starts(max(next_due, now + after / LOOKS))
+    steps.still_new(tree, again, late)
+    tree.publish()
 
 
 def running(group: Group, *, below: bool = False) -> Iterator[Incarnation]:

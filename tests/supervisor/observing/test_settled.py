@@ -47,7 +47,7 @@ async def test_wait_settled_takes_no_step_before_the_tree_has_settled(
 ) -> None:
     """S16: the waiting task takes one step in an hour, and an idle tree takes none."""
     family = Family()
-    async with supervisor.open_supervisor(family) as tree:
+    async with supervisor.open_supervisor(family, report_after=None) as tree:
         await family.parent.become_healthy()
         await family.a.become_healthy()
         async with trio.open_nursery() as nursery:

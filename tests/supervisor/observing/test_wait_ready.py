@@ -295,8 +295,12 @@ async def test_a_wait_takes_no_steps_while_nothing_moves(autojump_clock: MockClo
     async def root() -> None:
         for name, remote in remotes.items():
             supervisor.run(name, remote)
+        await idle()
 
-    async with open_harness(root, metrics=Count()) as tree, trio.open_nursery() as nursery:
+    async with (
+        supervisor.open_supervisor(root, metrics=Count(), report_after=None) as tree,
+        trio.open_nursery() as nursery,
+    ):
         await wait_all_tasks_blocked()
         nursery.start_soon(tree.wait_ready, name="whole")
         nursery.start_soon(tree.wait_ready, "root.nobody", name="never")

@@ -107,7 +107,7 @@ async def test_each_member_is_timed_from_its_own_start(autojump_clock: MockClock
 
 
 async def test_a_runnable_that_is_healthy_in_time_runs_on(autojump_clock: MockClock) -> None:
-    """S16, S20: the end of the timeout costs one step of one task."""
+    """S16, S20: the end of the timeout costs one step of the timers' task."""
 
     async def in_time() -> None:
         await trio.sleep(4.0)
@@ -122,7 +122,7 @@ async def test_a_runnable_that_is_healthy_in_time_runs_on(autojump_clock: MockCl
         await wait_all_tasks_blocked()
         with count_steps() as steps:
             await trio.sleep(3600.0)
-        assert steps.total() == 1
+        assert steps.total() == 2  # and so does the look for nodes that stay NEW
         node = tree.snapshot().nodes["root.in_time"]
         assert (node.state, node.incarnation) == (NodeState.HEALTHY, 1)
         assert autojump_clock.current_time() == 3604.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from supervisor import RestartLimit, Signal, StopTimeoutError
 from supervisor.testing import Remote
 
 from ..helpers.backoffs import AT_ONCE
+from ..helpers.reports import Reports, recorded
 from ..helpers.runnables import idle
 from ..helpers.steps import count_steps
 
@@ -25,29 +25,11 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 
-class Reports(logging.Handler):
-    """Records when a node was reported, its logger, and the text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[tuple[float, str, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.levelno == logging.WARNING:
-            self.seen.append((trio.current_time(), record.name, record.getMessage()))
-
-    @property
-    def times(self) -> list[tuple[float, str]]:
-        return [(time, name.removeprefix("supervisor.node.")) for time, name, _ in self.seen]
-
-
 @pytest.fixture
 def reports() -> Iterator[Reports]:
     """The reports of the test."""
-    handler = Reports()
-    logging.getLogger("supervisor").addHandler(handler)
-    yield handler
-    logging.getLogger("supervisor").removeHandler(handler)
+    with recorded() as handler:
+        yield handler
 
 
 async def flush_slowly(seconds: float) -> None:
@@ -326,7 +308,7 @@ async def test_of_many_nodes_some_are_shown_and_the_rest_is_counted(
 async def test_nothing_runs_when_nothing_is_being_stopped(autojump_clock: MockClock) -> None:
     """S18, S16: after a stop the reporting task ends, and the idle tree takes no step."""
     sibling = Remote()
-    async with supervisor.open_supervisor(pair, 20.0, sibling):
+    async with supervisor.open_supervisor(pair, 20.0, sibling, report_after=None):
         await sibling.become_healthy()
         await wait_all_tasks_blocked()
         tasks = trio.lowlevel.current_statistics().tasks_living
