@@ -258,6 +258,7 @@ class Pool:
         """
         await self._wait("wait_healthy", self._takes_children)
 
+    @enable_ki_protection
     async def _wait(self, function: str, is_so: Callable[[], bool]) -> None:
         """Wait until ``is_so()``, which can only be while the pool takes children."""
         if self._node is None:

@@ -279,6 +279,7 @@ def _wrong_signal(incarnation: Incarnation, signal: Signal) -> str:
     return f"{dn} signalled DONE twice: signal it once, before the runnable returns"
 
 
+@trio.lowlevel.enable_ki_protection
 async def wait_stop_requested() -> None:
     """Wait until the supervisor asks the calling runnable to stop (S21).
 
@@ -313,6 +314,7 @@ async def wait_stop_requested() -> None:
         calling_incarnation("wait_stop_requested")  # it raises
 
 
+@trio.lowlevel.enable_ki_protection
 def stop_scope() -> AbstractContextManager[trio.CancelScope, bool]:
     """Return a scope that is cancelled when the calling runnable is asked to stop (S32).
 
@@ -353,6 +355,7 @@ def _tell_of_missing_grace(incarnation: Incarnation) -> None:
         incarnation.node.group.siblings.tree.publish()
 
 
+@trio.lowlevel.enable_ki_protection
 def set_ready(ready: bool, reason: str = "") -> None:  # noqa: FBT001  it is what the function is for
     """Say that the calling runnable is not ready for now, or that it is ready again (S30).
 

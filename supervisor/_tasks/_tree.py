@@ -1,5 +1,8 @@
 """What the tasks keep of a tree beside its model: scopes, nurseries, observers, those who wait.
 
+What waits is protected from Ctrl-C: Trio's events and parking lots are not, and one that keeps a
+task which is gone breaks the run when it wakes it.
+
 Each class adds slots to the model's class of the same name. The model's own slots are written by
 ``supervisor._core._steps`` alone, these by the modules of ``supervisor._tasks``.
 """
@@ -265,12 +268,14 @@ class Tree(core.Tree):
         if removed:
             steps.forget_dn(self)  # an observer may have asked for the DN of a node that is gone
 
+    @enable_ki_protection
     async def wait_changed(self) -> None:
         """Wait for any change in the tree."""
         if self.changed is None:
             self.changed = trio.lowlevel.ParkingLot()
         await self.changed.park()
 
+    @enable_ki_protection
     async def wait_settled(self) -> None:
         """Wait until no node is ``NEW`` and no group ``STOPPING`` (S16)."""
         while self.unsettled and not self.root.siblings.ended:
@@ -384,6 +389,7 @@ class Group(core.Group):
         if self.parent is not None and self.parent.on_child_end is not None:
             self.parent.on_child_end(self)
 
+    @enable_ki_protection
     async def wait_changed(self) -> None:
         """Wait until its state or readiness changes, or all is cancelled."""
         changed, siblings = self.changed, self.siblings
@@ -398,6 +404,7 @@ class Group(core.Group):
             if not changed:
                 siblings.awaited.discard(self)
 
+    @enable_ki_protection
     async def wait_idle(self) -> None:
         """Wait until nothing of it runs, and nothing will by itself."""
         while not (self.is_idle or self.siblings.ended):
@@ -467,6 +474,7 @@ class ChildNursery(core.Siblings):
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel(reason)
 
+    @enable_ki_protection
     async def wait_changed(self) -> None:
         """Wait until it has ended, or the parent has failed."""
         if self._changed is None:

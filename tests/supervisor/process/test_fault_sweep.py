@@ -49,6 +49,18 @@ def test_ctrl_c_ends_a_tree_at_any_point(way: sweep.Way, ending: Ending) -> None
     assert list(sweep.sweep_interrupts(way, ending, some, only_at_checkpoints=only)) == []
 
 
+def test_ctrl_c_ends_a_tree_at_any_point_of_a_wait_for_a_stop_request() -> None:
+    """S11, S21: what waits in Trio's event is not left there, to be woken when it is gone."""
+
+    def beginning(whole: int) -> Iterator[int]:
+        return iter(range(1, min(whole, 250)))
+
+    faults = sweep.sweep_interrupts(
+        sweep.WAYS[0], Ending.STOP, beginning, only_at_checkpoints=False
+    )
+    assert list(faults) == []
+
+
 def test_a_tree_ends_at_any_step() -> None:
     """S12, S21: cancelled or stopped at any step, at its own end too, it ends as it is asked to."""
     assert list(sweep.sweep_steps(lambda whole: range(1, whole + 1, 7))) == []
