@@ -400,6 +400,7 @@ def run_ended(
         return None
     if raised is None and RETURNED in NODE_TABLE[incarnation.phase]:
         _set_node_state(incarnation, RETURNED, now)
+        incarnation.unready_reason = None  # it has done its work, and can't take it back any more
         return None
     return Outcome(_unexpected_return(incarnation, raised), None)
 

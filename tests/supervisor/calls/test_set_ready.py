@@ -159,6 +159,29 @@ async def test_the_next_incarnation_is_ready() -> None:
         await tree.wait_ready()
 
 
+async def test_a_node_that_is_done_is_ready() -> None:
+    """S30, S25: it has done its work, and nobody could give its readiness back."""
+
+    async def job() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        withdraw()
+        await go_on.wait()
+        supervisor.signal(Signal.DONE)
+
+    async def root() -> None:
+        supervisor.run("job", job)
+        await idle()
+
+    go_on = trio.Event()
+    async with open_supervisor(root) as tree:
+        await wait_all_tasks_blocked()
+        assert not tree.ready()
+        go_on.set()
+        await tree.wait_ready()
+        node = tree.snapshot().nodes["root.job"]
+        assert (node.state, node.unready_reason) == (NodeState.DONE, None)
+
+
 async def test_a_node_that_is_not_healthy_can_not_say_whether_it_is_ready() -> None:
     """S30: the error says what to do, and nothing changes."""
 
