@@ -267,10 +267,15 @@ class Pool:
         self._check_run(node, function, waits=True)
         await trio.lowlevel.checkpoint()
         while not is_so():
-            if node.group.is_at_rest or self._is_closed:
+            if node.group.is_at_rest or self._stays_closed(node):
                 msg = f"the pool {node.dn} will take no children: it is closed, or was stopped"
                 raise GaveUpError(msg)
             await node.group.wait_changed()
+
+    def _stays_closed(self, node: Node) -> bool:
+        """Return whether it was closed, and is not about to run anew, open again."""
+        is_current = node.is_present and node.incarnation is self._incarnation
+        return self._is_closed and is_current and (node.group.is_running or node.group.is_ended)
 
     def _takes_children(self) -> bool:
         incarnation = self._incarnation

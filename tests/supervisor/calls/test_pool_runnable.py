@@ -18,12 +18,14 @@ from supervisor import (
     PoolFullError,
     PoolStatistics,
     RestartPolicy,
+    RestartRequested,
     RunError,
     Signal,
+    open_supervisor,
 )
 from supervisor.testing import Remote, open_harness
 
-from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.backoffs import AT_ONCE, LONG, STEADY
 from ..helpers.runnables import finish, idle
 from ..helpers.traces import check_that_cancelling_leaves_nothing
 from ..helpers.trees import open_pool
@@ -359,6 +361,58 @@ async def test_a_pool_that_restarts_is_open_again() -> None:
         await other.become_healthy()
         await pool.wait_healthy()
         pool.run("one", idle)
+
+
+async def test_a_wait_for_a_pool_that_was_closed_lasts_through_the_restart() -> None:
+    """S29: the pool is open again, although it starts later than the member that waits."""
+    clients = Pool()
+    outcomes: list[str] = []
+
+    async def server() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await clients.wait_for_slot()
+        outcomes.append("a slot")
+        if len(outcomes) == 1:
+            await clients.drain()
+            raise RestartRequested("to start afresh")
+        await trio.sleep_forever()
+
+    async def root() -> None:
+        supervisor.run_group({"server": server, "clients": clients}, ordered=True, backoff=LONG)
+        await idle()
+
+    async with open_supervisor(root) as tree:
+        await wait_all_tasks_blocked()
+        assert outcomes == ["a slot", "a slot"]
+        assert not tree.snapshot().nodes["root.server"].crashes
+
+
+async def test_a_wait_for_a_closed_pool_lasts_through_the_stop_before_a_restart(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S29: it is not given up while the group stops and starts again."""
+    clients = Pool()
+    server = Remote()
+    outcomes: list[str] = []
+
+    async def wait() -> None:
+        await clients.wait_healthy()
+        outcomes.append("healthy")
+
+    async def root() -> None:
+        supervisor.run_group({"server": server, "clients": clients})
+
+    async with open_harness(root, backoff=STEADY) as tree, trio.open_nursery() as nursery:
+        await server.become_healthy()
+        clients.close()
+        await server.die()
+        await wait_all_tasks_blocked()
+        assert tree.snapshot().nodes["root.server"].group.state is GroupState.BACKOFF
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        await server.become_healthy()
+        await wait_all_tasks_blocked()
+        assert outcomes == ["healthy"]
 
 
 async def test_a_drain_returns_when_the_last_child_has_ended() -> None:
