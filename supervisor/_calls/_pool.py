@@ -10,11 +10,18 @@ from trio.lowlevel import enable_ki_protection
 
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import check_count, plain, shown
-from supervisor._core._errors import GaveUpError, PoolFullError, RunError, UnknownNameError
+from supervisor._core._errors import (
+    GaveUpError,
+    PoolFullError,
+    RunError,
+    SignalError,
+    UnknownNameError,
+)
 from supervisor._core._restart import RestartPolicy
 from supervisor._core._states import (
     FINISHED,
     HEALTHY,
+    LEAVING,
     NEW,
     SIGNALLED_DONE,
     SIGNALLED_HEALTHY,
@@ -204,7 +211,8 @@ class Pool:
         """Run as the calling runnable: be ``HEALTHY``, and ``DONE`` when closed and empty.
 
         Raises:
-            RunError: if the pool is running already, or the runnable has children of its own.
+            RunError: if the pool is running already, or the runnable has children of its own, or
+                runs another pool.
             SignalError: if the runnable has signalled ``DONE``.
             NotSupervisedError: if no runnable calls.
             StaleRunnableError: if the caller's incarnation has ended.
@@ -237,6 +245,12 @@ class Pool:
         if last is not None and not last.ended:
             msg = f"{incarnation.node.dn} is a Pool that runs as {last.node.dn}: make one for each"
             raise RunError(msg)
+        if incarnation.is_pool:
+            msg = f"{incarnation.node.dn} is a Pool already: start each as a child of its own"
+            raise RunError(msg)
+        if incarnation.phase is LEAVING:
+            msg = f"{incarnation.node.dn} has signalled DONE, and can't be a Pool any more"
+            raise SignalError(msg)
         if incarnation.children:
             msg = f"{incarnation.node.dn} has children, and can't be a Pool: start it as a child"
             raise RunError(msg)

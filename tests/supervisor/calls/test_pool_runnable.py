@@ -21,6 +21,7 @@ from supervisor import (
     RestartRequested,
     RunError,
     Signal,
+    SignalError,
     open_supervisor,
 )
 from supervisor.testing import Remote, open_harness
@@ -158,6 +159,51 @@ async def test_a_runnable_with_children_can_not_be_a_pool() -> None:
         await wait_all_tasks_blocked()
         (crash,) = tree.snapshot().nodes["root.parent"].crashes
         assert "root.parent has children, and can't be a Pool: start it as a child" in crash.error
+
+
+async def test_a_runnable_can_not_be_two_pools() -> None:
+    """S29: the children of one would be counted by the other."""
+    errors: list[str] = []
+
+    async def both() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first)
+            await first.wait_healthy()
+            with pytest.raises(RunError) as caught:
+                await Pool()()
+            errors.append(str(caught.value))
+
+    async def root() -> None:
+        supervisor.run("both", both)
+        await idle()
+
+    first = Pool(max_children=1)
+    async with open_supervisor(root):
+        await wait_all_tasks_blocked()
+        assert errors == ["root.both is a Pool already: start each as a child of its own"]
+        first.run("one", idle)
+        assert len(first) == 1
+
+
+async def test_a_runnable_that_has_signalled_done_can_not_be_a_pool() -> None:
+    """S29: it would take no child, and end by a signal that is not legal."""
+    errors: list[str] = []
+
+    async def late() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.signal(Signal.DONE)
+        with pytest.raises(SignalError) as caught:
+            await Pool()()
+        errors.append(str(caught.value))
+
+    async def root() -> None:
+        supervisor.run("late", late)
+        await idle()
+
+    async with open_supervisor(root) as tree:
+        await wait_all_tasks_blocked()
+        assert errors == ["root.late has signalled DONE, and can't be a Pool any more"]
+        assert tree.snapshot().nodes["root.late"].state is NodeState.DONE
 
 
 async def test_a_pool_that_was_not_started_says_so() -> None:
