@@ -393,7 +393,7 @@ def run_ended(
         _set_node_state(incarnation, NODE_STOPPED, now)
         return None if stop_error is None else Outcome(None, stop_error)
     if error is not None:
-        is_planned = planned and incarnation.phase is not NEW
+        is_planned = planned and incarnation.phase is not NEW and not fatal
         return Outcome(None if is_planned else error, None, is_planned)
     if fatal:
         _set_node_state(incarnation, DIED, now)

@@ -26,6 +26,7 @@ from supervisor import (
     RestartRequested,
     Signal,
     Supervisor,
+    open_supervisor,
 )
 from supervisor.testing import Remote, open_harness
 
@@ -392,6 +393,21 @@ async def test_an_error_beside_a_planned_restart_is_a_death() -> None:
     async with open_started(supervisor.run, "one", child) as (_, handle):
         await wait_all_tasks_blocked()
         assert handle.state is GroupState.BACKOFF
+
+
+async def test_a_planned_restart_beside_what_leaves_the_tree_is_a_death() -> None:
+    """S26, S11: nothing restarts any more, and the node dies of the rest."""
+
+    async def root() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        raise BaseExceptionGroup("both", [RestartRequested("afresh"), SystemExit(3)])
+
+    with pytest.raises(SystemExit):
+        async with open_supervisor(root) as tree:
+            await trio.sleep_forever()
+    node = tree.snapshot().nodes["root"]
+    assert node.state is NodeState.DEAD
+    assert [crash.error for crash in node.crashes] == ["RestartRequested: afresh"]
 
 
 async def test_a_planned_restart_during_a_stop_is_no_error(
