@@ -31,7 +31,7 @@ from supervisor._core._states import (
 from supervisor._tasks._current import acting_incarnation, check_run
 from supervisor._tasks._members import bind, check_runnable
 from supervisor._tasks._stop_waiters import StopScope
-from supervisor._tasks._stopping import end_group
+from supervisor._tasks._stopping import OwnStop, end_group
 
 from ._start import make_options, new_group, start_alone
 
@@ -469,9 +469,10 @@ class Pool:
             msg = f"the pool {self.dn} has no child {shown(name)}"
             raise UnknownNameError(msg)
         group = child.group
-        end_group(group, f"{group.dn} is stopped on demand")
-        await trio.lowlevel.checkpoint()
-        await group.wait_idle()
+        with OwnStop(group):
+            end_group(group, f"{group.dn} is stopped on demand")
+            await trio.lowlevel.checkpoint()
+            await group.wait_idle()
 
     def _child_ended(self, group: Group) -> None:
         """Count a child that has ended, and remove it, unless the pool itself ends."""

@@ -22,7 +22,7 @@ from supervisor.testing import open_harness
 
 from ..helpers.loggers import of_package
 from ..helpers.runnables import idle
-from ..helpers.trees import open_started
+from ..helpers.trees import open_pool, open_started
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -66,6 +66,32 @@ async def test_a_scope_that_is_entered_after_the_request_is_cancelled() -> None:
     async with open_started(supervisor.run, "worker", worker, grace=5.0) as (_, handle):
         await handle.stop()
     assert entered == [True, True]
+
+
+async def test_a_child_that_its_pool_stops_by_its_own_call_gets_no_grace(
+    autojump_clock: MockClock,
+) -> None:
+    """S32, S29: it waits for its own end; so does what runs below it."""
+    async with open_pool() as (_, pool):
+
+        async def below() -> None:
+            supervisor.signal(Signal.HEALTHY)
+            await pool.stop("above")
+
+        async def above() -> None:
+            supervisor.run("below", below, grace=10.0)
+            await idle()
+
+        async def alone() -> None:
+            supervisor.signal(Signal.HEALTHY)
+            await pool.stop("alone")
+
+        handles = [pool.run("alone", alone, grace=10.0), pool.run("above", above, grace=3.0)]
+        await handles[0].wait_ended()
+        assert autojump_clock.current_time() == 0.0
+        await handles[1].wait_ended()
+        assert autojump_clock.current_time() == 3.0
+        assert len(pool) == 0
 
 
 async def test_each_incarnation_has_a_request_of_its_own() -> None:
