@@ -231,6 +231,8 @@ class Pool:
         if incarnation.phase is NEW:
             steps.signal(incarnation, SIGNALLED_HEALTHY, now)
         steps.become_pool(incarnation, self._child_ended)  # type: ignore[arg-type]  # of its class
+        if incarnation.heartbeat is not None:
+            incarnation.heartbeat.stop()  # the runnable has signalled HEALTHY itself
         self._started.set()
         incarnation.node.group.publish()
         with StopScope(incarnation.waiters()):

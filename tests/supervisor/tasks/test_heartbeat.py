@@ -183,6 +183,23 @@ async def test_a_pool_need_not_beat_but_its_children(
         assert pool.statistics().failed == 1
 
 
+async def test_a_runnable_that_has_become_a_pool_need_not_beat(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S31, S29: whether it has signalled HEALTHY itself, and waited for that long, or not."""
+    pool = Pool()
+
+    async def runnable() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep(0.5)
+        await pool()
+
+    async with open_started(supervisor.run, "pool", runnable, heartbeat=1.0) as (tree, _):
+        await trio.sleep(10.0)
+        assert tree.snapshot().nodes["root.pool"].crashes == ()
+        assert pool.state is GroupState.RUNNING
+
+
 async def test_a_beat_without_a_heartbeat_does_nothing() -> None:
     """S31: it may stand in code that several runnables use, and before HEALTHY."""
 
