@@ -178,9 +178,11 @@ class Pool:
         return f"<Pool {self.dn}: {counts}{closed}>"
 
     def __len__(self) -> int:
-        """Return how many children there are."""
+        """Return how many children there are, those included that end with the pool."""
         incarnation = self._incarnation
-        return 0 if incarnation is None or incarnation.finished else len(incarnation.children or ())
+        if incarnation is None or incarnation.ended or incarnation.siblings is None:
+            return 0
+        return incarnation.siblings.unended
 
     def statistics(self) -> PoolStatistics:
         """Count what has become of its children.
@@ -376,11 +378,12 @@ class Pool:
         return self._max_children is None or len(incarnation.children or ()) < self._max_children
 
     def _next_number(self, incarnation: Incarnation) -> str:
-        """Return the next number that is no child's name."""
+        """Return the next number that is no child's name, nor a sub-logger's."""
+        children, loggers = incarnation.children or (), incarnation.loggers or ()
         self._number += 1
-        while incarnation.children is not None and str(self._number) in incarnation.children:
+        while (name := str(self._number)) in children or name in loggers:
             self._number += 1
-        return str(self._number)
+        return name
 
     async def wait_for_slot(self) -> None:
         """Wait until there are fewer children than ``max_children``, so that one can be started.

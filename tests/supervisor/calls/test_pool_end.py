@@ -59,8 +59,9 @@ async def test_a_pool_that_restarts_begins_empty(autojump_clock: MockClock) -> N
                 pool.run(name, idle)
         with pytest.raises(RunError, match=r"the pool root\.pool is not HEALTHY, but DEAD"):
             await pool.stop("one")
-        assert len(pool) == 0
+        assert len(pool) == 2  # they clean up
         await pool.wait_healthy()
+        assert len(pool) == 0
         assert autojump_clock.current_time() == 3.0
         assert ended == [("root.pool.two", 1.0), ("root.pool.one", 2.0)]
         assert [handle.state for handle in handles] == [GroupState.STOPPED] * 2

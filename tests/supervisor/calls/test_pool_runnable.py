@@ -277,6 +277,23 @@ async def test_children_without_a_name_are_numbered() -> None:
 # Slots
 
 
+async def test_the_number_of_a_child_is_no_name_of_a_sub_logger() -> None:
+    """S29, S2: that is taken."""
+    pool = Pool()
+
+    async def runnable() -> None:
+        supervisor.sub_logger("1")
+        await pool()
+
+    async def root() -> None:
+        supervisor.run("pool", runnable)
+        await idle()
+
+    async with open_supervisor(root):
+        await pool.wait_healthy()
+        assert pool.run(None, idle).dn == "root.pool.2"
+
+
 async def test_a_wait_for_a_slot_returns_when_a_child_has_ended() -> None:
     """S29: and a run() that follows finds it free, however many others wait."""
     remotes = [Remote(), Remote()]
@@ -531,6 +548,30 @@ async def test_a_cancelled_wait_for_health_leaves_nothing(
 
 
 # Counts
+
+
+async def test_children_that_end_with_the_pool_run_until_they_have_ended(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S29: each child is in exactly one of the counts, also within its grace."""
+
+    async def end_slowly(seconds: float) -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await supervisor.wait_stop_requested()
+        await trio.sleep(seconds)
+
+    async with open_pool() as (tree, pool):
+        for seconds in (3.0, 1.0):  # the last is stopped first
+            pool.run(None, end_slowly, seconds, grace=10.0)
+        await tree.wait_settled()
+        counts: list[tuple[int, int]] = []
+        tree.request_stop("a test")
+        for pause in (0.5, 1.0, 3.0):
+            await trio.sleep(pause)
+            statistics = pool.statistics()
+            assert len(pool) == statistics.running
+            counts.append((statistics.running, statistics.stopped))
+        assert counts == [(2, 0), (1, 1), (0, 2)]
 
 
 async def test_what_has_become_of_children_is_counted() -> None:
