@@ -24,7 +24,7 @@ from supervisor._tasks._current import acting_incarnation, calling_incarnation
 from supervisor._tasks._members import bind, check_free, check_name, check_runnable
 from supervisor._tasks._stop_waiters import StopScope
 from supervisor._tasks._stopping import start_heartbeat
-from supervisor._text._printable import cut
+from supervisor._text._printable import cut, single_line
 
 from ._start import make_options, new_group, start_alone, start_together
 
@@ -366,7 +366,7 @@ def set_ready(ready: bool, reason: str = "") -> None:  # noqa: FBT001  it is wha
 
     Args:
         ready: Whether it is ready. It may be called as often as there is something to say.
-        reason: Why it is not ready; at most 500 characters of it are kept.
+        reason: Why it is not ready; at most 500 characters of it are kept, in one line.
 
     Raises:
         SignalError: if the node is not ``HEALTHY``. Nothing changes.
@@ -401,7 +401,7 @@ def set_ready(ready: bool, reason: str = "") -> None:  # noqa: FBT001  it is wha
         state = incarnation.state.name
         msg = f"{incarnation.node.dn} called set_ready() when {state}: signal HEALTHY before"
         raise SignalError(msg)
-    if steps.set_readiness(incarnation, None if ready else cut(text, REASON_LENGTH)):
+    if steps.set_readiness(incarnation, None if ready else single_line(cut(text, REASON_LENGTH))):
         incarnation.node.group.publish()
 
 

@@ -219,6 +219,17 @@ async def test_wrong_arguments_are_named(
         await tree.wait_ready()
 
 
+async def test_a_reason_is_one_line() -> None:
+    """S30, S17: it can't be taken for another line of the picture or the log."""
+    service = Service()
+    async with open_supervisor(service) as tree:
+        await tree.wait_settled()
+        await service.withdraw("no broker\nroot.fake  HEALTHY\x1b[2J")
+        node = tree.snapshot().nodes["root"]
+        assert node.unready_reason == r"no broker root.fake HEALTHY\x1b[2J"
+        assert len(str(tree.snapshot()).splitlines()) == 1
+
+
 async def test_a_long_reason_is_cut() -> None:
     """S30: what is kept of it is bounded."""
     service = Service()
