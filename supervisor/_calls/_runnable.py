@@ -348,6 +348,7 @@ def stop_scope() -> AbstractContextManager[trio.CancelScope, bool]:
     return StopScope(incarnation.waiters())
 
 
+@trio.lowlevel.enable_ki_protection
 def _tell_of_missing_grace(incarnation: Incarnation) -> None:
     """Have it logged that who waits for the request is cancelled as it comes."""
     if incarnation.stop_waiters is None and not incarnation.node.grace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import signal as signals
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 import trio
 from trio.lowlevel import enable_ki_protection
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
 from supervisor import Backoff, Pool, Signal
@@ -261,3 +262,30 @@ def test_ctrl_c_leaves_after_the_clean_ups(state: str) -> None:
     assert sorted(clean_ups) == ["child cleaned up", "other cleaned up", "other cleaned up"]
     assert errors == ""
     assert process.returncode == 0
+
+
+async def test_ctrl_c_can_not_come_while_observers_are_told() -> None:
+    """S11, S30, S32: the events of a step are delivered to the end."""
+    told: list[tuple[str, bool]] = []
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            told.append((record.levelname, trio.lowlevel.currently_ki_protected()))
+
+    async def root() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.set_ready(False, "no broker")  # noqa: FBT003  it is what the function is for
+        with supervisor.stop_scope():
+            await trio.sleep_forever()
+
+    logger, notes = logging.getLogger("supervisor"), Notes(logging.INFO)
+    logger.addHandler(notes)
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    try:
+        async with supervisor.open_supervisor(root):
+            await wait_all_tasks_blocked()
+    finally:
+        logger.removeHandler(notes)
+        logger.setLevel(level)
+    assert told == [("WARNING", True), ("INFO", True)]
