@@ -64,7 +64,5 @@ def _chosen(nodes: Mapping[str, NodeSnapshot]) -> set[str]:
 
 
 def _serves(node: NodeSnapshot) -> bool:
-    return node.state in {NodeState.HEALTHY, NodeState.DONE} and node.group.state in {
-        GroupState.RUNNING,
-        GroupState.FINISHED,
-    }
+    serves = node.state in {NodeState.HEALTHY, NodeState.DONE} and node.unready_reason is None
+    return serves and node.group.state in {GroupState.RUNNING, GroupState.FINISHED}

@@ -96,6 +96,27 @@ async def test_of_many_nodes_those_that_do_not_serve_are_drawn_first() -> None:
     assert "task " not in text_at_the_end
 
 
+async def test_of_many_nodes_those_that_are_not_ready_are_drawn_first() -> None:
+    """S33, S30: a node that has withdrawn its readiness does not serve."""
+
+    async def withdraw() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.set_ready(False, "no broker")  # noqa: FBT003  it is what the function is for
+        await trio.sleep_forever()
+
+    async def root() -> None:
+        for number in range(NODES_SHOWN):
+            supervisor.run(f"n{number}", idle)
+        supervisor.run("waiting", withdraw)
+        await finish()
+
+    async with open_supervisor(root) as tree:
+        await tree.wait_settled()
+        picture = describe_tree(tree._port).partition("\ntask ")[0].splitlines()
+    assert picture[-2].endswith("not ready: no broker")
+    assert picture[-1] == "and 2 HEALTHY"
+
+
 async def test_a_chain_is_drawn_as_far_as_there_is_room() -> None:
     """S33: what does not serve may be deeper than so many nodes."""
     deep = Remote()
