@@ -99,7 +99,10 @@ def unwrapped(error: BaseException) -> BaseException:
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:
-    """Walk through the exceptions in ``error`` that are no groups, or through ``error`` alone."""
+    """Walk through the exceptions in ``error`` that are no groups, or through ``error`` alone.
+
+    If there are too many, ``error`` itself is the last: not all of it has been looked at.
+    """
     rest = [error]
     for _ in range(HANDLED_SEARCHED):
         if not rest:
@@ -109,6 +112,8 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             rest.extend(members_of(part))
         else:
             yield part
+    if rest:
+        yield error
 
 
 def is_any_of(error: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:

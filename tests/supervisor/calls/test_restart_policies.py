@@ -395,6 +395,19 @@ async def test_an_error_beside_a_planned_restart_is_a_death() -> None:
         assert handle.state is GroupState.BACKOFF
 
 
+async def test_an_error_beside_very_many_planned_restarts_is_a_death() -> None:
+    """S26: no error is lost because only so many are looked at."""
+
+    async def child() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        requests = [RestartRequested("afresh")] * 2000
+        raise ExceptionGroup("many", [OSError("broken"), *requests])
+
+    async with open_started(supervisor.run, "one", child) as (_, handle):
+        await wait_all_tasks_blocked()
+        assert handle.state is GroupState.BACKOFF
+
+
 async def test_a_planned_restart_beside_what_leaves_the_tree_is_a_death() -> None:
     """S26, S11: nothing restarts any more, and the node dies of the rest."""
 
