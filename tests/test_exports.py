@@ -14,11 +14,12 @@ import supervisor.adapters
 import supervisor.testing
 import trio_event
 import trio_event.abc
+import trio_event.etcd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FACADES = (supervisor, trio_event)
+FACADES = (supervisor, trio_event, trio_event.etcd)
 PUBLIC = (*FACADES, supervisor.adapters, supervisor.testing, trio_event.abc)
 # The order in which CONTRIBUTING.md has the sections of a docstring.
 SECTIONS = (

@@ -32,7 +32,7 @@ NOT_BUILT = "Not built."
 
 # A number, or the first and the last of several, as in "S9 to S14".
 _CITATION = re.compile(
-    r"\b(?P<letter>[SV])(?P<first>\d{1,2})\b(?: to (?P=letter)(?P<last>\d{1,2})\b)?"
+    r"\b(?P<letter>[ESV])(?P<first>\d{1,2})\b(?: to (?P=letter)(?P<last>\d{1,2})\b)?"
 )
 _ITEM = re.compile(r"^- `(.+)`$", re.MULTILINE)
 
@@ -103,8 +103,8 @@ def faults_of_form(page: str) -> Iterator[str]:
 # Reading sources
 
 
-def in_order(number: str) -> tuple[str, int]:
-    return number[0], int(number[1:])
+def in_order(number: str) -> tuple[int, int]:
+    return "SVE".index(number[0]), int(number[1:])
 
 
 def citations(text: str) -> Iterator[str]:
@@ -364,6 +364,7 @@ def test_a_page_that_is_not_in_form_is_noticed(before: str, after: str, fault: s
         ("(S9, V10)", ["S9", "V10"]),
         ("V2 to V4", ["V2", "V3", "V4"]),
         ("S9 to V11", ["S9", "V11"]),
+        ("E6 to E8", ["E6", "E7", "E8"]),
         ("noqa: S101, CVS7, S7x, s7", []),
     ],
 )

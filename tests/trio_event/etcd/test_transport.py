@@ -1,0 +1,387 @@
+"""grpcio's calls and streams on Trio, with a server of the test's own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, final
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from trio_event.etcd._wire._grpc import _CREDIT, GrpcStream, connect
+from trio_event.etcd._wire._seam import CallError, Code
+
+from .helpers.echo import STREAM, UNARY, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from trio_event.etcd._wire._seam import Connection
+
+    from .helpers.echo import Context
+
+
+@contextmanager
+def connected(endpoint: str) -> Iterator[Connection]:
+    """Connect, and check that no thread is left."""
+    before = set(threading.enumerate())
+    connection = connect(endpoint, None)
+    try:
+        yield connection
+    finally:
+        connection.close()
+        for thread in set(threading.enumerate()) - before:
+            if not thread.name.startswith(("ThreadPool", "Trio")):
+                thread.join(10)
+                assert not thread.is_alive(), thread
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """Listen at an endpoint, and say nothing there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@final
+class Sink:
+    """Keeps what it gets, and tells when there is as much as a test waits for."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.thread: int | None = None
+        self._wanted = (0, trio.Event())
+
+    def __call__(self, message: bytes) -> None:
+        self.got.append(message)
+        self.thread = threading.get_ident()
+        count, event = self._wanted
+        if len(self.got) >= count:
+            event.set()
+
+    async def wait_count(self, count: int) -> None:
+        self._wanted = (count, trio.Event())
+        if len(self.got) < count:
+            await self._wanted[1].wait()
+
+
+def echo(requests: Iterator[bytes], _: Context) -> Iterator[bytes]:
+    yield from requests
+
+
+# Unary calls
+
+
+async def test_a_call_returns_bytes() -> None:
+    """E9: a task waits for grpcio's thread, and goes on in its own."""
+    with (
+        serving(unary=lambda request, _: request + b"!") as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert await connection.unary(UNARY, b"a", seconds=10) == b"a!"
+
+
+async def test_metadata_is_sent() -> None:
+    """E8: it goes before the request."""
+
+    def answer(_: bytes, context: Context) -> bytes:
+        return str(dict(context.invocation_metadata())["token"]).encode()
+
+    with serving(unary=answer) as endpoint, connected(endpoint) as connection:
+        got = await connection.unary(UNARY, b"", seconds=10, metadata=(("token", "t"),))
+    assert got == b"t"
+
+
+async def test_an_error_has_a_code_and_a_text() -> None:
+    """E6: both are needed to judge it."""
+    with (
+        serving() as endpoint,
+        connected(endpoint) as connection,
+        pytest.raises(CallError, match="UNIMPLEMENTED") as caught,
+    ):
+        await connection.unary(UNARY, b"", seconds=10)
+    assert caught.value.code is Code.UNIMPLEMENTED
+    assert caught.value.was_sent
+
+
+async def test_where_nobody_listens_nothing_was_sent() -> None:
+    """E7: the error says that it is certain."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with (
+            connected(f"127.0.0.1:{taken.getsockname()[1]}") as connection,
+            pytest.raises(CallError, match="refused") as caught,
+        ):
+            await connection.unary(UNARY, b"", seconds=10)
+    assert not caught.value.was_sent
+
+
+async def test_where_nobody_answers_nothing_was_sent() -> None:
+    """E7: a connection is given up before an attempt is, so that this is certain as well."""
+    with (
+        silent() as endpoint,
+        connected(endpoint) as connection,
+        pytest.raises(CallError, match="timed out") as caught,
+    ):
+        await connection.unary(UNARY, b"", seconds=2)
+    assert not caught.value.was_sent
+
+
+async def test_a_call_may_take_no_longer_than_it_was_given() -> None:
+    """E6: what was sent and not answered may have been done."""
+    over = threading.Event()
+
+    def answer(request: bytes, _: Context) -> bytes:
+        over.wait(30)
+        return request
+
+    with serving(unary=answer) as endpoint, connected(endpoint) as connection:
+        with pytest.raises(CallError, match="DEADLINE_EXCEEDED") as caught:
+            await connection.unary(UNARY, b"", seconds=0.2)
+        over.set()
+    assert caught.value.was_sent
+
+
+async def test_a_cancelled_call_waits_for_nothing() -> None:
+    """E9: the task goes on at once, and the server is told."""
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def answer(request: bytes, context: Context) -> bytes:
+        context.add_callback(cancelled.set)
+        begun.set()
+        cancelled.wait(30)
+        return request
+
+    scope = trio.CancelScope()
+
+    async def call() -> None:
+        with scope:
+            await connection.unary(UNARY, b"", seconds=30)
+
+    with serving(unary=answer) as endpoint, connected(endpoint) as connection:
+        async with trio.open_nursery() as inner:
+            inner.start_soon(call)
+            assert await trio.to_thread.run_sync(begun.wait, 30)
+            scope.cancel()
+        assert scope.cancelled_caught
+        assert await trio.to_thread.run_sync(cancelled.wait, 30)
+
+
+async def test_a_call_that_is_answered_while_it_is_cancelled_wakes_nobody() -> None:
+    """E9: whichever comes first, the task is woken once; a thousand times, at random moments."""
+    with serving(unary=lambda request, _: request) as endpoint, connected(endpoint) as connection:
+        for i in range(1000):
+            with trio.move_on_after(i % 20 / 10_000):
+                await connection.unary(UNARY, b"", seconds=30)
+        assert await connection.unary(UNARY, b"a", seconds=30) == b"a"
+
+
+async def test_a_closed_connection_ends_its_calls() -> None:
+    """E9: those under way fail."""
+    begun, over = threading.Event(), threading.Event()
+
+    def answer(request: bytes, _: Context) -> bytes:
+        begun.set()
+        over.wait(30)
+        return request
+
+    async def call() -> None:
+        with pytest.raises(CallError, match="Channel closed"):
+            await connection.unary(UNARY, b"", seconds=30)
+
+    with serving(unary=answer) as endpoint:
+        connection = connect(endpoint, None)
+        async with trio.open_nursery() as inner:
+            inner.start_soon(call)
+            assert await trio.to_thread.run_sync(begun.wait, 30)
+            connection.close()
+        over.set()
+
+
+# Streams
+
+
+async def test_messages_come_in_order_and_in_the_thread_of_trio() -> None:
+    """E9: the sink may change values, which belong to that thread."""
+    sink = Sink()
+    with serving(stream=echo) as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, sink)
+        for i in range(100):
+            stream.send(b"%d" % i)
+        await sink.wait_count(100)
+        await stream.aclose()
+    assert sink.got == [b"%d" % i for i in range(100)]
+    assert sink.thread == threading.get_ident()
+
+
+async def test_messages_are_applied_though_no_task_waits() -> None:
+    """E12: what has come while all tasks were busy is applied by one entry in Trio's queue."""
+    sink = Sink()
+    sent = threading.Event()
+
+    def answer(_: Iterator[bytes], __: Context) -> Iterator[bytes]:
+        for i in range(50):
+            yield b"%d" % i
+        sent.set()
+
+    with serving(stream=answer) as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, sink)
+        assert isinstance(stream, GrpcStream)
+        assert sent.wait(30)
+        stream._thread.join(30)
+        assert sink.got == []
+        await wait_all_tasks_blocked()
+        assert len(sink.got) == 50
+        await stream.wait_ended()
+        await stream.aclose()
+
+
+async def test_a_stream_that_the_server_ends_has_ended() -> None:
+    """E9: it is no error of the transport."""
+
+    def answer(_: Iterator[bytes], __: Context) -> Iterator[bytes]:
+        yield b"last"
+
+    sink = Sink()
+    with serving(stream=answer) as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, sink)
+        await stream.wait_ended()
+        await stream.aclose()
+    assert sink.got == [b"last"]
+
+
+async def test_a_stream_that_fails_says_why() -> None:
+    """E6: as a call does."""
+    with serving() as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, Sink())
+        with pytest.raises(CallError) as caught:
+            await stream.wait_ended()
+        await stream.aclose()
+    assert caught.value.code is Code.UNIMPLEMENTED
+
+
+async def test_what_the_sink_raises_is_raised_to_the_owner() -> None:
+    """E9: an error in Trio's queue would end the run; the sink is called no more."""
+    got: list[bytes] = []
+
+    def sink(message: bytes) -> None:
+        got.append(message)
+        raise ValueError(message)
+
+    with serving(stream=echo) as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, sink)
+        stream.send(b"first")
+        stream.send(b"second")
+        with pytest.raises(ValueError, match="first"):
+            await stream.wait_ended()
+        await stream.aclose()
+    assert got == [b"first"]
+
+
+async def test_nothing_is_handed_over_after_the_close() -> None:
+    """E9: what is in the inbox then is dropped."""
+    sink = Sink()
+    sent = threading.Event()
+
+    def answer(requests: Iterator[bytes], _: Context) -> Iterator[bytes]:
+        yield b"1"
+        sent.set()
+        yield from requests
+
+    with serving(stream=answer) as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, sink)
+        assert sent.wait(30)
+        await stream.aclose()
+    assert sink.got == []
+
+
+async def test_a_close_waits_for_no_server_and_no_cancellation() -> None:
+    """E9: a server that does not answer, and a scope that is cancelled, do not hold it up."""
+    with silent() as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, Sink())
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await stream.aclose()
+
+
+async def test_what_is_read_and_not_applied_is_bounded() -> None:
+    """E12: 64 MB are sent to a thread that is blocked, and no more than the credit is read."""
+    size, count = 1024 * 1024, 64
+    begun, all_sent = threading.Event(), threading.Event()
+
+    def answer(_: Iterator[bytes], __: Context) -> Iterator[bytes]:
+        for i in range(count):
+            if i > _CREDIT // size:
+                begun.set()
+            yield bytes(size)
+        all_sent.set()
+
+    sink = Sink()
+    with serving(stream=answer) as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, sink)
+        assert isinstance(stream, GrpcStream)
+        assert begun.wait(30)
+        assert not all_sent.wait(0.2)
+        waiting = sum(len(item) for item in stream._inbox if isinstance(item, bytes))
+        assert waiting <= _CREDIT
+        await sink.wait_count(count)
+        await stream.aclose()
+    assert len(sink.got) == count
+
+
+async def test_a_message_that_is_larger_than_the_credit_is_read() -> None:
+    """E12: one message is always read."""
+    size = 2 * _CREDIT
+
+    def answer(_: Iterator[bytes], __: Context) -> Iterator[bytes]:
+        yield bytes(size)
+        yield bytes(size)
+
+    sink = Sink()
+    with serving(stream=answer) as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, sink)
+        await stream.wait_ended()
+        await stream.aclose()
+    assert [len(message) for message in sink.got] == [size, size]
+
+
+async def test_a_close_reaches_a_thread_that_waits_for_credit() -> None:
+    """E9: nothing is left though nothing is applied any more."""
+    begun = threading.Event()
+
+    def answer(_: Iterator[bytes], __: Context) -> Iterator[bytes]:
+        for i in range(64):
+            if i == 5:
+                begun.set()
+            yield bytes(1024 * 1024)
+
+    with serving(stream=answer) as endpoint, connected(endpoint) as connection:
+        stream = connection.open_stream(STREAM, Sink())
+        assert begun.wait(30)
+        await stream.aclose()
+
+
+def test_a_run_that_ends_before_its_stream_is_not_held_up() -> None:
+    """E9: the thread notices that nobody is left, and ends."""
+    streams: list[GrpcStream] = []
+
+    async def main(endpoint: str) -> None:
+        stream = connect(endpoint, None).open_stream(STREAM, Sink())
+        assert isinstance(stream, GrpcStream)
+        streams.append(stream)
+
+    over = threading.Event()
+
+    def answer(_: Iterator[bytes], context: Context) -> Iterator[bytes]:
+        over.wait(30)
+        yield b"late"
+        context.add_callback(over.set)
+
+    with serving(stream=answer) as endpoint:
+        trio.run(main, endpoint)
+        over.set()
+        streams[0]._thread.join(30)
+        assert not streams[0]._thread.is_alive()

@@ -1,0 +1,62 @@
+"""A client of etcd for Trio: state that several machines share.
+
+It needs the extra ``etcd``: ``pip install 'trio-supervisor[etcd]'``. A client knows the members of
+a cluster, and asks the one that answers::
+
+    import trio
+    from trio_event.etcd import EtcdClient
+
+    async def main() -> None:
+        async with EtcdClient(["localhost:2379"]) as client:
+            await client.put("app/color", b"green")
+            print(await client.get("app/color"))
+
+    trio.run(main)
+
+``docs/etcd.md`` says what is guaranteed, what that costs, and what happens in each fault.
+"""
+
+from __future__ import annotations
+
+try:
+    import google.protobuf as _protobuf  # noqa: F401  only whether it is there
+    import grpc as _grpc  # noqa: F401  likewise
+except ImportError as error:
+    _MESSAGE = f"trio_event.etcd needs {error.name}: pip install 'trio-supervisor[etcd]'"
+    raise ImportError(_MESSAGE, name=error.name) from error
+
+from ._calling._requests import (
+    Compare as Compare,
+    Delete as Delete,
+    Get as Get,
+    KeyRange as KeyRange,
+    KeyValue as KeyValue,
+    Operation as Operation,
+    Put as Put,
+    TransactionResult as TransactionResult,
+)
+from ._client import EtcdClient as EtcdClient
+from ._errors import (
+    EtcdError as EtcdError,
+    RefusedError as RefusedError,
+    UnavailableError as UnavailableError,
+    UnknownOutcomeError as UnknownOutcomeError,
+)
+from ._wire._tls import TLS as TLS
+
+__all__ = (
+    "TLS",
+    "Compare",
+    "Delete",
+    "EtcdClient",
+    "EtcdError",
+    "Get",
+    "KeyRange",
+    "KeyValue",
+    "Operation",
+    "Put",
+    "RefusedError",
+    "TransactionResult",
+    "UnavailableError",
+    "UnknownOutcomeError",
+)

@@ -1,0 +1,313 @@
+"""The client of an etcd cluster."""
+
+from __future__ import annotations
+
+import enum
+from functools import partial
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+
+from .._arguments import check_seconds
+from ._calling._calls import Calls
+from ._calling._endpoints import Rotation, parse_endpoints
+from ._calling._requests import (
+    KeyRange,
+    KeyValue,
+    delete_request,
+    encode_key,
+    end_of_prefix,
+    first_of,
+    get_request,
+    key_value,
+    page_request,
+    put_request,
+    transaction_request,
+    transaction_result,
+)
+from ._calling._tokens import Tokens
+from ._wire._grpc import connect
+from ._wire._seam import CallError
+from ._wire._tls import TLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from ._calling._requests import Compare, Operation, Request, TransactionResult
+    from ._wire._seam import Connection
+
+
+class _State(enum.Enum):
+    NEW = enum.auto()
+    OPEN = enum.auto()
+    LEFT = enum.auto()
+
+
+@final
+class EtcdClient:
+    """A client of an etcd cluster, for the tasks of one Trio run.
+
+    It is an async context manager. Calls are made inside of it, by any number of tasks, and go to
+    one of the members; to another one if that does not answer (E6). A write is never made twice
+    (E7). What is left of it after the ``async with`` is nothing: no connection, no thread (E9).
+
+    Args:
+        endpoints: The members, each as ``host:port`` or ``http://host:port``, or with ``https``
+            where there is TLS. One is enough to reach a cluster; the others are asked when
+            that does not answer.
+        tls: Encrypt connections, and check who is there.
+        user: The user's name, where etcd has authentication switched on. A client certificate may
+            do as well.
+        password: The user's password.
+        timeout: How many seconds a call may take, with all its attempts. An attempt at one member
+            takes at most two.
+
+    Raises:
+        ValueError: if there is no endpoint, if one is none, or has a scheme that does not fit
+            ``tls``; or if one of ``user`` and ``password`` is missing.
+
+    Example::
+
+        async with EtcdClient(["localhost:2379"]) as client:
+            revision = await client.put("app/color", b"green")
+            stored = await client.get("app/color")
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        tls: TLS | None = None,
+        user: str | None = None,
+        password: str | None = None,
+        timeout: float = 5.0,
+    ) -> None:
+        """Make a client, which does nothing until it is entered; see the class."""
+        _check_tls(tls)
+        if (user is None) != (password is None):
+            missing = "password" if password is None else "user"
+            msg = f"EtcdClient(): {missing}= is missing: pass both user= and password=, or neither"
+            raise ValueError(msg)
+        check_seconds("EtcdClient", "timeout", timeout)
+        if not timeout:
+            msg = "EtcdClient(): timeout=0 leaves no time for a call: pass seconds above 0"
+            raise ValueError(msg)
+        self._targets = parse_endpoints(endpoints, is_encrypted=tls is not None)
+        self._rotation = Rotation(self._targets)
+        self._connect: Callable[[str], Connection] = partial(connect, tls=tls)
+        self._user = user
+        self._password = password
+        self._timeout = float(timeout)
+        self._state = _State.NEW
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._calls: Calls | None = None
+
+    def __repr__(self) -> str:
+        """Show the endpoints, and whether it can be used; never the password."""
+        user = "" if self._user is None else f" user={self._user!r}"
+        return f"<EtcdClient {self._state.name.lower()} {', '.join(self._targets)}{user}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the client. No member is asked yet."""
+        await trio.lowlevel.checkpoint()
+        if self._state is not _State.NEW:
+            msg = f"{self!r} was entered before: make a new client"
+            raise RuntimeError(msg)
+        self._state = _State.OPEN
+        self._token = trio.lowlevel.current_trio_token()
+        tokens = Tokens(self._user, self._password)
+        self._calls = Calls(self._rotation, self._connect, tokens, self._timeout)
+        return self
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the client. Calls of other tasks end with ``trio.ClosedResourceError``."""
+        assert self._calls is not None
+        self._state = _State.LEFT
+        self._calls.close()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def get(self, key: str | bytes, *, serializable: bool = False) -> KeyValue | None:
+        """Return what is stored under a key.
+
+        Args:
+            key: The key.
+            serializable: Let the member answer from what it knows. This is faster, and works
+                without a quorum, but may be old. Otherwise the answer has all writes that were
+                acknowledged before.
+
+        Returns:
+            What is stored; None if the key is not there.
+
+        Raises:
+            UnavailableError: if no member has answered in time.
+            RefusedError: if the cluster does not allow it.
+            ClosedResourceError: if the client was left.
+            RuntimeError: if the client was not entered, or in another Trio run.
+            TypeError: if ``key`` is neither a string nor bytes.
+            ValueError: if ``key`` is empty.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+        """
+        answer = await self._call("get", get_request(key, is_local=serializable))
+        return first_of(answer)
+
+    async def get_range(self, prefix: str | bytes, *, serializable: bool = False) -> KeyRange:
+        """Return all that is stored under the keys with a prefix, as of one revision (E1).
+
+        It is read page by page. If the cluster is compacted meanwhile, so that it no longer knows
+        that revision, all is read again at a newer one.
+
+        Args:
+            prefix: What the keys begin with.
+            serializable: As for :meth:`get`.
+
+        Raises:
+            UnavailableError: if no member has answered in time, which is counted for each page.
+            RefusedError: if the cluster does not allow it.
+            ClosedResourceError: if the client was left.
+            RuntimeError: if the client was not entered, or in another Trio run.
+            TypeError: if ``prefix`` is neither a string nor bytes.
+            ValueError: if ``prefix`` is empty.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+        """
+        first = encode_key("get_range", prefix)
+        end = end_of_prefix(first)
+        while True:
+            items: list[KeyValue] = []
+            revision, start = 0, first
+            try:
+                while True:
+                    request = page_request(prefix, start, end, revision, is_local=serializable)
+                    page = await self._call("get_range", request)
+                    revision = revision or page.header.revision
+                    items += map(key_value, page.kvs)
+                    if not page.more:
+                        return KeyRange(tuple(items), revision)
+                    start = items[-1].key + b"\0"
+            except CallError:
+                continue  # the revision is compacted: begin anew
+
+    async def put(self, key: str | bytes, value: bytes) -> int:
+        """Put data under a key.
+
+        Args:
+            key: The key.
+            value: The data.
+
+        Returns:
+            The cluster's revision that has done it.
+
+        Raises:
+            UnavailableError: if it was not done, because no member has answered in time.
+            UnknownOutcomeError: if it may have been done, or may yet be.
+            RefusedError: if the cluster does not allow it.
+            ClosedResourceError: if the client was left. During the call, the outcome is not known.
+            RuntimeError: if the client was not entered, or in another Trio run.
+            TypeError: if ``key`` is neither a string nor bytes, or ``value`` is no bytes.
+            ValueError: if ``key`` is empty, or ``value`` more than a server takes.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            It may have been done, or may yet be; not if it is cancelled before it begins.
+        """
+        answer = await self._call("put", put_request(key, value))
+        revision: int = answer.header.revision
+        return revision
+
+    async def delete(self, key: str | bytes) -> int:
+        """Delete a key, if it is there.
+
+        Args:
+            key: The key.
+
+        Returns:
+            The cluster's revision that has done it; the present one if the key was not there.
+
+        Raises:
+            Exception: as :meth:`put` does.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            It may have been done, or may yet be; not if it is cancelled before it begins.
+        """
+        answer = await self._call("delete", delete_request(key))
+        revision: int = answer.header.revision
+        return revision
+
+    async def transaction(
+        self,
+        compare: Sequence[Compare],
+        then: Sequence[Operation],
+        otherwise: Sequence[Operation] = (),
+    ) -> TransactionResult:
+        """Do several things in one step, if all comparisons are true; otherwise others.
+
+        Args:
+            compare: What has to be true; if there is none, ``then`` is done.
+            then: What to do if it is: :class:`Get`, :class:`Put`, :class:`Delete`.
+            otherwise: What to do if it is not.
+
+        Returns:
+            Which of the two was done, at which revision, and what the gets have found.
+
+        Raises:
+            ValueError: if there is more of one of them than a server takes, which is 128.
+            Exception: as :meth:`put` does. With gets alone the outcome is never unknown.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            It may have been done, or may yet be; not if it is cancelled before it begins.
+
+        Example::
+
+            result = await client.transaction(
+                [Compare("app/leader", "create_revision", "==", 0)],
+                [Put("app/leader", b"me")],
+                [Get("app/leader")],
+            )
+        """
+        request = transaction_request(compare, then, otherwise)
+        return transaction_result(await self._call("transaction", request))
+
+    async def _call(self, name: str, request: Request) -> Any:  # noqa: ANN401  see MESSAGES
+        """Make a call, if the client can be used here and now."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._calls is None:
+            msg = f"{name}() was called on {self!r}: enter it before, by 'async with'"
+            raise RuntimeError(msg)
+        if self._state is _State.LEFT:
+            msg = f"{name}() was called on {self!r}: call it inside its 'async with'"
+            raise trio.ClosedResourceError(msg)
+        if trio.lowlevel.current_trio_token() is not self._token:
+            msg = f"{name}() was called in another Trio run than the one that {self!r} is of"
+            raise RuntimeError(msg)
+        return await self._calls.call(request)
+
+
+def _check_tls(tls: object) -> None:
+    if tls is not None and not isinstance(tls, TLS):
+        msg = f"EtcdClient(): tls={tls!r} is not how to encrypt: pass TLS(...), or leave it out"
+        raise TypeError(msg)
