@@ -37,7 +37,7 @@ PRESENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 TESTED = CHOSEN if PRESENT in CHOSEN else [*CHOSEN, PRESENT]
 
 # Async functions of these folders are awaited by the packages alone, and need be no checkpoints.
-MACHINERY = {"_calling", "_core", "_observing", "_process", "_tasks", "_wire"}
+MACHINERY = {"_calling", "_core", "_observing", "_process", "_tasks", "_watching", "_wire"}
 
 nox.needs_version = ">=2025.5.1"
 nox.options.sessions = ["lint", "typing", "tests"]

@@ -1,15 +1,17 @@
 """A client of etcd for Trio: state that several machines share.
 
 It needs the extra ``etcd``: ``pip install 'trio-supervisor[etcd]'``. A client knows the members of
-a cluster, and asks the one that answers::
+a cluster, and asks the one that answers. A value of it has what the cluster stores under a key::
 
     import trio
-    from trio_event.etcd import EtcdClient
+    from trio_event.etcd import EtcdClient, Text
 
     async def main() -> None:
         async with EtcdClient(["localhost:2379"]) as client:
-            await client.put("app/color", b"green")
-            print(await client.get("app/color"))
+            async with client.value("app/color", Text()) as color:
+                await color.put("green")
+                async for current in color.watch():
+                    print(current)
 
     trio.run(main)
 
@@ -37,25 +39,36 @@ from ._calling._requests import (
 )
 from ._client import EtcdClient as EtcdClient
 from ._errors import (
+    DecodeError as DecodeError,
     EtcdError as EtcdError,
     RefusedError as RefusedError,
     UnavailableError as UnavailableError,
     UnknownOutcomeError as UnknownOutcomeError,
 )
+from ._values._codecs import Bytes as Bytes, Codec as Codec, Json as Json, Text as Text
+from ._values._value import EtcdValue as EtcdValue
+from ._watching._health import Health as Health
 from ._wire._tls import TLS as TLS
 
 __all__ = (
     "TLS",
+    "Bytes",
+    "Codec",
     "Compare",
+    "DecodeError",
     "Delete",
     "EtcdClient",
     "EtcdError",
+    "EtcdValue",
     "Get",
+    "Health",
+    "Json",
     "KeyRange",
     "KeyValue",
     "Operation",
     "Put",
     "RefusedError",
+    "Text",
     "TransactionResult",
     "UnavailableError",
     "UnknownOutcomeError",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
 import trio
 
@@ -26,17 +27,26 @@ from ._calling._requests import (
     transaction_result,
 )
 from ._calling._tokens import Tokens
+from ._values._open import OpenValues
+from ._watching._background import Background
+from ._watching._watching import Watching
 from ._wire._grpc import connect
 from ._wire._seam import CallError
 from ._wire._tls import TLS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from types import TracebackType
     from typing import Self
 
+    from .._value import ValueWatch
     from ._calling._requests import Compare, Operation, Request, TransactionResult
+    from ._values._codecs import Codec
+    from ._values._value import EtcdValue
+    from ._watching._health import Health
     from ._wire._seam import Connection
+
+T = TypeVar("T")
 
 
 class _State(enum.Enum):
@@ -51,7 +61,8 @@ class EtcdClient:
 
     It is an async context manager. Calls are made inside of it, by any number of tasks, and go to
     one of the members; to another one if that does not answer (E6). A write is never made twice
-    (E7). What is left of it after the ``async with`` is nothing: no connection, no thread (E9).
+    (E7). Values of keys are opened by :meth:`value`; one stream keeps all of them current. What is
+    left of it after the ``async with`` is nothing: no connection, no thread (E9).
 
     Args:
         endpoints: The members, each as ``host:port`` or ``http://host:port``, or with ``https``
@@ -95,14 +106,20 @@ class EtcdClient:
             msg = "EtcdClient(): timeout=0 leaves no time for a call: pass seconds above 0"
             raise ValueError(msg)
         self._targets = parse_endpoints(endpoints, is_encrypted=tls is not None)
+        # For calls, and for the watch stream: neither is disturbed by what the other one meets.
         self._rotation = Rotation(self._targets)
+        self._rotation_to_watch = Rotation(self._targets)
         self._connect: Callable[[str], Connection] = partial(connect, tls=tls)
+        self._connect_to_watch: Callable[[str], Connection] = self._connect
         self._user = user
         self._password = password
         self._timeout = float(timeout)
         self._state = _State.NEW
         self._token: trio.lowlevel.TrioToken | None = None
         self._calls: Calls | None = None
+        self._values: OpenValues | None = None
+        self._watching: Watching | None = None
+        self._background: Background | None = None
 
     def __repr__(self) -> str:
         """Show the endpoints, and whether it can be used; never the password."""
@@ -110,7 +127,7 @@ class EtcdClient:
         return f"<EtcdClient {self._state.name.lower()} {', '.join(self._targets)}{user}>"
 
     async def __aenter__(self) -> Self:
-        """Open the client. No member is asked yet."""
+        """Open the client. It begins to connect; nothing waits for that."""
         await trio.lowlevel.checkpoint()
         if self._state is not _State.NEW:
             msg = f"{self!r} was entered before: make a new client"
@@ -119,6 +136,10 @@ class EtcdClient:
         self._token = trio.lowlevel.current_trio_token()
         tokens = Tokens(self._user, self._password)
         self._calls = Calls(self._rotation, self._connect, tokens, self._timeout)
+        self._watching = Watching(self._rotation_to_watch, self._connect_to_watch, tokens)
+        self._values = OpenValues(self._watching, self._call)
+        self._background = Background(self._watching.run)
+        await self._background.start()
         return self
 
     @trio.lowlevel.enable_ki_protection
@@ -127,12 +148,76 @@ class EtcdClient:
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
-    ) -> None:
-        """Leave the client. Calls of other tasks end with ``trio.ClosedResourceError``."""
+    ) -> bool | None:
+        """Leave the client. Its values end, calls of other tasks with ``ClosedResourceError``."""
         assert self._calls is not None
+        assert self._values is not None
+        assert self._background is not None
         self._state = _State.LEFT
         self._calls.close()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        self._values.close()
+        return await self._background.stop(kind, error, traceback)  # noqa: ASYNC102  it shields
+
+    @property
+    def health(self) -> ValueWatch[Health]:
+        """How fresh the values of this client are (E5).
+
+        Raises:
+            RuntimeError: if the client was not entered.
+        """
+        if self._watching is None:
+            msg = f"health of {self!r} is not known: enter it before, by 'async with'"
+            raise RuntimeError(msg)
+        return self._watching.health
+
+    @asynccontextmanager
+    async def value(
+        self,
+        key: str,
+        codec: Codec[T],
+        *,
+        on_decode_error: Literal["raise", "skip"] = "raise",
+    ) -> AsyncGenerator[EtcdValue[T], None]:
+        """Open the value of a key, for an ``async with`` (E1, E4, E11).
+
+        Entering it makes the first read, so that the value is known: ``peek()`` and
+        ``get(backlog_only=True)`` say what the cluster has. It is tried until it succeeds, or the
+        caller's own deadline. What is opened twice is one value.
+
+        Args:
+            key: The key.
+            codec: What makes data of the stored bytes: :class:`Json`, :class:`Text`,
+                :class:`Bytes`, or an object of your own.
+            on_decode_error: What becomes of stored bytes that the codec does not accept.
+                With ``raise``, each ``get`` that would return them raises :exc:`DecodeError`
+                until there is good data. With ``skip``, the value keeps its last good data, or is
+                ABSENT if there was none, and an error is logged.
+
+        Yields:
+            The value. After the ``async with`` its watchers end, and the server watches no longer.
+
+        Raises:
+            RefusedError: if the cluster does not allow to read the key.
+            ClosedResourceError: if the client was left.
+            RuntimeError: if the client was not entered, or in another Trio run.
+            TypeError: if ``codec`` is none.
+            ValueError: if ``key`` is empty.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+
+        Example::
+
+            async with client.value("app/color", Text()) as color:
+                print(color.peek())
+        """
+        self._check("value")
+        assert self._values is not None
+        async with self._values.value(key, codec, on_decode_error) as value:
+            yield value
 
     async def get(self, key: str | bytes, *, serializable: bool = False) -> KeyValue | None:
         """Return what is stored under a key.
@@ -295,6 +380,12 @@ class EtcdClient:
     async def _call(self, name: str, request: Request) -> Any:  # noqa: ANN401  see MESSAGES
         """Make a call, if the client can be used here and now."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        self._check(name)
+        assert self._calls is not None
+        return await self._calls.call(request)
+
+    def _check(self, name: str) -> None:
+        """Raise unless the client can be used here and now."""
         if self._calls is None:
             msg = f"{name}() was called on {self!r}: enter it before, by 'async with'"
             raise RuntimeError(msg)
@@ -304,7 +395,6 @@ class EtcdClient:
         if trio.lowlevel.current_trio_token() is not self._token:
             msg = f"{name}() was called in another Trio run than the one that {self!r} is of"
             raise RuntimeError(msg)
-        return await self._calls.call(request)
 
 
 def _check_tls(tls: object) -> None:

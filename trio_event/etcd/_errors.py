@@ -44,3 +44,25 @@ class UnknownOutcomeError(EtcdError):
     def __str__(self) -> str:
         """Return the message."""
         return str(self.args[0])
+
+
+@final
+class DecodeError(EtcdError):
+    """What is stored under a key can't be decoded; the next good put heals that (E6).
+
+    Attributes:
+        key: The key.
+        revision: The revision that has put it.
+        raw: What is stored.
+    """
+
+    def __init__(self, message: str, key: bytes, revision: int, raw: bytes) -> None:
+        """Make one for what is stored."""
+        super().__init__(message, key, revision, raw)
+        self.key = key
+        self.revision = revision
+        self.raw = raw
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return str(self.args[0])

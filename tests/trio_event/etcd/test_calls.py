@@ -450,16 +450,11 @@ async def test_a_call_needs_a_client_that_was_entered(one: Member) -> None:
     assert one.calls == []
 
 
-def test_a_client_is_of_one_trio_run(one: Member) -> None:
+async def test_a_client_is_of_one_trio_run(one: Member) -> None:
     """E9: another run is told."""
-    client = client_of(one)
-
-    async def enter_and_stay() -> None:
-        await client.__aenter__()
-
-    trio.run(enter_and_stay)
-    with pytest.raises(RuntimeError, match="in another Trio run than the one that <EtcdClient"):
-        trio.run(client.get, "a")
+    async with client_of(one) as client:
+        with pytest.raises(RuntimeError, match="in another Trio run than the one that <EtcdClient"):
+            await trio.to_thread.run_sync(lambda: trio.run(client.get, "a"))
 
 
 async def test_calls_under_way_end_when_the_client_is_left(

@@ -19,34 +19,33 @@ PROGRAM = """\
 import sys
 
 import trio
-from trio_event.etcd import EtcdClient
+from trio_event.etcd import EtcdClient, Text
 
 endpoint, how = sys.argv[1:]
 
 
 async def main():
     client = EtcdClient([endpoint])
-    await client.__aenter__()
-    await client.put("exit", b"1")
-    async with trio.open_nursery() as nursery:
+    async with client, client.value("exit", Text()), trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(client.put, "exit", b"2")
+        await trio.lowlevel.checkpoint()
         if how == "raises":
-            await trio.lowlevel.checkpoint()
             raise ValueError("of the user")
-        if how == "returns":
-            await trio.lowlevel.checkpoint()
+        if how == "exits":
+            sys.exit()
+        if how == "cancels":
             nursery.cancel_scope.cancel()
 
 
 try:
     trio.run(main)
-except* ValueError:
+except* (SystemExit, ValueError):
     pass
 """
 
 
-@pytest.mark.parametrize("how", ["raises", "returns", "waits"])
+@pytest.mark.parametrize("how", ["raises", "exits", "cancels", "waits"])
 def test_a_process_ends_with_everything_open(node: Cluster, tmp_path: Path, how: str) -> None:
     """E9: status 0, nothing on stderr, and no wait for a thread; five times."""
     script = tmp_path / "program.py"

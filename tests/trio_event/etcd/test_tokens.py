@@ -186,7 +186,7 @@ async def test_who_gets_the_token_may_be_cancelled(one: Member) -> None:
 def guarded(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with users, whose tokens live for two seconds after their last use."""
     with running(binary, tmp_path_factory.mktemp("etcd"), "--auth-token-ttl=2") as cluster:
-        cluster.require_users(app="app/", other="other/")
+        cluster.require_users(app="app/", other="other/", third="third/")
         yield cluster
 
 
@@ -243,11 +243,11 @@ async def test_a_token_that_has_expired_is_replaced(guarded: Cluster) -> None:
 
 async def test_a_password_that_was_changed_is_refused(guarded: Cluster) -> None:
     """E8: the token that it has given is taken back as well, and the next one is refused."""
-    async with EtcdClient(guarded.endpoints, user="other", password="other") as client:  # noqa: S106
-        await client.put("other/a", b"1")
-        change = ("user", "passwd", "other", "--interactive=false")
+    async with EtcdClient(guarded.endpoints, user="third", password="third") as client:  # noqa: S106
+        await client.put("third/a", b"1")
+        change = ("user", "passwd", "third", "--interactive=false")
         await trio.to_thread.run_sync(
             lambda: guarded.control(*change, user="root:root", stdin="new\n")
         )
         with trio.fail_after(1), pytest.raises(RefusedError, match="check user= and password="):
-            await client.put("other/a", b"2")
+            await client.put("third/a", b"2")

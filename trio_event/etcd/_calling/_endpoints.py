@@ -61,7 +61,7 @@ def _parse(endpoint: object, *, is_encrypted: bool) -> str:
 
 @final
 class Rotation:
-    """Which member is asked next; all who ask share it, and begin with a random one (E6)."""
+    """Which member is asked next; the first one is random (E6)."""
 
     def __init__(self, endpoints: tuple[str, ...]) -> None:
         """Make one for the endpoints of a client."""

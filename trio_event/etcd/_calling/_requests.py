@@ -191,6 +191,12 @@ def page_request(
     return Request(f"{_KV}Range", f"get_range of {prefix!r}", message, read, is_local=is_local)
 
 
+def history_request(key: bytes) -> Request:
+    """Ask for the newest revision of the cluster, by a key that the user may read."""
+    message = MESSAGES["RangeRequest"](key=key, limit=1, keys_only=True)
+    return Request(f"{_KV}Range", "first read", message, MESSAGES["RangeResponse"].FromString)
+
+
 def put_request(key: str | bytes, value: bytes) -> Request:
     """Put data under a key."""
     message = _put_message("put", key, value)

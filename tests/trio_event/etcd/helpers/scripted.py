@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import trio
 
 from trio_event.etcd import EtcdClient
+from trio_event.etcd._calling._endpoints import Rotation
 from trio_event.etcd._calling._requests import reach_request
 from trio_event.etcd._wire._messages import MESSAGES
 from trio_event.etcd._wire._seam import CallError, Code, Connection, Stream
@@ -68,6 +69,13 @@ class Member:
         # What it has got: the last part of the path, the message, the metadata.
         self.calls: list[tuple[str, bytes, Metadata]] = []
         self.connections: list[ScriptedConnection] = []
+        self.streams: list[ScriptedStream] = []
+        self.stream_opened = trio.Event()
+        # Without a list of answers, reads are answered by these, and log-ins by numbered tokens.
+        self.revision: int | None = None
+        self.cluster_id = 1
+        self.items: dict[str, int] = {}
+        self._tokens = 0
 
     def __repr__(self) -> str:
         return f"<Member {self.name}>"
@@ -77,6 +85,31 @@ class Member:
         """What was called."""
         return [name for name, _, _ in self.calls]
 
+    def answer(self, name: str, request: bytes) -> bytes | None:
+        """Answer a call of the kinds that need no list."""
+        if self.revision is None:
+            return None
+        if name == "Authenticate":
+            self._tokens += 1
+            return message("AuthenticateResponse", token=f"t{self._tokens}")
+        assert name == "Range"
+        asked = MESSAGES["RangeRequest"].FromString(request)
+        items = [
+            {"key": key.encode(), "value": str(revision).encode(), "mod_revision": revision}
+            for key, revision in sorted(self.items.items())
+            if key.encode() == asked.key
+        ]
+        made: bytes = MESSAGES["RangeResponse"](
+            header={"revision": self.revision, "cluster_id": self.cluster_id}, kvs=items
+        ).SerializeToString()
+        return made
+
+    async def wait_stream(self, count: int) -> ScriptedStream:
+        """Wait for the stream with a number, from 1."""
+        while len(self.streams) < count:
+            await self.stream_opened.wait()
+        return self.streams[count - 1]
+
     async def silence(self) -> None:
         """Answer nothing."""
         await trio.sleep_forever()
@@ -84,6 +117,62 @@ class Member:
     def will(self, *answers: bytes | CallError | Answer) -> None:
         """Give these answers, after those that are yet to be given."""
         self.answers.extend(answers)
+
+
+@final
+class ScriptedStream(Stream):
+    """A watch stream of a scripted member, which says what a test lets it say."""
+
+    def __init__(self, member: Member, sink: Callable[[bytes], object], metadata: Metadata) -> None:
+        self._sink = sink
+        self.metadata = dict(metadata)
+        self.is_closed = False
+        # What was asked for: the watches to create, and the ids of those to cancel.
+        self.creates: list[Any] = []
+        self.cancels: list[int] = []
+        self._end: CallError | None = None
+        self._ended = trio.Event()
+        self._asked = trio.Event()
+        member.streams.append(self)
+        member.stream_opened.set()
+        member.stream_opened = trio.Event()
+
+    def send(self, request: bytes) -> None:
+        made = MESSAGES["WatchRequest"].FromString(request)
+        if made.HasField("create_request"):
+            self.creates.append(made.create_request)
+        else:
+            self.cancels.append(made.cancel_request.watch_id)
+        self._asked.set()
+        self._asked = trio.Event()
+
+    async def wait_ended(self) -> None:
+        await self._ended.wait()
+        if self._end is not None:
+            raise self._end
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def wait_created(self, count: int) -> None:
+        """Wait until so many watches were asked for."""
+        while len(self.creates) < count:
+            await self._asked.wait()
+
+    def say(self, revision: int = 1, **fields: object) -> None:
+        """Send a message."""
+        self._sink(message("WatchResponse", revision, **fields))
+
+    def create_all(self) -> None:
+        """Say that all watches are created that were asked for."""
+        for create in self.creates:
+            self.say(watch_id=create.watch_id, created=True)
+
+    def end(self, error: CallError | None = None) -> None:
+        """End the stream."""
+        self._end = error
+        self._ended.set()
 
 
 @final
@@ -110,8 +199,13 @@ class ScriptedConnection(Connection):
             answer = first.popleft() if first else found(1)
         else:
             self._member.calls.append((path.rpartition("/")[2], request, metadata))
+            name = path.rpartition("/")[2]
             answers = self._member.answers
-            answer = answers.popleft() if answers else self._closed.wait
+            given = None if answers else self._member.answer(name, request)
+            if given is not None:
+                answer = given
+            else:
+                answer = answers.popleft() if answers else self._closed.wait
         if isinstance(answer, CallError):
             await trio.lowlevel.cancel_shielded_checkpoint()
             raise CallError(answer.code, answer.details, was_sent=answer.was_sent)
@@ -119,16 +213,17 @@ class ScriptedConnection(Connection):
             await trio.lowlevel.cancel_shielded_checkpoint()
             return answer
         with trio.move_on_after(seconds):
-            given = await answer()
-            if given is None:
+            awaited = await answer()
+            if awaited is None:
                 raise CallError(Code.CANCELLED, "Channel closed!")
-            return given
+            return awaited
         raise CallError(Code.DEADLINE_EXCEEDED, "Deadline Exceeded")
 
     def open_stream(
         self, path: str, sink: Callable[[bytes], object], *, metadata: Metadata = ()
     ) -> Stream:
-        raise NotImplementedError
+        assert path.endswith("/Watch")
+        return ScriptedStream(self._member, sink, metadata)
 
     def close(self) -> None:
         self._closed.set()
@@ -143,7 +238,24 @@ def client_of(*members: Member, timeout: float = 5.0, user: str | None = None) -
         password=None if user is None else "secret",
     )
     by_name = {member.name: member for member in members}
-    while client._rotation.current != members[0].name:
-        client._rotation.skip(client._rotation.current)
+    begin_with(members[0], client._rotation)
     client._connect = lambda endpoint: ScriptedConnection(by_name[endpoint])
+    # No stream disturbs the calls.
+    silent = Member("silent:0")
+    client._rotation_to_watch = Rotation((silent.name,))
+    client._connect_to_watch = lambda _: ScriptedConnection(silent)
+    return client
+
+
+def begin_with(member: Member, rotation: Rotation) -> None:
+    """Go on to a member."""
+    while rotation.current != member.name:
+        rotation.skip(rotation.current)
+
+
+def watching_client_of(*members: Member, user: str | None = None) -> EtcdClient:
+    """Make a client whose watch stream is that of the members, beginning with the first."""
+    client = client_of(*members, user=user)
+    client._rotation_to_watch = client._rotation
+    client._connect_to_watch = client._connect
     return client

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import threading
+import urllib.request
 from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,6 +86,14 @@ class Member:
                 assert found, "\n".join(self.log)
 
         await trio.to_thread.run_sync(wait)
+
+    def metric(self, name: str) -> float:
+        """Return a figure that it publishes."""
+        with urllib.request.urlopen(f"http://{self.endpoint}/metrics", timeout=10) as page:
+            for line in page.read().decode().splitlines():
+                if line.startswith((f"{name} ", f"{name}{{")):
+                    return float(line.split()[-1])
+        raise LookupError(name)
 
     def restart(self) -> None:
         """Start it again, with the data that it had."""
