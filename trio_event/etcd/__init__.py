@@ -23,9 +23,9 @@ from __future__ import annotations
 try:
     import google.protobuf as _protobuf  # noqa: F401  only whether it is there
     import grpc as _grpc  # noqa: F401  likewise
-except ImportError as error:
-    _MESSAGE = f"trio_event.etcd needs {error.name}: pip install 'trio-supervisor[etcd]'"
-    raise ImportError(_MESSAGE, name=error.name) from error
+except ImportError as _error:
+    _MESSAGE = f"trio_event.etcd needs {_error.name}: pip install 'trio-supervisor[etcd]'"
+    raise ImportError(_MESSAGE, name=_error.name) from _error
 
 from ._calling._requests import (
     Compare as Compare,
@@ -46,6 +46,7 @@ from ._errors import (
     UnknownOutcomeError as UnknownOutcomeError,
 )
 from ._values._codecs import Bytes as Bytes, Codec as Codec, Json as Json, Text as Text
+from ._values._map import EtcdMap as EtcdMap
 from ._values._value import EtcdValue as EtcdValue
 from ._watching._health import Health as Health
 from ._wire._tls import TLS as TLS
@@ -59,6 +60,7 @@ __all__ = (
     "Delete",
     "EtcdClient",
     "EtcdError",
+    "EtcdMap",
     "EtcdValue",
     "Get",
     "Health",

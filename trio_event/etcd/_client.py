@@ -12,6 +12,7 @@ import trio
 from .._arguments import check_seconds
 from ._calling._calls import Calls
 from ._calling._endpoints import Rotation, parse_endpoints
+from ._calling._ranges import read_range
 from ._calling._requests import (
     KeyRange,
     KeyValue,
@@ -20,8 +21,6 @@ from ._calling._requests import (
     end_of_prefix,
     first_of,
     get_request,
-    key_value,
-    page_request,
     put_request,
     transaction_request,
     transaction_result,
@@ -31,7 +30,6 @@ from ._values._open import OpenValues
 from ._watching._background import Background
 from ._watching._watching import Watching
 from ._wire._grpc import connect
-from ._wire._seam import CallError
 from ._wire._tls import TLS
 
 if TYPE_CHECKING:
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
     from .._value import ValueWatch
     from ._calling._requests import Compare, Operation, Request, TransactionResult
     from ._values._codecs import Codec
+    from ._values._map import EtcdMap
     from ._values._value import EtcdValue
     from ._watching._health import Health
     from ._wire._seam import Connection
@@ -219,6 +218,49 @@ class EtcdClient:
         async with self._values.value(key, codec, on_decode_error) as value:
             yield value
 
+    @asynccontextmanager
+    async def map(
+        self,
+        prefix: str,
+        codec: Codec[T],
+        *,
+        on_decode_error: Literal["raise", "skip"] = "raise",
+    ) -> AsyncGenerator[EtcdMap[T], None]:
+        """Open the map of all keys with a prefix, for an ``async with`` (E1, E4, E11).
+
+        It is known when it is open, as a value is; see :meth:`value`. Use one map where several
+        keys belong together: what a transaction has done to them is one batch of it.
+
+        Args:
+            prefix: What the keys begin with. The keys of the map are what follows it.
+            codec: As for :meth:`value`.
+            on_decode_error: What becomes of keys that are no UTF-8, and of stored bytes that
+                the codec does not accept. With ``raise``, each ``get`` that would return them
+                raises :exc:`DecodeError` until there is good data. With ``skip``, the key keeps
+                its last good data, if there is some, the others go on, and an error is logged.
+
+        Yields:
+            The map. After the ``async with`` its watchers end, and the server watches no longer.
+
+        Raises:
+            Exception: as :meth:`value` does.
+
+        Checkpoints:
+            Always.
+
+        Cancellation:
+            Leaves nothing behind.
+
+        Example::
+
+            async with client.map("app/peers/", Text()) as peers:
+                print(dict(peers))
+        """
+        self._check("map")
+        assert self._values is not None
+        async with self._values.map(prefix, codec, on_decode_error) as opened:
+            yield opened
+
     async def get(self, key: str | bytes, *, serializable: bool = False) -> KeyValue | None:
         """Return what is stored under a key.
 
@@ -274,20 +316,11 @@ class EtcdClient:
         """
         first = encode_key("get_range", prefix)
         end = end_of_prefix(first)
-        while True:
-            items: list[KeyValue] = []
-            revision, start = 0, first
-            try:
-                while True:
-                    request = page_request(prefix, start, end, revision, is_local=serializable)
-                    page = await self._call("get_range", request)
-                    revision = revision or page.header.revision
-                    items += map(key_value, page.kvs)
-                    if not page.more:
-                        return KeyRange(tuple(items), revision)
-                    start = items[-1].key + b"\0"
-            except CallError:
-                continue  # the revision is compacted: begin anew
+
+        async def call(request: Request) -> Any:  # noqa: ANN401  see MESSAGES
+            return await self._call("get_range", request)
+
+        return await read_range(call, prefix, first, end, is_local=serializable)
 
     async def put(self, key: str | bytes, value: bytes) -> int:
         """Put data under a key.

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ..etcd.helpers.servers import BINARIES, running
+from .etcd_subjects import ETCD_SUBJECTS
 from .subjects import SUBJECTS
 
 if TYPE_CHECKING:
@@ -14,9 +16,20 @@ if TYPE_CHECKING:
     from .subjects import Subject
 
 
-@pytest.fixture(params=SUBJECTS, ids=lambda kind: kind.__name__)
+@pytest.fixture(scope="session")
+def etcd_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real etcd, which runs for those that need it."""
+    with running(next(iter(BINARIES.values())), tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster.endpoints[0]
+
+
+@pytest.fixture(params=[*SUBJECTS, *ETCD_SUBJECTS], ids=lambda kind: kind.__name__)
 def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
     """A new, unset value of each storage in turn."""
-    made: Subject = request.param()
+    made: Subject
+    if request.param in ETCD_SUBJECTS:
+        made = request.param(request.getfixturevalue("etcd_endpoint"))
+    else:
+        made = request.param()
     yield made
     made.clear()

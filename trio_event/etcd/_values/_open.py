@@ -5,9 +5,12 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
-from .._calling._requests import encode_key
+from .._calling._requests import encode_key, end_of_prefix
 from .._watching._watching import Watch
-from ._value import EtcdValue, Kept
+from ._following import Following
+from ._kept import KeptMap, KeptValue
+from ._map import EtcdMap
+from ._value import EtcdValue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -15,19 +18,21 @@ if TYPE_CHECKING:
     from .._calling._requests import Request
     from .._watching._watching import Watching
     from ._codecs import Codec
+    from ._kept import Kept
 
 T = TypeVar("T")
+
+# Of what sort, how decoded, and what if not.
+Kind = tuple[type, object, str]
 
 
 @final
 class _Opened:
-    """A value, and how many have it open."""
+    """A value or a map, and how many have it open."""
 
-    def __init__(
-        self, kind: tuple[object, ...], value: EtcdValue[Any], watch: Watch, kept: Kept[Any]
-    ) -> None:
+    def __init__(self, kind: Kind, made: Any, watch: Watch, kept: Kept[Any]) -> None:  # noqa: ANN401
         self.kind = kind
-        self.value = value
+        self.made = made
         self.watch = watch
         self.kept = kept
         self.users = 0
@@ -35,13 +40,13 @@ class _Opened:
 
 @final
 class OpenValues:
-    """The open values of one client."""
+    """The open values and maps of one client."""
 
     def __init__(self, watching: Watching, call: Callable[[str, Request], Awaitable[Any]]) -> None:
         """Make an empty one."""
         self._watching = watching
         self._call = call
-        # By key: codecs need not be hashable.
+        # By key or prefix: codecs need not be hashable.
         self._opened: dict[str, list[_Opened]] = {}
 
     @asynccontextmanager
@@ -49,20 +54,34 @@ class OpenValues:
         self, key: str, codec: Codec[T], on_decode_error: str
     ) -> AsyncGenerator[EtcdValue[T], None]:
         """Open the value of a key, and leave it."""
-        check_codec(codec)
-        if on_decode_error not in {"raise", "skip"}:
-            msg = f"value(): on_decode_error={on_decode_error!r} is neither 'raise' nor 'skip'"
-            raise ValueError(msg)
-        kind = (type(codec), codec, on_decode_error)
-        opened = self._find(key, kind) or self._open(key, kind, codec)
-        opened.users += 1
-        try:
-            await opened.watch.wait_known()
-            yield opened.value
-        finally:
-            opened.users -= 1
-            if not opened.users:
-                self._leave(key, opened)
+        _check_options("value", codec, on_decode_error)
+        kind = (EtcdValue, codec, on_decode_error)
+        opened = self._find(key, kind)
+        if opened is None:
+            kept: KeptValue[T] = KeptValue(codec, is_skipping=on_decode_error == "skip")
+            watch = Watch(encode_key("value", key), b"", key, kept)
+            following = Following(kept, watch, self._watching, codec, self._call)
+            opened = self._add(_Opened(kind, EtcdValue(kept, following), watch, kept))
+        async with self._used(opened):
+            yield opened.made
+
+    @asynccontextmanager
+    async def map(
+        self, prefix: str, codec: Codec[T], on_decode_error: str
+    ) -> AsyncGenerator[EtcdMap[T], None]:
+        """Open the map of a prefix, and leave it."""
+        _check_options("map", codec, on_decode_error)
+        kind = (EtcdMap, codec, on_decode_error)
+        opened = self._find(prefix, kind)
+        if opened is None:
+            first = encode_key("map", prefix)
+            is_skipping = on_decode_error == "skip"
+            kept: KeptMap[T] = KeptMap(codec, prefix=first, is_skipping=is_skipping)
+            watch = Watch(first, end_of_prefix(first), prefix, kept)
+            following = Following(kept, watch, self._watching, codec, self._call)
+            opened = self._add(_Opened(kind, EtcdMap(kept, following), watch, kept))
+        async with self._used(opened):
+            yield opened.made
 
     def close(self) -> None:
         """End all of them, because the client is left."""
@@ -70,32 +89,47 @@ class OpenValues:
             for opened in several:
                 opened.kept.finish(None)
 
-    def _find(self, key: str, kind: tuple[object, ...]) -> _Opened | None:
-        for opened in self._opened.get(key, ()):
-            if opened.kind == kind and opened.kept.is_open:
+    def _find(self, name: str, kind: Kind) -> _Opened | None:
+        for opened in self._opened.get(name, ()):
+            is_alike = type(opened.kind[1]) is type(kind[1]) and opened.kind == kind
+            if is_alike and opened.kept.is_open:
                 return opened
         return None
 
-    def _open(self, key: str, kind: tuple[object, ...], codec: Codec[Any]) -> _Opened:
-        kept: Kept[Any] = Kept(codec, is_skipping=kind[-1] == "skip")
-        watch = Watch(encode_key("value", key), b"", key, kept)
-        value = EtcdValue(kept, watch, self._watching, codec, self._call)
-        opened = _Opened(kind, value, watch, kept)
-        self._opened.setdefault(key, []).append(opened)
-        self._watching.add(watch)
+    def _add(self, opened: _Opened) -> _Opened:
+        self._opened.setdefault(opened.watch.name, []).append(opened)
+        self._watching.add(opened.watch)
         return opened
 
-    def _leave(self, key: str, opened: _Opened) -> None:
-        self._opened[key].remove(opened)
-        if not self._opened[key]:
-            del self._opened[key]
+    @asynccontextmanager
+    async def _used(self, opened: _Opened) -> AsyncGenerator[None, None]:
+        """Wait until it is known; the last one that leaves it ends it."""
+        opened.users += 1
+        try:
+            await opened.watch.wait_known()
+            yield
+        finally:
+            opened.users -= 1
+            if not opened.users:
+                self._remove(opened)
+
+    def _remove(self, opened: _Opened) -> None:
+        name = opened.watch.name
+        self._opened[name].remove(opened)
+        if not self._opened[name]:
+            del self._opened[name]
         self._watching.remove(opened.watch)
         opened.kept.finish(None)
 
 
-def check_codec(codec: object) -> None:
-    """Raise unless an argument can encode and decode."""
+def _check_options(call: str, codec: object, on_decode_error: object) -> None:
     for name in ("encode", "decode"):
         if not callable(getattr(codec, name, None)) or isinstance(codec, type):
-            msg = f"{codec!r} is no codec: pass an object with encode() and decode(), as Text()"
+            msg = (
+                f"{call}(): {codec!r} is no codec: "
+                "pass an object with encode() and decode(), such as Text()"
+            )
             raise TypeError(msg)
+    if on_decode_error not in {"raise", "skip"}:
+        msg = f"{call}(): on_decode_error={on_decode_error!r} is neither 'raise' nor 'skip'"
+        raise ValueError(msg)

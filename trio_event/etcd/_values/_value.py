@@ -2,99 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+from typing import TYPE_CHECKING, Generic, TypeVar, final
 
-import attrs
 import trio
 
-from ..._absent import ABSENT, Absent
+from ..._absent import Absent
 from ..._arguments import check_function, check_version
-from ..._memory._value import MemoryValue
-from ..._unset import UNSET, Unset
-from ..._value import ValueWatch, compose
-from ..._waiting import WaitQueue
+from ..._unset import Unset
 from ...abc import StoredValue
-from .._calling._requests import (
-    Compare,
-    Put,
-    delete_request,
-    put_request,
-    transaction_request,
-)
-from .._wire._seam import CallError
+from .._calling._requests import Compare, Put, transaction_request
 from ._codecs import Undecodable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable
 
-    from .._calling._requests import KeyValue, Request
-    from .._errors import EtcdError
+    from ..._value import ValueWatch
+    from ..._waiting import WaitQueue
     from .._watching._health import Health
-    from .._watching._watching import Watch, Watching
-    from ._codecs import Codec
+    from ._following import Following
+    from ._kept import KeptValue
 
 T = TypeVar("T")
-U = TypeVar("U")
-
-_logger: Final = logging.getLogger("trio_event.etcd")
-
-# In seconds: until it is asked whether a revision that is waited for concerns the key at all.
-_PATIENCE: Final = 0.25
-
-
-@final
-class Kept(Generic[T]):
-    """The data of a key, as a watch tells them (E4, E6).
-
-    It is apart from the value so that the value's names are for its users.
-    """
-
-    def __init__(self, codec: Codec[T], *, is_skipping: bool) -> None:
-        """Make one that knows nothing."""
-        self._codec = codec
-        self._is_skipping = is_skipping
-        self.queue = WaitQueue()
-        self.version = 0
-        self.data: T | Absent | Undecodable | Unset = UNSET
-        self.error: BaseException | None = None
-        self.is_open = True
-        # Up to which revision of the cluster it has everything.
-        self.revision: MemoryValue[int] = MemoryValue(0)
-
-    def apply(self, revision: int, changes: Mapping[bytes, KeyValue | None]) -> None:
-        """Take what a revision has changed; see ``Target``."""
-        for item in changes.values():
-            data = ABSENT if item is None else self._decode(item)
-            if not isinstance(data, Undecodable) or not self._is_skipping:
-                self._set(data)
-            else:
-                _logger.error("skipped: %r can't be decoded (%r)", data.key, data.cause)
-        if isinstance(self.data, Unset):
-            self._set(ABSENT)
-        self.revision.set(revision)
-
-    def _decode(self, item: KeyValue) -> T | Undecodable:
-        try:
-            return self._codec.decode(item.value)
-        except Exception as error:  # noqa: BLE001  whatever the user's codec raises
-            return Undecodable(item.key, item.mod_revision, item.value, error)
-
-    def _set(self, data: T | Absent | Undecodable) -> None:
-        self.data = data
-        self.version += 1
-        self.queue.notify()
-
-    def finish(self, error: BaseException | None) -> None:
-        """End the value."""
-        if self.is_open:
-            self.is_open = False
-            self.error = error
-            self.queue.notify()
-            if error is None:
-                self.revision.close()
-            else:
-                self.revision.fail(error)
 
 
 @final
@@ -116,20 +44,10 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
                 print(current)
     """
 
-    def __init__(
-        self,
-        kept: Kept[T],
-        watch: Watch,
-        watching: Watching,
-        codec: Codec[T],
-        call: Callable[[str, Request], Awaitable[Any]],
-    ) -> None:
+    def __init__(self, kept: KeptValue[T], following: Following[T]) -> None:
         """Clients make values; see :meth:`EtcdClient.value`."""
         self._kept = kept
-        self._watch = watch
-        self._watching = watching
-        self._codec = codec
-        self._call = call
+        self._following = following
 
     def __repr__(self) -> str:
         """Show the key and the data."""
@@ -140,7 +58,7 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
     @property
     def key(self) -> str:
         """The key."""
-        return self._watch.name
+        return self._following.watch.name
 
     @property
     def version(self) -> int:
@@ -185,12 +103,12 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
     @property
     def revision(self) -> int:
         """The cluster's revision up to which this value has everything."""
-        return self._kept.revision.peek()
+        return self._following.revision
 
     @property
     def health(self) -> ValueWatch[Health]:
         """How fresh it is: as the client's, and ``failed`` after an error that is permanent."""
-        return compose(self._watching.health, self._watch.failure).map(_health)
+        return self._following.health
 
     async def wait_revision(self, revision: int) -> None:
         """Wait until the value has what a revision of the cluster has done (E1).
@@ -209,21 +127,7 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
         Cancellation:
             Leaves nothing behind.
         """
-        check_version("wait_revision", revision)
-        reached = self._kept.revision
-        while True:
-            with trio.move_on_after(_PATIENCE):
-                await reached.wait_for(lambda at: at >= revision)
-                return
-            # Nothing tells of revisions that do not concern the key. If a read finds nothing new,
-            # then the value has everything up to there.
-            try:
-                found = await self._watching.read(self._watch)
-            except CallError:
-                continue  # the connection is lost, and another one will come
-            is_whole = self._watch.reflection.is_unchanged(found.items)
-            if is_whole and self._kept.is_open and found.revision > reached.peek():
-                reached.set(found.revision)
+        await self._following.wait_revision(revision)
 
     async def put(self, value: T) -> int:
         """Store data under the key.
@@ -243,9 +147,7 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
         Cancellation:
             It may have been done, or may yet be; not if it is cancelled before it begins.
         """
-        answer = await self._call("put", put_request(self.key, self._encode(value)))
-        revision: int = answer.header.revision
-        return revision
+        return await self._following.put(self.key, value)
 
     async def delete(self) -> int:
         """Delete the key, if it is there.
@@ -262,9 +164,7 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
         Cancellation:
             It may have been done, or may yet be; not if it is cancelled before it begins.
         """
-        answer = await self._call("delete", delete_request(self.key))
-        revision: int = answer.header.revision
-        return revision
+        return await self._following.delete(self.key)
 
     async def compare_and_set(self, version: int, value: T) -> bool:
         """Store data, unless the key was changed since a version (E7).
@@ -320,26 +220,15 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
 
     async def _compare_and_set(self, version: int, value: T) -> int | None:
         """Return the revision; None if there is a newer version."""
-        data = self._encode(value)
+        data = self._following.encode(self.key, value)
         if version != self.version:
             await trio.lowlevel.checkpoint()
             return None
-        at = self._watch.reflection.mod_revision(self._watch.key)
+        watch = self._following.watch
+        at = watch.reflection.mod_revision(watch.key)
         request = transaction_request(
             [Compare(self.key, "mod_revision", "==", at)], [Put(self.key, data)], []
         )
-        answer = await self._call("compare_and_set", request)
+        answer = await self._following.call("compare_and_set", request)
         revision: int = answer.header.revision
         return revision if answer.succeeded else None
-
-    def _encode(self, value: T) -> bytes:
-        data: object = self._codec.encode(value)
-        if not isinstance(data, bytes):
-            msg = f"the codec of {self.key!r} has made {data!r} of {value!r}, which is no bytes"
-            raise TypeError(msg)
-        return data
-
-
-def _health(parts: tuple[Health, EtcdError | None]) -> Health:
-    health, failure = parts
-    return health if failure is None else attrs.evolve(health, state="failed", reason=str(failure))

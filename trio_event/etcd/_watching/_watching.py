@@ -39,14 +39,9 @@ import trio
 from ..._memory._value import MemoryValue
 from .._calling._calls import LONGEST_ATTEMPT, REQUIRE_LEADER
 from .._calling._endpoints import pauses
-from .._calling._requests import (
-    KeyRange,
-    history_request,
-    key_value,
-    page_request,
-    reach_request,
-)
-from .._calling._verdicts import Verdict, explain, is_about_token, is_compacted, judge
+from .._calling._ranges import read_range
+from .._calling._requests import history_request, reach_request
+from .._calling._verdicts import Verdict, explain, is_about_token, judge
 from .._errors import EtcdError, RefusedError
 from .._wire._messages import MESSAGES
 from .._wire._seam import CallError, Code
@@ -57,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from .._calling._endpoints import Rotation
-    from .._calling._requests import KeyValue, Request
+    from .._calling._requests import KeyRange, Request
     from .._calling._tokens import Token, Tokens
     from .._wire._seam import Connection, Stream
     from ._reflection import Target
@@ -82,9 +77,9 @@ class Watch:
         self.key = key
         self.end = end
         self.name = name
-        self.reflection = Reflection(target)
+        self.reflection: Reflection = Reflection(target)
         # Its id on the present stream; 0 before it is created there.
-        self.id = 0
+        self.id: int = 0
         self.denied_at: float | None = None
         # How the first read has ended.
         self._known = trio.Event()
@@ -301,22 +296,7 @@ class _Session:
 
     async def read(self, watch: Watch) -> KeyRange:
         """Read a range, pinned to one revision."""
-        while True:
-            items: list[KeyValue] = []
-            revision, start = 0, watch.key
-            try:
-                while True:
-                    page = await self._call(
-                        page_request(watch.name, start, watch.end, revision, is_local=False)
-                    )
-                    revision = revision or page.header.revision
-                    items += map(key_value, page.kvs)
-                    if not page.more:
-                        return KeyRange(tuple(items), revision)
-                    start = items[-1].key + b"\0"
-            except CallError as error:
-                if not is_compacted(error):
-                    raise
+        return await read_range(self._call, watch.name, watch.key, watch.end)
 
     async def _call(self, request: Request) -> Any:  # noqa: ANN401  see MESSAGES
         """Ask the member; once more with a new token, if it wants one."""
