@@ -441,6 +441,8 @@ async def test_a_call_needs_a_client_that_was_entered(one: Member) -> None:
     client = client_of(one)
     with pytest.raises(RuntimeError, match=r"get\(\) was called on <EtcdClient new .*: enter it"):
         await client.get("a")
+    with pytest.raises(RuntimeError, match=r"health of <EtcdClient new .*> is not known: enter"):
+        client.health  # noqa: B018  it is a property that raises
     async with client:
         pass
     with pytest.raises(trio.ClosedResourceError, match="call it inside its 'async with'"):

@@ -10,7 +10,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_event import ABSENT, UNSET, Change, ValueWatch, compose, follow
-from trio_event.etcd import Compare, DecodeError, Delete, EtcdClient, Json, Put, Text
+from trio_event.etcd import Compare, DecodeError, Delete, EtcdClient, Json, Put, RefusedError, Text
 
 from .helpers.servers import in_thread, running
 
@@ -57,7 +57,19 @@ async def test_a_map_is_known_when_it_is_open(client: EtcdClient, prefix: str) -
             assert again is opened
         assert opened != {"a": "1", "b/c": "2"}  # as any value, it is equal to itself only
         assert {opened: 1}[opened] == 1
+        assert opened.health.peek().state == "current"
         assert repr(opened).startswith(f"<EtcdMap {prefix!r} of 2 keys revision ")
+
+
+async def test_a_map_that_may_not_be_read_fails(client: EtcdClient, prefix: str) -> None:
+    """V9, E6: its watchers are told why."""
+    async with client.map(prefix, Text()) as opened:
+        watching: Any = client._watching
+        (watch,) = watching.watches
+        watching.fail(watch, RefusedError("of the cluster"))
+        with pytest.raises(trio.BrokenResourceError):
+            await opened.wait_version(2)
+        assert opened.health.peek().state == "failed"
 
 
 async def test_changes_come_in_batches(client: EtcdClient, other: EtcdClient, prefix: str) -> None:

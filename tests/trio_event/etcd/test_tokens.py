@@ -119,6 +119,14 @@ async def test_a_wrong_password_is_refused_at_once(one: Member) -> None:
             await client.put("a", b"1")
 
 
+async def test_a_log_in_that_is_not_allowed_is_told(one: Member) -> None:
+    """E6, E8: the message names the user."""
+    one.will(CallError(Code.UNIMPLEMENTED, "unknown service etcdserverpb.Auth"))
+    async with client_of(one, user="me") as client:
+        with pytest.raises(RefusedError, match="refused the log-in of user 'me': UNIMPLEMENTED"):
+            await client.put("a", b"1")
+
+
 async def test_without_authentication_a_user_needs_no_token(one: Member) -> None:
     """E8: a client may name its user before it is switched on."""
     off = CallError(Code.FAILED_PRECONDITION, "etcdserver: authentication is not enabled")

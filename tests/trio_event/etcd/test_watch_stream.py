@@ -11,8 +11,18 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_event.etcd import RefusedError, Text
+from trio_event.etcd._wire._seam import CallError, Code
 
-from .helpers.scripted import DENIED, LOST, NO_LEADER, UNREACHABLE, Member, watching_client_of
+from .helpers.scripted import (
+    BAD_TOKEN,
+    DENIED,
+    LOST,
+    NO_LEADER,
+    UNREACHABLE,
+    Member,
+    found,
+    watching_client_of,
+)
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -325,3 +335,104 @@ async def test_connections_that_fail_are_made_again_after_a_pause(
         assert (len(one.connections), len(two.connections)) in {(4, 3), (3, 4)}
         assert 0.1 < autojump_clock.current_time() < 3
         assert client.health.peek().state == "current"
+
+
+async def test_a_newer_token_that_is_refused_as_well_loses_the_connection(one: Member) -> None:
+    """E8: a pause comes before the next one, and the value goes on to wait."""
+    reason = "etcdserver: invalid auth token"
+    async with watching_client_of(one, user="me") as client, client.value("a", Text()) as value:
+        await deny(await one.wait_stream(1), reason)
+        await deny(await one.wait_stream(2), reason)
+        stream = await one.wait_stream(3)
+        assert len(one.connections) == 2
+        await stream.wait_created(1)
+        assert value.health.peek().state == "current"
+
+
+async def test_a_wrong_password_leaves_open_values_stale(one: Member) -> None:
+    """E6: they keep their data and the reason is known; what is opened then is refused."""
+    wrong = CallError(
+        Code.INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password"
+    )
+    one.items["a"] = 5
+    async with watching_client_of(one, user="me") as client, client.value("a", Text()) as value:
+        stream = await one.wait_stream(1)
+        await stream.wait_created(1)
+        one.will(BAD_TOKEN, *[wrong] * 100)
+        stream.end(LOST)
+        with pytest.raises(RefusedError, match="check user= and password="):
+            await opened(AsyncExitStack(), client, "b")
+        assert value.peek() == "5"
+        assert value.health.peek().state == "stale"
+        assert "check user= and password=" in value.health.peek().reason
+
+
+async def test_a_refused_connection_is_told_where_a_value_is_opened(one: Member) -> None:
+    """E6, E8: with what to check."""
+    one.will(*[CallError(Code.UNAVAILABLE, "failed: Tls handshake failed", was_sent=False)] * 100)
+    async with watching_client_of(one) as client:
+        with pytest.raises(RefusedError, match="the watch stream: check the certificates"):
+            await opened(AsyncExitStack(), client, "a")
+
+
+async def test_a_read_that_fails_is_made_by_the_next_connection(one: Member, two: Member) -> None:
+    """E11: opening goes on to try."""
+    one.will(found(10), LOST)
+    two.items["a"] = 5
+    async with watching_client_of(one, two) as client, client.value("a", Text()) as value:
+        assert value.peek() == "5"
+        assert client.health.peek().endpoint == "two:2"
+
+
+async def test_a_value_that_is_left_during_its_read_is_not_watched(one: Member) -> None:
+    """E9: nothing is created for it."""
+    answered = trio.Event()
+
+    async def late() -> bytes:
+        await answered.wait()
+        return found(10)
+
+    one.will(found(10))
+    async with watching_client_of(one) as client:
+        stream = await one.wait_stream(1)
+        one.will(late)
+        with trio.move_on_after(0):
+            async with client.value("a", Text()):
+                raise AssertionError
+        await wait_all_tasks_blocked()
+        answered.set()
+        await wait_all_tasks_blocked()
+        assert stream.creates == []
+
+
+async def test_what_comes_after_the_end_is_not_taken(one: Member) -> None:
+    """E2: the next stream tells it again."""
+    async with watching_client_of(one) as client, client.value("a", Text()) as value:
+        stream = await one.wait_stream(1)
+        await stream.wait_created(1)
+        session = client._watching._session  # type: ignore[union-attr]  # it is there
+        assert session is not None
+        session._leave(LOST)
+        session._leave(NO_LEADER)
+        stream.say(watch_id=1, events=[put("a", 11)])
+        assert value.version == 1
+        await one.wait_stream(2)
+
+
+async def test_waiting_for_a_revision_goes_on_over_a_lost_connection(
+    one: Member,
+    autojump_clock: object,  # noqa: ARG001  time is Trio's
+) -> None:
+    """E1: it is no error of the one who waits."""
+    one.items["a"] = 5
+    async with watching_client_of(one) as client, client.value("a", Text()) as value:
+        stream = await one.wait_stream(1)
+        await stream.wait_created(1)
+        one.will(*[UNREACHABLE] * 5)
+        stream.end(LOST)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(value.wait_revision, 20)
+            await trio.sleep(5)
+            one.revision = 20
+        assert value.revision == 20
+        assert value.version == 1

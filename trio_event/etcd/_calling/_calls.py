@@ -187,11 +187,9 @@ class Calls:
 
     def _take_link(self) -> Link:
         """Return the connection to the current member; make it, if there is none."""
-        endpoint = self._rotation.current
         link = self._link
-        if link is None or link.endpoint != endpoint:
-            if link is not None:
-                self._leave(link)
+        if link is None:
+            endpoint = self._rotation.current
             link = self._link = Link(endpoint, self._connect(endpoint))
             self._links.add(link)
         link.calls += 1
@@ -201,7 +199,7 @@ class Calls:
         """Let no new call use a connection."""
         if self._link is link:
             self._link = None
-            self._rotation.skip(link.endpoint)
+            self._rotation.go_on()  # once, however many calls have failed there
         link.is_left = True
         self._close_unused(link)
 

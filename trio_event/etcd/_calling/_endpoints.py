@@ -73,13 +73,9 @@ class Rotation:
         """The endpoint to ask."""
         return self._endpoints[self._at]
 
-    def skip(self, endpoint: str) -> None:
-        """Go to the next one, if ``endpoint`` is still the current one.
-
-        Of many tasks that have failed there, the first one moves on.
-        """
-        if endpoint == self.current:
-            self._at = (self._at + 1) % len(self._endpoints)
+    def go_on(self) -> None:
+        """Ask the next one from now on."""
+        self._at = (self._at + 1) % len(self._endpoints)
 
 
 def pauses() -> Iterator[float]:

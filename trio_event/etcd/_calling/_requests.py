@@ -268,15 +268,14 @@ def _compare_message(compare: Compare) -> Any:  # noqa: ANN401  see MESSAGES
 
 
 def _operation_message(operation: Operation) -> Any:  # noqa: ANN401  see MESSAGES
-    match operation:
-        case Get(key):
-            message = MESSAGES["RangeRequest"](key=encode_key("Get", key))
-            return MESSAGES["RequestOp"](request_range=message)
-        case Put(key, value):
-            return MESSAGES["RequestOp"](request_put=_put_message("Put", key, value))
-        case Delete(key):
-            message = MESSAGES["DeleteRangeRequest"](key=encode_key("Delete", key))
-            return MESSAGES["RequestOp"](request_delete_range=message)
+    if isinstance(operation, Put):
+        message = _put_message("Put", operation.key, operation.value)
+        return MESSAGES["RequestOp"](request_put=message)
+    if isinstance(operation, Get):
+        message = MESSAGES["RangeRequest"](key=encode_key("Get", operation.key))
+        return MESSAGES["RequestOp"](request_range=message)
+    message = MESSAGES["DeleteRangeRequest"](key=encode_key("Delete", operation.key))
+    return MESSAGES["RequestOp"](request_delete_range=message)
 
 
 def _put_message(call: str, key: str | bytes, value: object) -> Any:  # noqa: ANN401  see MESSAGES

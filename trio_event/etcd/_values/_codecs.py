@@ -72,7 +72,7 @@ class Json(Generic[T]):
 
     An object is stored with its fields by name. What is stored may have fields that the class does
     not have: they are ignored, so that a newer writer does no harm. The annotations say what the
-    fields are: builtins, such classes, lists, tuples of one type, dictionaries, unions.
+    fields are: builtins, such classes, lists, tuples, dictionaries, unions.
 
     Attributes:
         type: What the data have to be.
@@ -116,8 +116,8 @@ def _read(kind: Any, plain: object) -> object:  # noqa: ANN401  a type, or what 
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if origin in {Union, UnionType}:
         return _read_one_of(parts, plain)
-    if not isinstance(origin, type):
-        return plain  # such as Any: all that JSON knows is allowed
+    if kind is Any or not isinstance(origin, type):
+        return plain  # all that JSON knows is allowed
     if attrs.has(origin):
         types = {field.name: field.type for field in attrs.fields(attrs.resolve_types(origin))}
         names = {field.name: field.alias for field in attrs.fields(origin) if field.init}
@@ -133,7 +133,9 @@ def _read(kind: Any, plain: object) -> object:  # noqa: ANN401  a type, or what 
 
 def _read_items(kind: type, parts: tuple[Any, ...], plain: object) -> object:
     if isinstance(plain, list):
-        items = [_read(parts[0], item) for item in plain] if parts else plain
+        if not parts or not issubclass(kind, tuple) or parts[-1] is Ellipsis:
+            parts = (parts or (Any,))[:1] * len(plain)
+        items = [_read(part, item) for part, item in zip(parts, plain, strict=True)]
         return tuple(items) if issubclass(kind, tuple) else items
     if isinstance(plain, dict) and parts:
         return {key: _read(parts[1], item) for key, item in plain.items()}

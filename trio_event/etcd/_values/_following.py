@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ..._value import ValueWatch
-    from .._calling._requests import Request
+    from .._calling._requests import KeyRange, Request
     from .._errors import EtcdError
     from .._watching._health import Health
     from .._watching._watching import Watch, Watching
@@ -73,9 +73,14 @@ class Following(Generic[T]):
                 found = await self._watching.read(self.watch)
             except CallError:
                 continue  # the connection is lost, and another one will come
-            is_whole = self.watch.reflection.is_unchanged(found.items)
-            if is_whole and self._kept.is_open and found.revision > reached.peek():
-                reached.set(found.revision)
+            self._take_revision(found)
+
+    def _take_revision(self, found: KeyRange) -> None:
+        """Record that it has everything up to a read that has found nothing new."""
+        reached = self._kept.revision
+        is_whole = self.watch.reflection.is_unchanged(found.items)
+        if is_whole and self._kept.is_open and found.revision > reached.peek():
+            reached.set(found.revision)
 
     async def put(self, key: str, value: T) -> int:
         """Store data; return the revision."""

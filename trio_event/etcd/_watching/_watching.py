@@ -194,7 +194,7 @@ class Watching:
                 reason = str(error)
                 self._refuse_unknown(error)
             self._set_stale(endpoint, reason)
-            self._rotation.skip(endpoint)
+            self._rotation.go_on()
             if trio.current_time() - self._good_since >= _STEADY:
                 pause = pauses()
                 await trio.lowlevel.checkpoint()

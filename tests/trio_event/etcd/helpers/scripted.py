@@ -250,7 +250,7 @@ def client_of(*members: Member, timeout: float = 5.0, user: str | None = None) -
 def begin_with(member: Member, rotation: Rotation) -> None:
     """Go on to a member."""
     while rotation.current != member.name:
-        rotation.skip(rotation.current)
+        rotation.go_on()
 
 
 def watching_client_of(*members: Member, user: str | None = None) -> EtcdClient:
