@@ -66,14 +66,14 @@ import signal
 import sys
 
 import trio
-from trio_event.etcd import EtcdClient
+from trio_event.etcd import EtcdClient, Text
 
 
 async def main():
-    async with EtcdClient([sys.argv[1]], timeout=60) as client:
-        await client.put("exit", b"1")
+    client = EtcdClient([sys.argv[1]], timeout=60)
+    async with client, client.value("exit", Text()) as value:
         while True:
-            await client.put("exit", b"2")
+            await value.wait_revision(await value.put("2"))
             print("put", flush=True)
 
 

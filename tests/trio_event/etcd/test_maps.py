@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_event import ABSENT, UNSET, Change, ValueWatch, compose, follow
 from trio_event.etcd import Compare, DecodeError, Delete, EtcdClient, Json, Put, RefusedError, Text
@@ -147,6 +147,29 @@ async def test_a_map_replaces_the_difference(client: EtcdClient, prefix: str) ->
         assert await opened.replace_all(wanted) == revision + 1
         with pytest.raises(TypeError, match=r"replace_all\(\): mapping=1 is not a mapping"):
             await opened.replace_all(1)  # type: ignore[arg-type]  # the mistake
+
+
+async def test_writes_of_a_map_are_checkpoints(client: EtcdClient, prefix: str) -> None:
+    """E7, E9: always, and what is cancelled before it begins is not done."""
+    async with client.map(prefix, Text()) as opened:
+        with assert_checkpoints():
+            await opened.put("a", "1")
+        with assert_checkpoints():
+            await opened.replace_all({"b": "1"})
+        with assert_checkpoints():
+            revision = await opened.delete("b")
+        with assert_checkpoints():
+            await opened.wait_revision(revision)
+        for method, arguments in (
+            (opened.put, ("a", "1")),
+            (opened.delete, ("b",)),
+            (opened.replace_all, ({"a": "1"},)),
+        ):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await method(*arguments)
+            assert scope.cancelled_caught
+        assert (await client.get_range(prefix)).items == ()
 
 
 async def test_a_map_can_not_be_followed_with_latest(client: EtcdClient, prefix: str) -> None:

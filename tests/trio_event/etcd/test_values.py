@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import pytest
 import trio
-import trio.testing
+from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from trio_event import ABSENT, Absent, BacklogDone, compose
 from trio_event.etcd import (
@@ -193,7 +193,7 @@ async def test_wait_for_sees_each_change(
             return data == "9"
 
         nursery.start_soon(value.wait_for, look)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         for i in range(10):
             await other.put(key, b"%d" % i)
     assert seen == [ABSENT, *map(str, range(10))]
@@ -273,6 +273,49 @@ async def test_updates_of_many_are_all_made(
         final = await client.get(key)
     assert final is not None
     assert final.value == b"40"
+
+
+async def test_writes_and_waits_are_checkpoints(client: EtcdClient, prefix: str) -> None:
+    """E7, E9: always, and what is cancelled before it begins is not done."""
+    async with client.value(f"{prefix}a", Text()) as value:
+        with assert_checkpoints():
+            revision = await value.put("1")
+        with assert_checkpoints():
+            await value.wait_revision(revision)
+        with assert_checkpoints():
+            await value.wait_revision(revision)
+        with assert_checkpoints():
+            assert await value.compare_and_set(value.version, "2")
+        with assert_checkpoints():
+            assert not await value.compare_and_set(1, "3")
+        await value.wait_version(3)
+        with assert_checkpoints():
+            await value.wait_revision(await value.update(lambda _: "4"))
+        assert value.peek() == "4"
+        for method, arguments in (
+            (value.put, ("5",)),
+            (value.delete, ()),
+            (value.compare_and_set, (4, "5")),
+            (value.update, (lambda _: "5",)),
+        ):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await method(*arguments)
+            assert scope.cancelled_caught
+        with assert_checkpoints():
+            await value.wait_revision(await value.delete())
+        assert value.version == 5
+
+
+async def test_a_wait_for_a_revision_may_be_cancelled(client: EtcdClient, prefix: str) -> None:
+    """E9: also while it asks the cluster; the value goes on."""
+    async with client.value(f"{prefix}a", Text()) as value:
+        for seconds in (0, 0.1, 0.251, 0.252, 0.3):
+            with trio.move_on_after(seconds) as scope:
+                await value.wait_revision(10**9)
+            assert scope.cancelled_caught
+        await value.wait_revision(await value.put("1"))
+        assert value.peek() == "1"
 
 
 # Decoding

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -58,6 +59,7 @@ class Background:
         await self._manager.__aexit__(None, None, None)
         return None
 
+    @enable_ki_protection  # Ctrl-C is for the main task, not for this one
     async def _run(self) -> None:
         try:
             await self._function()
