@@ -55,7 +55,7 @@ class Ended:
     seconds: float
 
     def messages(self) -> list[str]:
-        """Return the first line of each record that is not about a node, and of what is none."""
+        """Return the first line of each record that is about the process, and of what is none."""
         found = []
         for line in self.log.splitlines():
             try:
@@ -63,8 +63,10 @@ class Ended:
             except ValueError:
                 found.append(f"not a record: {line}")
             else:
-                if not record["logger"].startswith("supervisor.node."):
-                    found.append(record["message"].partition("\n")[0])
+                first = record["message"].partition("\n")[0]
+                of_node = record["logger"].startswith("supervisor.node.")
+                if not (of_node or _OF_TREE.match(first)):
+                    found.append(first)
         return found
 
 
@@ -121,6 +123,9 @@ def wait(seconds: float) -> None:
 
 
 # What is documented
+
+# What is told of the life of the tree.
+_OF_TREE: Final = re.compile("the tree (?:is ready,|has |was )")
 
 _SIGNAL: Final = "(?:SIGTERM|SIGINT|SIGHUP)"
 _STOPPING: Final = f"{_SIGNAL}: stopping, within 30 s\n"

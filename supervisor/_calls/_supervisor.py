@@ -87,7 +87,7 @@ async def supervise(
             :func:`wait_stop_requested` until it is cancelled; by default those of its attribute
             ``grace``, or 0 if it has none.
             :func:`wait_stop_requested` until it is cancelled.
-        observers: Functions that are told each event: see :mod:`supervisor.events`.
+        observers: Functions that are told each event: see :mod:`supervisor.tree_events`.
         report_after: A node that is still ``NEW`` this many seconds after its start is reported on
             the log, with where its tasks wait, and again at growing intervals; ``None`` for never.
         propagate: Let the first death leave as the runnable's own exception
@@ -159,7 +159,7 @@ def open_supervisor(
         metrics: Is told of every transition.
         grace: How long the root gets to stop; by default its own.
         grace: How long the root gets to stop.
-        observers: Functions that are told each event: see :mod:`supervisor.events`.
+        observers: Functions that are told each event: see :mod:`supervisor.tree_events`.
         report_after: How long a node may be ``NEW`` before that is reported.
         propagate: Let the first death leave.
 
@@ -561,7 +561,7 @@ class Supervisor:
         return f"{dn} has {', '.join(names[:NAMES_SHOWN])}{more}"
 
     def add_observer(self, observer: Callable[[Event], object]) -> None:
-        """Tell a function each event from now on (S34): see :mod:`supervisor.events`.
+        """Tell a function each event from now on (S34): see :mod:`supervisor.tree_events`.
 
         Raises:
             TypeError: if it is not callable, or is async.

@@ -113,7 +113,7 @@ def main(
             within 60 seconds, with ``None`` any number of times.
         metrics: Is told of every transition.
         grace: How long the root gets to stop; by default its own, as for :func:`supervise`.
-        observers: Functions that are told each event: see :mod:`supervisor.events`.
+        observers: Functions that are told each event: see :mod:`supervisor.tree_events`.
         report_after: How many seconds a node may be ``NEW`` before the log shows where it waits;
             ``None`` for ever.
 
