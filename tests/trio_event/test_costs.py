@@ -234,7 +234,9 @@ def test_bytes_of_an_idle_watcher(version: int) -> None:
     """V8: a watcher is four references and what Python adds to them, at any version."""
     value, _ = watched(0, version)
     watchers: list[Watcher[int] | None] = [None] * MANY
-    assert allocated(partial(fill, watchers, value)) // MANY <= 64
+    # Since 3.12, Python keeps a pointer for a dictionary beside that for weak references.
+    limit = 64 if sys.version_info < (3, 12) else 72
+    assert allocated(partial(fill, watchers, value)) // MANY <= limit
 
 
 def test_dropped_watchers_leave_no_byte() -> None:
