@@ -125,7 +125,9 @@ def wait(seconds: float) -> None:
 # What is documented
 
 # What is told of the life of the tree.
-_OF_TREE: Final = re.compile("the tree (?:is ready,|has |was )")
+_OF_TREE: Final = re.compile(
+    "the tree (?:is ready,|has (?:finished|stopped|given up|ended by)|was cancelled)"
+)
 
 _SIGNAL: Final = "(?:SIGTERM|SIGINT|SIGHUP)"
 _STOPPING: Final = f"{_SIGNAL}: stopping, within 30 s\n"

@@ -14,6 +14,7 @@ from trio.lowlevel import enable_ki_protection
 
 from ._frames import is_machinery, stack_text, waiting
 from ._printable import label, type_name
+from ._worker_threads import worker_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,8 @@ class _Kind:
     """The frames that are shown, outermost first, each with its line."""
     trouble: str
     """Why further frames could not be found, if so."""
+    thread: list[tuple[FrameType, int]]
+    """The frames of the worker thread that it waits for, if it waits for one."""
     count: int = 0
 
 
@@ -61,6 +64,7 @@ def format_stacks(*of: trio.lowlevel.Task, names: Sequence[str] = ()) -> str:
     kinds: dict[object, _Kind] = {}
     todo = list(reversed(of))
     called = dict(zip(of, names, strict=False))
+    workers = worker_frames()
     tasks = frames = 0
     while todo and tasks < TASKS_READ and frames < FRAMES_READ:
         each = todo.pop()
@@ -70,10 +74,11 @@ def format_stacks(*of: trio.lowlevel.Task, names: Sequence[str] = ()) -> str:
             called.update((child, f"{child.name}, of {name}") for child in below)
         todo += below
         waits, trouble = _stack(each)
-        key = (trouble, *((id(frame.f_code), line) for frame, line in waits))
+        thread = workers.get(each, [])
+        key = (trouble, *((id(frame.f_code), line) for frame, line in (*waits, *thread)))
         kind = kinds.get(key)
         if kind is None:
-            kind = kinds[key] = _Kind(name, _shown(waits), trouble)
+            kind = kinds[key] = _Kind(name, _shown(waits), trouble, _shown(thread))
         kind.count += 1
         tasks += 1
         frames += len(waits)
@@ -96,16 +101,26 @@ def format_stacks(*of: trio.lowlevel.Task, names: Sequence[str] = ()) -> str:
 
 def _text(kind: _Kind, known: dict[tuple[int, int], Frame]) -> str:
     """Return the text of a kind; ``known`` has the frames that were formatted before."""
-    stack: list[Frame] = []
-    for frame, line in kind.frames:
-        key = id(frame.f_code), line
-        if key not in known:
-            known[key] = waiting(frame, line)
-        stack.append(known[key])
+    stack = _formatted(kind.frames, known)
     name = label(kind.name, NAME_LENGTH)
     more = kind.count - 1
     also = f" and {more} more task{'s' if more > 1 else ''}" if more else ""
-    return f"task {name}{also}:\n{stack_text(stack)}{kind.trouble}".rstrip()
+    text = f"task {name}{also}:\n{stack_text(stack)}{kind.trouble}".rstrip()
+    if kind.thread:
+        text += f"\n  in its worker thread:\n{stack_text(_formatted(kind.thread, known))}".rstrip()
+    return text
+
+
+def _formatted(
+    frames: list[tuple[FrameType, int]], known: dict[tuple[int, int], Frame]
+) -> list[Frame]:
+    found: list[Frame] = []
+    for frame, line in frames:
+        key = id(frame.f_code), line
+        if key not in known:
+            known[key] = waiting(frame, line)
+        found.append(known[key])
+    return found
 
 
 def _children(task: trio.lowlevel.Task) -> list[trio.lowlevel.Task]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal as signals
 import subprocess
 import sys
@@ -28,6 +29,10 @@ SIGTERM, SIGINT, SIGHUP = signals.SIGTERM, signals.SIGINT, signals.SIGHUP
 assert DUMP_SIGNAL is not None  # tests run on POSIX
 SIGUSR1 = DUMP_SIGNAL
 CAUGHT = (*STOP_SIGNALS, SIGUSR1)
+LIFE = re.compile(
+    "the tree (?:is ready,|has finished|has stopped|has given up|has ended by|was cancelled)"
+    "|.* is healthy again after "
+)
 # Longer than any test may take: a test that waits for its end has failed.
 LONG = 3600.0
 
@@ -57,11 +62,15 @@ def service(
 
 
 def end_of(process: subprocess.Popen[str]) -> tuple[int, list[dict[str, str]]]:
-    """Wait for the end of a service; return its status and what it logged."""
+    """Wait for the end of a service; return its status and what it logged.
+
+    What is told of the life of the tree (S34) is left out: it depends on how far that has come.
+    """
     # Not communicate(), which knows nothing of what readline() has read ahead.
     assert process.stderr is not None
     log = process.stderr.readlines()
-    return process.wait(), [json.loads(line) for line in log]
+    records: list[dict[str, str]] = [json.loads(line) for line in log]
+    return process.wait(), [each for each in records if not LIFE.match(each["message"])]
 
 
 def next_line(process: subprocess.Popen[str]) -> str:

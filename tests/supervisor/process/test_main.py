@@ -283,7 +283,7 @@ def test_a_terminal_gets_coloured_text() -> None:
         "\033[31mTIME E root.child       from elsewhere\033[0m\n"
         "\033[31mTIME E root.child       no room\n  | Traceback"
     )
-    assert text.endswith("OSError: the disk is full\033[0m\n")
+    assert "OSError: the disk is full\033[0m\n" in text
 
 
 def test_no_color_takes_the_colours_away() -> None:
