@@ -63,6 +63,7 @@ from ._states import (
     DEAD,
     DIED,
     DONE,
+    DOWN,
     END_DEMANDED,
     ENDED,
     GAVE_UP,
@@ -130,6 +131,8 @@ def _set_node_state(incarnation: Incarnation, event: NodeEvent, now: float) -> N
         # One that becomes HEALTHY within its grace joins others that have died.
         if phase is HEALTHY and not group.unready and group.phase is RUNNING:
             group.ready_since = now
+    if phase is not HEALTHY and incarnation.siblings is not None:
+        incarnation.siblings.parent_has_ended = True
     if tree.observes_moves:
         tree.events.append(NodeMoved(incarnation.node, phase.shown))
 
@@ -152,8 +155,10 @@ def _set_group_state(group: Group, event: GroupEvent) -> Action | None:
             tree.unsettled -= 1
         if phase in ENDED:
             siblings.unended -= 1
+            siblings.down += phase is DOWN
         elif before in ENDED:
             siblings.unended += 1
+            siblings.down -= before is DOWN
         if tree.observes_moves and phase.shown is not before.shown:
             tree.events.append(GroupMoved(group, phase.shown, group.deadline))
     return action

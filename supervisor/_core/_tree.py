@@ -121,7 +121,16 @@ class Tree:
 class Siblings:
     """The groups of one parent, as far as they share a fate."""
 
-    __slots__ = ("cancelled", "closed", "ended", "final", "tree", "unended")
+    __slots__ = (
+        "cancelled",
+        "closed",
+        "down",
+        "ended",
+        "final",
+        "parent_has_ended",
+        "tree",
+        "unended",
+    )
 
     def __init__(self, tree: Tree, *, closed: bool) -> None:
         self.tree: Tree = tree
@@ -131,10 +140,19 @@ class Siblings:
         self.closed: bool = closed
         # How many have not ended for good.
         self.unended: int = 0
+        # How many have failed, and never restart by themselves. The parent's runnable may restart
+        # them until it has ended itself.
+        self.down: int = 0
+        self.parent_has_ended: bool = False
         # None can start any more: the last has ended, or all are cancelled.
         self.final: bool = False
         # All their tasks are gone.
         self.ended: bool = False
+
+    @property
+    def can_end(self) -> bool:
+        """No more groups come, all have ended, and the parent brings none of them back (S26)."""
+        return self.closed and not self.unended and (self.parent_has_ended or not self.down)
 
 
 class Node:

@@ -190,6 +190,7 @@ def record_errors(incarnation: Incarnation, outcome: steps.Outcome) -> None:
 
 async def wait_children(incarnation: Incarnation, nursery: ChildNursery) -> None:
     """Wait until the children of a ``DONE`` node have ended by themselves, or are to be stopped."""
+    nursery.close_if_idle()  # the runnable, which has ended, may have kept it open
     try:
         while not nursery.ended and incarnation.failure is None:
             await nursery.wait_changed()

@@ -416,7 +416,8 @@ class ChildNursery(core.Siblings):
     """The nursery in which the groups of one parent run.
 
     Its task ends when no more groups can come and all have ended, or when it is cancelled and all
-    their tasks are gone. It raises nothing.
+    their tasks are gone. A group that has failed and never restarts by itself keeps it open until
+    the parent's runnable has ended, which may bring it back. It raises nothing.
 
     These nurseries are nested in one another and in nothing else: no runnable's cancel scope
     is around one. So a runnable can be cancelled while its children live on, and a
@@ -464,7 +465,7 @@ class ChildNursery(core.Siblings):
 
     def close_if_idle(self) -> None:
         """End, if no more groups will come and all have ended."""
-        if self._waiting is not None and self.closed and not self.unended:
+        if self._waiting is not None and self.can_end:
             task, self._waiting = self._waiting, None
             reschedule(task)
 
@@ -507,7 +508,7 @@ class ChildNursery(core.Siblings):
             self._start_pending()
             try:
                 # A group may come back between the wake-up and this task's next step.
-                while self.unended or not self.closed:
+                while not self.can_end:
                     self._waiting = current_task()
                     await wait_task_rescheduled(self._abort)
             except trio.Cancelled:

@@ -164,6 +164,50 @@ async def test_a_tree_finishes_beside_what_has_failed() -> None:
     await supervisor.supervise(root)
 
 
+async def test_a_healthy_runnable_brings_back_its_only_child(autojump_clock: MockClock) -> None:
+    """S26, S13: it may do so as long as it runs, and its node finishes when it is done."""
+    starts: list[float] = []
+
+    async def dying() -> None:
+        starts.append(trio.current_time())
+        raise OSError("each time")
+
+    async def root() -> None:
+        handle = supervisor.run("dying", dying, restart=NEVER)
+        supervisor.signal(Signal.HEALTHY)
+        for _ in range(2):
+            await trio.sleep(10.0)
+            assert handle.state is GroupState.FAILED
+            await handle.restart()
+        await wait_all_tasks_blocked()
+        supervisor.signal(Signal.DONE)
+
+    await supervisor.supervise(root)
+    assert starts == [0.0, 10.0, 20.0]
+    assert autojump_clock.current_time() == 20.0
+
+
+async def test_a_runnable_dies_with_a_child_that_never_restarts(autojump_clock: MockClock) -> None:
+    """S26, S7: what it could bring back does not hold up its own restart."""
+    starts: list[float] = []
+
+    async def dying() -> None:
+        raise OSError("at once")
+
+    async def root() -> None:
+        starts.append(trio.current_time())
+        supervisor.run("dying", dying, restart=NEVER)
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep(10.0)
+        if len(starts) < 2:
+            raise OSError("once")
+        supervisor.signal(Signal.DONE)
+
+    await supervisor.supervise(root, backoff=Backoff(initial=1.0, jitter=0.0))
+    assert starts == [0.0, 11.0]
+    assert autojump_clock.current_time() == 21.0
+
+
 async def test_what_has_failed_can_not_come_back_when_its_parent_has_finished() -> None:
     """S26, S13: restart() raises."""
     handles: list[Handle] = []
