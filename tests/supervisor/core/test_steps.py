@@ -23,6 +23,7 @@ from supervisor._core._events import (
     GroupMoved,
     NodeDied,
     NodeMoved,
+    NodeRecovered,
     NodeRemoved,
     RestartWasRequested,
 )
@@ -255,7 +256,8 @@ class Groups(RuleBasedStateMachine):
                 self.states[event.group.dn] = event.state
             else:
                 assert isinstance(
-                    event, NodeDied | FactoryFailed | GroupGaveUp | RestartWasRequested
+                    event,
+                    NodeDied | NodeRecovered | FactoryFailed | GroupGaveUp | RestartWasRequested,
                 )
                 assert not isinstance(event, NodeRemoved)
         for group in self.groups:

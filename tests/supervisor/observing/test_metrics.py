@@ -94,8 +94,9 @@ async def test_in_memory_metrics_show_states_and_since_when(autojump_clock: Mock
         await trio.sleep(3.0)
         before = metrics.nodes()
         await remote.become_healthy()
+        now = autojump_clock.current_time()
         child = (await trio.to_thread.run_sync(metrics.nodes))["root.child"]
-        assert (child.state, child.since) == (HEALTHY, autojump_clock.current_time())
+        assert (child.state, child.since) == (HEALTHY, now)
         assert (before["root.child"].state, before["root.child"].since) == (NEW, 0.0)
         with pytest.raises(TypeError):
             before["root.child"] = child  # type: ignore[index]
