@@ -263,7 +263,7 @@ def test_the_time_of_a_snapshot_is_that_in_the_tree() -> None:
     """S16: on the clock of its run, whatever thread asks; after its end it is the time of that."""
 
     async def main() -> supervisor.Supervisor:
-        async with supervisor.open_supervisor(idle) as tree:
+        async with supervisor.open_supervisor(idle, report_after=None) as tree:
             await trio.sleep(3.0)
             times = [tree.snapshot().time, (await trio.to_thread.run_sync(tree.snapshot)).time]
             assert times == [3.0, 3.0]
