@@ -129,7 +129,7 @@ def _set_node_state(incarnation: Incarnation, event: NodeEvent, now: float) -> N
         tree.unsettled -= 1
         del tree.starting[incarnation]
         # One that becomes HEALTHY within its grace joins others that have died.
-        if phase is HEALTHY and not group.unready and group.phase is RUNNING:
+        if phase is HEALTHY and not group.unready and group.is_running:
             group.ready_since = now
     if phase is not HEALTHY and incarnation.siblings is not None:
         incarnation.siblings.parent_has_ended = True

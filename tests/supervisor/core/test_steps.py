@@ -170,7 +170,7 @@ class Groups(RuleBasedStateMachine):
             group = run.node.group
             states = {node.incarnation and node.incarnation.state for node in group.members}
             is_ready = states <= {NodeState.HEALTHY, NodeState.DONE}
-            if event is SIGNALLED_HEALTHY and is_ready and group.phase is GroupPhase.RUNNING:
+            if event is SIGNALLED_HEALTHY and is_ready and group.is_running:
                 self.ready_since[group] = self.now
 
     @rule(seconds=st.sampled_from([0.5, 1.0]))
