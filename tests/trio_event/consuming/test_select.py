@@ -256,14 +256,15 @@ async def test_select_starves_nobody() -> None:
 async def test_select_comes_to_a_quiet_value_beside_a_busy_one() -> None:
     """V14: select soon takes a value that is set once beside one that is set before every call."""
     (busy, quiet), watchers = make(2)
+    calls = 0
     for number in range(100):
         quiet.set(number)
-        calls = 1
         busy.set(number)
         while await select(*watchers) != (1, number):
             calls += 1
             busy.set(number)
-        assert calls <= 10
+    # By chance it is one call of two: more than 300 others in a row of 100 does not happen.
+    assert calls <= 300
 
 
 async def test_select_waits_for_the_time_of_each(
