@@ -263,7 +263,7 @@ async def test_select_comes_to_a_quiet_value_beside_a_busy_one() -> None:
         while await select(*watchers) != (1, number):
             calls += 1
             busy.set(number)
-    # By chance it is one call of two: more than 300 others in a row of 100 does not happen.
+    # Each call takes either by chance: 100 others are usual, and 300 do not happen.
     assert calls <= 300
 
 
