@@ -461,7 +461,7 @@ class Watcher(trio.abc.ReceiveChannel[T_co]):
 
         Raises:
             RuntimeError: if it is called in another thread than that of the Trio run that uses the
-                watcher, and is not over; nothing is touched then.
+                watcher, and has not ended; nothing is touched then.
 
         Checkpoints:
             Never.

@@ -312,7 +312,7 @@ def hold(group: Group, now: float) -> Action | None:
 
 
 def restart(group: Group, now: float) -> Action | None:
-    """Restart it on an operator's demand; it must not be over (S19)."""
+    """Restart it on an operator's demand; it must not have ended for good (S19)."""
     return _demand(group, RESTART_DEMANDED, RESTART, now)
 
 
@@ -691,6 +691,11 @@ def observe(tree: Tree, *, moves: bool, removals: bool) -> None:
     """Queue these events from now on, or no longer (S16)."""
     tree.observes_moves = moves
     tree.observes_removals = removals
+
+
+def next_event(tree: Tree) -> tuple[object, ...]:
+    """Take the event of which observers are told next."""
+    return tree.events.popleft()
 
 
 def forget_dn(tree: Tree) -> None:

@@ -168,7 +168,7 @@ class Port:
         hold_group(self.group_of(node), reason)
 
     def restart_node(self, node: Node, reason: str) -> None:
-        """Restart the group of ``node``, which must not be over, without a backoff."""
+        """Restart the group of ``node``, which must not have ended for good, without a backoff."""
         restart_group(self.group_of(node), reason)
 
     def group_of(self, node: Node) -> Group:

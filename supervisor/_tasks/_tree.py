@@ -253,7 +253,7 @@ class Tree(core.Tree):
         removed = False
         try:
             while self.events:
-                event: Event = self.events.popleft()  # type: ignore[assignment]  # it has no others
+                event: Event = steps.next_event(self)  # type: ignore[assignment]  # it has no others
                 removed = removed or isinstance(event, NodeRemoved)
                 for entry in self._observers:
                     try:

@@ -124,7 +124,7 @@ async def _call_until_due(
     """Do the same for a value that lets time pass: only a task can tell when a newer one is due.
 
     What the function raises leaves the nursery as it is, in no group. That goes for a cancellation
-    from outside as well: the nursery, which is cancelled when the call is over, would keep it.
+    from outside as well: the nursery, which is cancelled when the call has ended, would keep it.
     """
     errors: list[BaseException] = []
     scope = trio.CancelScope()
@@ -147,7 +147,7 @@ async def _call_until_due(
                 await async_fn(newest)
         except BaseException as error:  # noqa: BLE001  raised below
             errors.append(error)
-        nursery.cancel_scope.cancel("the call is over")
+        nursery.cancel_scope.cancel("the call has ended")
     if len(errors) > 1:
         raise errors[-1] from errors[0]
     if errors:

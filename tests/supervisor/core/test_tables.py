@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections import deque
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -47,6 +48,9 @@ from supervisor._core._tree import (
 )
 
 from ..helpers.transitions import LEGAL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # The contract, written down a second time: phase, event, phase.
 NODE_LINES = """
@@ -226,53 +230,97 @@ def test_the_stronger_plan_prevails(present: Plan, proposed: Consequence | Deman
     assert prevailing(present, proposed) is expected
 
 
+MODEL: tuple[Any, ...] = (Tree, Siblings, Node, Incarnation, Group)
+MUTATING = {
+    name for kind in (dict, set, list, deque) for name in vars(kind) if not name.startswith("_")
+} - {*vars(tuple), *vars(frozenset), "get", "items", "keys", "values"}
+
+
 def test_only_the_steps_write_to_the_model() -> None:
-    """S3: nothing else assigns to, or deletes, an attribute of what a tree is made of."""
-    classes: tuple[Any, ...] = (Tree, Siblings, Node, Incarnation, Group)
-    names = {name for kind in classes for name in kind.__slots__}
+    """S3: nothing else assigns to, deletes or mutates an attribute of what a tree is made of."""
+    names = {name for kind in MODEL for name in kind.__slots__}
     package = Path(supervisor.__file__).parent
     model = {package / "_core" / "_steps.py", package / "_core" / "_tree.py"}
-    found = []
-    for path in sorted(set(package.rglob("*.py")) - model):
-        for each in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(each, ast.Attribute) or isinstance(each.ctx, ast.Load):
-                continue
-            own = isinstance(each.value, ast.Name) and each.value.id == "self"
-            if each.attr in names and not own:
-                found.append(f"{path.relative_to(package)}:{each.lineno} {ast.unparse(each)}")
+    found = [
+        f"{path.relative_to(package)}:{written.lineno} {ast.unparse(written)}"
+        for path in sorted(set(package.rglob("*.py")) - model)
+        for written in _written(ast.parse(path.read_text()))
+        if written.attr in names and not _is_of_self(written)
+    ]
     assert found == []
+
+
+@pytest.mark.parametrize(
+    ("line", "is_write"),
+    [
+        ("node.x = 1", True),
+        ("node.x += 1", True),
+        ("del node.x", True),
+        ("node.x[0] = 1", True),
+        ("node.x[0] += 1", True),
+        ("del node.x[0]", True),
+        ("node.x, y = 1, 2", True),
+        ("for node.x in y: pass", True),
+        ("node.x.append(1)", True),
+        ("node.x.popleft()", True),
+        ("node.x.setdefault(1, 2)", True),
+        ("setattr(node, 'x', 1)", True),
+        ("y = node.x[0]", False),
+        ("y = node.x.get(0)", False),
+        ("node.x.index(1)", False),
+        ("y[node.x] = 1", False),
+    ],
+)
+def test_a_write_is_found_in_whatever_form(line: str, is_write: bool) -> None:  # noqa: FBT001
+    assert ("x" in [written.attr for written in _written(ast.parse(line))]) == is_write
+
+
+def _written(source: ast.AST) -> Iterator[ast.Attribute]:
+    """Return the attributes that are assigned to, deleted, or mutated in place."""
+    for each in ast.walk(source):
+        match each:
+            case ast.Attribute(ctx=ast.Store() | ast.Del()):
+                yield each
+            case ast.Subscript(value=ast.Attribute() as of, ctx=ast.Store() | ast.Del()):
+                yield of
+            case ast.Call(func=ast.Attribute(value=ast.Attribute() as of, attr=name)) if (
+                name in MUTATING
+            ):
+                yield of
+            case ast.Call(
+                func=ast.Name(id="setattr" | "delattr"),
+                args=[of_what, ast.Constant(value=str(name)), *_],
+            ):
+                yield ast.Attribute(of_what, name, ast.Store(), lineno=each.lineno)
+
+
+def _is_of_self(written: ast.Attribute) -> bool:
+    return isinstance(written.value, ast.Name) and written.value.id == "self"
 
 
 def test_the_tasks_have_slots_of_their_own() -> None:
     """S3: no class of the tasks' side has a slot of the model's, so the class tells the writer."""
     from supervisor._tasks import _tree as tasks  # noqa: PLC0415  beside what it is compared with
 
-    pairs: list[tuple[Any, Any]] = [
-        (Tree, tasks.Tree),
-        (Siblings, tasks.ChildNursery),
-        (Node, tasks.Node),
-        (Incarnation, tasks.Incarnation),
-        (Group, tasks.Group),
-    ]
-    for model, own in pairs:
+    kinds: tuple[Any, ...] = (
+        tasks.Tree,
+        tasks.ChildNursery,
+        tasks.Node,
+        tasks.Incarnation,
+        tasks.Group,
+    )
+    for model, own in zip(MODEL, kinds, strict=True):
         assert issubclass(own, model)
         assert not set(model.__slots__) & set(own.__slots__)
-        own_writes = _assigned_to_self(Path(tasks.__file__), own.__name__)
+        own_writes = _written_by_self(Path(tasks.__file__), own.__name__)
         assert own_writes <= set(own.__slots__)
 
 
-def _assigned_to_self(path: Path, name: str) -> set[str]:
-    """Return the attributes that the methods of a class assign to ``self``."""
+def _written_by_self(path: Path, name: str) -> set[str]:
+    """Return the attributes of ``self`` that the methods of a class write."""
     (kind,) = (
         each
         for each in ast.walk(ast.parse(path.read_text()))
         if isinstance(each, ast.ClassDef) and each.name == name
     )
-    return {
-        each.attr
-        for each in ast.walk(kind)
-        if isinstance(each, ast.Attribute)
-        and not isinstance(each.ctx, ast.Load)
-        and isinstance(each.value, ast.Name)
-        and each.value.id == "self"
-    }
+    return {written.attr for written in _written(kind) if _is_of_self(written)}
