@@ -7,6 +7,7 @@ interpreter's own end included.
 from __future__ import annotations
 
 import atexit
+import itertools
 import json
 import os
 import random
@@ -64,6 +65,7 @@ class Ended:
                 found.append(f"not a record: {line}")
             else:
                 first = record["message"].partition("\n")[0]
+                # Sidecars are nodes, too.
                 of_node = record["logger"].startswith("supervisor.node.")
                 if not (of_node or _OF_TREE.match(first)):
                     found.append(first)
@@ -132,6 +134,7 @@ _OF_TREE: Final = re.compile(
 _SIGNAL: Final = "(?:SIGTERM|SIGINT|SIGHUP)"
 _STOPPING: Final = f"{_SIGNAL}: stopping, within 30 s\n"
 _AGAIN: Final = f"{_SIGNAL} again: stopping at once\n"
+_SIDECARS: Final = f"(?:{_SIGNAL} again: the sidecars stop at once\n)?"
 _GAVE_UP: Final = "root gave up: .*\n"
 
 # Of each ending and number of signals that count, what is logged of the process, and its status.
@@ -145,11 +148,12 @@ for _ending in Ending:
 _DOCUMENTED[Ending.GIVE_UP, 2][_STOPPING + _AGAIN + _GAVE_UP] = 1
 
 
-def fault_of(ended: Ended, ending: Ending, *, signals: int = 1) -> str | None:
+def fault_of(ended: Ended, ending: Ending, *, signals: int = 1, beside: bool = False) -> str | None:
     """Say what is not as documented, if anything is, for so many signals that count."""
     text = "".join(f"{message}\n" for message in ended.messages())
+    end = _SIDECARS if beside and signals > 1 else ""
     for pattern, status in _DOCUMENTED[ending, signals].items():
-        if re.fullmatch(pattern, text) and ended.status == status:
+        if re.fullmatch(pattern + end, text) and ended.status == status:
             return None
     return f"it ended with status {ended.status}:\n{ended.log}"
 
@@ -157,7 +161,9 @@ def fault_of(ended: Ended, ending: Ending, *, signals: int = 1) -> str | None:
 # What is run
 
 
-def life(ending: Ending, unit: float) -> Callable[[Callable[[], object]], object]:
+def life(
+    ending: Ending, unit: float, *, beside: bool = False
+) -> Callable[[Callable[[], object]], object]:
     """Return a function that runs a life as the process's, and tells when its root runs."""
 
     def run(tell: Callable[[], object]) -> object:
@@ -169,7 +175,7 @@ def life(ending: Ending, unit: float) -> Callable[[Callable[[], object]], object
             await root()
 
         one.root = telling  # type: ignore[method-assign]  # it is this life's only
-        return one.main()
+        return one.main(beside=beside)
 
     return run
 
@@ -195,10 +201,10 @@ def service(clean_up: float) -> Callable[[Callable[[], object]], object]:
 
 def at_the_end(attempts: int) -> Iterator[str]:
     """Send a SIGTERM at a random time around the end of a tree."""
-    for ending in (Ending.FINISH, Ending.GIVE_UP):
-        run = life(ending, 0.001)
+    for ending, beside in itertools.product((Ending.FINISH, Ending.GIVE_UP), (False, True)):
+        run = life(ending, 0.001, beside=beside)
         whole = min(live(run, lambda _: None).seconds for _ in range(3))
-        for _ in range(attempts // 2):
+        for _ in range(attempts // 4):
             seconds = random.uniform(0, random.choice((0.25, 1.0)) * whole)
 
             def disturb(child: int, seconds: float = seconds) -> None:
@@ -207,7 +213,7 @@ def at_the_end(attempts: int) -> Iterator[str]:
 
             fault = fault_of(live(run, disturb), ending)
             if fault is not None:
-                yield f"{ending.name}, SIGTERM after {seconds * 1e6:.0f} µs: {fault}"
+                yield f"{_named(ending, beside)}, SIGTERM after {seconds * 1e6:.0f} µs: {fault}"
 
 
 def doubled(attempts: int) -> Iterator[str]:
@@ -241,16 +247,20 @@ def storms(attempts: int) -> Iterator[str]:
         times = random.randint(2, 30)
         pause = random.choice((0.0, 0.001, 0.02))
         ending = random.choice(list(Ending))
-        run = service(random.choice((0.0, 0.3))) if ending is Ending.STOP else life(ending, 0.002)
+        beside = ending is not Ending.STOP and random.random() < 0.5
+        run = service(random.choice((0.0, 0.3)))
+        if ending is not Ending.STOP:
+            run = life(ending, 0.002, beside=beside)
 
         def disturb(child: int, times: int = times, pause: float = pause) -> None:
             for _ in range(times):
                 os.kill(child, SIGINT)
                 wait(random.uniform(0, pause))
 
-        fault = fault_of(live(run, disturb), ending, signals=2)
+        fault = fault_of(live(run, disturb), ending, signals=2, beside=beside)
         if fault is not None:
-            yield f"{ending.name}, {times} SIGINTs with pauses up to {pause * 1e3:g} ms: {fault}"
+            what = f"{times} SIGINTs with pauses up to {pause * 1e3:g} ms"
+            yield f"{_named(ending, beside)}, {what}: {fault}"
 
 
 @final
@@ -285,35 +295,49 @@ class Trace:
 
 def swept(points: Points) -> Iterator[str]:
     """Send signals at each step of a task, and at each point of main() and its modules."""
-    for ending in (Ending.FINISH, Ending.GIVE_UP):
+    for ending, beside in itertools.product((Ending.FINISH, Ending.GIVE_UP), (False, True)):
         for disturbed, what in ((with_steps, "step"), (with_trace, "point")):
-            whole = live(partial(disturbed, ending, 0, ()), lambda _: None).told
+            one = partial(disturbed, ending, beside)
+            whole = live(partial(one, 0, ()), lambda _: None).told
             for number in points(whole):
                 sent = random.choice(((SIGTERM,), (SIGINT,), (SIGHUP, SIGTERM)))
-                ended = live(partial(disturbed, ending, number, sent), lambda _: None)
+                ended = live(partial(one, number, sent), lambda _: None)
                 # On a busy machine they may be apart.
-                fault = fault_of(ended, ending, signals=len(sent))
+                fault = fault_of(ended, ending, signals=len(sent), beside=beside)
                 if fault is not None:
                     names = " and ".join(each.name for each in sent)
-                    yield f"{ending.name}, {names} at {what} {number} of {whole}: {fault}"
+                    where = f"{names} at {what} {number} of {whole}"
+                    yield f"{_named(ending, beside)}, {where}: {fault}"
+
+
+def _named(ending: Ending, beside: bool) -> str:  # noqa: FBT001  it is all that tells them apart
+    return f"{ending.name} with sidecars" if beside else ending.name
 
 
 def with_steps(
-    ending: Ending, number: int, sent: tuple[signals.Signals, ...], tell: Callable[[], object]
+    ending: Ending,
+    beside: bool,  # noqa: FBT001  they are bound by place
+    number: int,
+    sent: tuple[signals.Signals, ...],
+    tell: Callable[[], object],
 ) -> object:
     """Live a life with signals at a step of its tasks; tell of each step if there are none."""
     steps = Steps(number, partial(send, sent), tell if not sent else None)
     trio.run = partial(trio.run, instruments=[steps])  # type: ignore[assignment]  # in this child
-    return Life(ending, 0.001).main()
+    return Life(ending, 0.001).main(beside=beside)
 
 
 def with_trace(
-    ending: Ending, number: int, sent: tuple[signals.Signals, ...], tell: Callable[[], object]
+    ending: Ending,
+    beside: bool,  # noqa: FBT001  they are bound by place
+    number: int,
+    sent: tuple[signals.Signals, ...],
+    tell: Callable[[], object],
 ) -> object:
     """Live a life with signals at a point of main(); tell of each point if there are none."""
     atexit.register(sys.settrace, None)  # after what main() does at the exit
     sys.settrace(Trace(number, partial(send, sent), tell if not sent else None))
-    return Life(ending, 0.001).main()
+    return Life(ending, 0.001).main(beside=beside)
 
 
 def send(sent: tuple[signals.Signals, ...]) -> None:

@@ -18,7 +18,7 @@ from supervisor.testing import open_harness
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from supervisor import Pool
+    from supervisor import Pool, Supervisor
 
 
 @final
@@ -132,5 +132,23 @@ class Life:
             await trio.sleep(4.0 * self.unit)
             await tree.stop(timeout=3.0 * self.unit)
 
-    def main(self) -> NoReturn:
-        supervisor.main(self.root, backoff=self.backoff, limit=ONCE, timeout=30.0)
+    def main(self, *, beside: bool = False) -> NoReturn:
+        """Live it as a process's, with sidecars ``beside`` it."""
+
+        def sidecars(_: Supervisor) -> dict[str, Callable[[], Awaitable[object]]]:
+            return {"well": self.wait_for_stop, "ill": self.give_up_beside}
+
+        supervisor.main(
+            self.root,
+            backoff=self.backoff,
+            limit=ONCE,
+            timeout=30.0,
+            sidecars=sidecars if beside else None,
+        )
+
+    async def give_up_beside(self) -> None:
+        """Die, beside the tree, and die when it is stopped."""
+        try:
+            await self.wait_for_stop()
+        finally:
+            self.give_up()

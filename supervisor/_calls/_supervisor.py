@@ -268,6 +268,10 @@ def current_supervisor() -> Supervisor:
     So a runnable can look at its tree, wait for parts of it, and stop or restart them, wherever the
     tree was started: under :func:`main` there is no other way.
 
+    In a sidecar of :func:`main` it is the tree of the sidecars, whose DNs begin with ``sidecars``.
+    The tree of the process is what the function ``sidecars=`` gets. Only :meth:`request_stop` of
+    either stops the process.
+
     Raises:
         NotSupervisedError: if no runnable calls.
         StaleRunnableError: if the caller's incarnation has ended.
@@ -335,17 +339,20 @@ class Supervisor:
         report_after: float | None,
         propagate: bool,
         fatal: Callable[[Exception], bool] | None = None,
+        name: str = ROOT,
+        tells_life: bool = True,
     ) -> None:
         """Make a tree that is yet to run; users get theirs from :func:`open_supervisor`.
 
-        ``fatal`` says whether an error of which the root dies is not retried.
+        ``fatal`` says whether an error of which the root dies is not retried. ``name`` is the
+        root's, and ``tells_life`` whether the log has when the tree is ready and how it ends.
         """
         several = check_metrics(metrics)
         functions = check_observers(observers)
         check_backoff(backoff)
         check_flag("propagate", propagate)
         options = attrs.evolve(make_options(None, limit, grace=grace), fatal=fatal)
-        grace = options.grace_of(ROOT, call)
+        grace = options.grace_of(name, call)
         self._gone = trio.Event()
         backoff = Backoff() if backoff is None else backoff
         tree = self._tree = Tree(
@@ -362,13 +369,13 @@ class Supervisor:
         tree.on_logger_made = self._log.logger_made
         add_metrics(self._port, several)
         self._port.add_observer(self._log.observe, moves=False, removals=False)
-        self._life: LifeLog | None = log_life(self._port)
+        self._life: LifeLog | None = log_life(self._port) if tells_life else None
         for function in functions:
             self._port.add_observer(function)
         root = Group(None, ChildNursery(tree, closed=True), options, copy_context())
         tree.supervisor = self
         steps.set_root(tree, root)
-        steps.add_only_member(root, Node(ROOT, call, root, grace=grace))
+        steps.add_only_member(root, Node(name, call, root, grace=grace))
         start_round(root)
 
     def __repr__(self) -> str:
@@ -411,7 +418,7 @@ class Supervisor:
         await trio.lowlevel.checkpoint()
         await self._port.wait_settled()
 
-    def ready(self, dn: str = "root") -> bool:
+    def ready(self, dn: str | None = None) -> bool:
         """Return whether a node and all nodes below it are ``HEALTHY`` or ``DONE``.
 
         A subtree that has been asked to stop, or whose parent has, is not ready. Nor is one
@@ -426,9 +433,9 @@ class Supervisor:
         Checkpoints:
             Never. It may be called from any thread. It costs time in proportion to the nodes below.
         """
-        return is_ready(self._port, check_dn(dn, ROOT))
+        return is_ready(self._port, self._top(dn))
 
-    async def wait_ready(self, dn: str = "root") -> None:
+    async def wait_ready(self, dn: str | None = None) -> None:
         """Wait until a node and all nodes below it are ``HEALTHY`` or ``DONE``.
 
         It waits through restarts, and for a node that is not there yet.
@@ -448,7 +455,7 @@ class Supervisor:
             Leaves nothing behind.
         """
         self._check_run("wait_ready")
-        dn = check_dn(dn, ROOT)
+        dn = self._top(dn)
         await trio.lowlevel.checkpoint()
         await wait_ready(self._port, dn)
 
@@ -543,11 +550,20 @@ class Supervisor:
         return handle.dns
 
     def _group_at(self, dn: str) -> Group:
-        path = self._port.path(check_dn(dn, ROOT))
+        path = self._port.path(check_dn(dn, self._root_name))
         if path is None:
             msg = f"the tree has no node {dn}; {self._nearest(dn)}"
             raise UnknownNameError(msg)
         return self._port.group_of(path[-1])
+
+    def _top(self, dn: str | None) -> str:
+        """Return the DN of a node that this tree may have; without one, that of its root."""
+        return self._root_name if dn is None else check_dn(dn, self._root_name)
+
+    @property
+    def _root_name(self) -> str:
+        (root,) = self._tree.root.members
+        return root.name
 
     def _nearest(self, dn: str) -> str:
         """Say how far the tree has the nodes of a DN."""

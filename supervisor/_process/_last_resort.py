@@ -144,6 +144,11 @@ class LastResort:
         """Count from now on: everything was cancelled."""
         self._tell(self._countdown.cancelled)
 
+    def sidecars_follow(self, status: int) -> None:
+        """Decide the exit status at the end of the tree, whose sidecars have yet to end."""
+        self._decide(status)
+        self._tell(self._countdown.sidecars_follow)
+
     def dumped(self) -> None:
         """Expect nothing any more: the loop logs what the tree does."""
         self._tell(self._dumped)
@@ -258,8 +263,9 @@ class LastResort:
 
     def _loop_reports(self) -> bool:
         """Let the loop report the nodes that have not ended; return whether it did."""
-        loop = self._loop
-        if loop is None or self._countdown.is_ended or not self._countdown.is_cancelled:
+        loop, countdown = self._loop, self._countdown
+        was_cancelled = countdown.is_cancelled or countdown.is_following
+        if loop is None or countdown.is_ended or not was_cancelled:
             return False
         done = threading.Event()
         with contextlib.suppress(trio.RunFinishedError):

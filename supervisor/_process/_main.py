@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack
 import trio
 
 from supervisor._calls._supervisor import Supervisor
-from supervisor._core._arguments import check_seconds, shown
+from supervisor._core._arguments import check_function, check_seconds, shown
 from supervisor._core._restart import RestartLimit
 from supervisor._tasks._members import bind, check_runnable
 
@@ -20,11 +20,11 @@ from ._countdown import Request
 from ._last_resort import LastResort
 from ._logging_preset import preset_logging
 from ._programming_errors import is_programming_error
-from ._service import FAILED, STOPPED, Service
+from ._service import Service, status_of
 from ._signals import DUMP_SIGNAL, RELOAD_SIGNAL, STOP_SIGNALS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from supervisor._core._events import Event
     from supervisor._core._restart import Backoff
@@ -49,6 +49,7 @@ def main(
     grace: float | None = None,
     observers: Sequence[Callable[[Event], object]] | None = None,
     report_after: float | None = 10.0,
+    sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None = None,
 ) -> NoReturn:
     """Run a tree as a service's ``main`` until it ends or a signal stops the process (S22).
 
@@ -73,6 +74,11 @@ def main(
 
     ``SIGUSR1`` has the tree logged: each node's state, and where its tasks wait. If a runnable
     blocks the event loop, the log says which one, and where.
+
+    *Sidecars* are runnables that show the service to the outside, such as a server for probes
+    (S35). They run in a tree of their own, which starts before the service's and is stopped after
+    it, within 5 seconds. They restart as other nodes do. Neither readiness nor the exit status
+    depends on them.
 
     ====================================== ====== ==================================================
     What happened                          Status What was logged last
@@ -116,14 +122,17 @@ def main(
         observers: Functions that are told each event: see :mod:`supervisor.tree_events`.
         report_after: How many seconds a node may be ``NEW`` before the log shows where it waits;
             ``None`` for ever.
+        sidecars: A function that gets the tree, which is yet to run, and returns the sidecars by
+            their names.
 
     Raises:
         SystemExit: with the status, unless one of the errors below is raised.
         RuntimeError: if it is not called in the main thread, or from within Trio.
-        TypeError: if ``root`` or ``reload`` is not callable, or an option is of a wrong kind.
+        TypeError: if ``root``, ``reload`` or ``sidecars`` is not callable, or an option is of a
+            wrong kind.
         ValueError: if ``grace``, ``report_after``, ``timeout`` or ``drain`` is out of its range, or
             ``dump_signal`` can't be caught or stops the process.
-        BaseException: what else left the tree.
+        BaseException: what else left the tree, or what ``sidecars`` raised.
 
     Example::
 
@@ -134,6 +143,8 @@ def main(
     timeout = check_seconds("timeout", timeout)
     drain = check_seconds("drain", drain)
     requests = _requests(reload, dump_signal)
+    if sidecars is not None:
+        check_function("sidecars", sidecars, "a mapping of runnables")
     if threading.current_thread() is not threading.main_thread():
         msg = (
             f"main() was called in the thread {threading.current_thread().name!r}: call it in the "
@@ -154,13 +165,20 @@ def main(
         fatal=is_programming_error,
     )
     last_resort = LastResort(requests, timeout=timeout, drain=drain)
-    serve = partial(Service, drain=drain, timeout=timeout, reload=reload, last_resort=last_resort)
+    serve = partial(
+        Service,
+        drain=drain,
+        timeout=timeout,
+        reload=reload,
+        sidecars=sidecars,
+        last_resort=last_resort,
+    )
     last_resort.start()
     try:
         status = trio.run(_serve, make, serve, last_resort)
     except BaseException as error:
         if last_resort.is_attached:
-            last_resort.decide(_status_of(error))
+            last_resort.decide(status_of(error))
             last_resort.end_with(error)
         else:
             last_resort.release()  # nothing has run
@@ -206,15 +224,6 @@ def _checked_signal(number: object) -> signals.Signals:
         msg = f"dump_signal={signal.name} {why}: pass another one, such as signal.SIGUSR1, or None"
         raise ValueError(msg)
     return signal
-
-
-def _status_of(error: BaseException) -> int:
-    """Return the status with which Python exits because of ``error``."""
-    if not isinstance(error, SystemExit):
-        return FAILED
-    if error.code is None:
-        return STOPPED
-    return error.code & 0xFF if isinstance(error.code, int) else FAILED
 
 
 async def _serve(

@@ -1,4 +1,7 @@
-"""The tree of a process: signals have it stopped, cancelled, reloaded and shown (S22, S33)."""
+"""The tree of a process: signals have it stopped, cancelled, reloaded and shown (S22, S33).
+
+Where the process has sidecars, they run around the life of the tree (S35).
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ from supervisor._observing._logging import log
 from ._countdown import LAST_RESORT, Request
 from ._last_resort import CUT_SHORT
 from ._reload import Reloads
+from ._sidecars import Sidecars, check_sidecars
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from supervisor._calls._supervisor import Supervisor
     from supervisor._tasks._blocking import LoopThread
@@ -30,6 +34,15 @@ STOPPED: Final = 0
 FAILED: Final = 1
 
 _logger = logging.getLogger("supervisor")
+
+
+def status_of(error: BaseException) -> int:
+    """Return the status with which Python exits because of ``error``."""
+    if not isinstance(error, SystemExit):
+        return FAILED
+    if error.code is None:
+        return STOPPED
+    return error.code & 0xFF if isinstance(error.code, int) else FAILED
 
 
 @final
@@ -43,9 +56,10 @@ class Service:
         drain: float,
         timeout: float,
         reload: Callable[[], object] | None,
+        sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None,
         last_resort: LastResort,
     ) -> None:
-        """Take the requests to stop ``tree``, which is yet to run."""
+        """Take the requests to stop ``tree``, which is yet to run, and have its sidecars made."""
         self._tree = tree
         self._port = port_of(tree)
         self._reloads = Reloads(self._port, reload)
@@ -54,13 +68,42 @@ class Service:
         self._last_resort = last_resort
         self._status = STOPPED
         self._is_stopping = False
+        # The signal that has everything cancelled, if it has come.
+        self._second = ""
         self._has_ended = False
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.thread: LoopThread = self._port.loop_thread()
         self._port.take_stop_requests(self._stop_requested)
+        made = {} if sidecars is None else check_sidecars(sidecars(tree))
+        self._sidecars = Sidecars(made, self._stop_requested) if made else None
 
     async def run(self) -> int:
         """Run the tree to its end; return the exit status, or raise what has left it."""
+        if self._sidecars is None:
+            await self._run_tree()
+            return self._result()
+        status = STOPPED
+        left: BaseException | None = None
+        async with trio.open_nursery() as nursery:
+            await self._sidecars.begin(nursery)
+            await self._run_tree()
+            try:
+                status = self._result()
+            except BaseException as error:  # noqa: BLE001  it leaves when the sidecars have ended
+                left, status = error, status_of(error)
+            self._last_resort.sidecars_follow(status)
+            if self._second:
+                self._sidecars.cancel(f"a second {self._second}")
+            else:
+                self._sidecars.stop()
+        try:
+            if left is not None:
+                raise left
+        finally:
+            del left
+        return status
+
+    async def _run_tree(self) -> None:
         async with trio.open_nursery() as nursery:
             self._reloads.open(nursery)
             await run_tree(self._tree)
@@ -68,6 +111,9 @@ class Service:
             if self._reloads.is_running:
                 self._reloads.cancel("the tree has ended")
                 self._last_resort.cancelled()
+
+    def _result(self) -> int:
+        """Log how the tree has ended; return the exit status, or raise what has left it."""
         late = self._port.timeout_error
         if late is not None:
             self._status = CUT_SHORT
@@ -86,14 +132,17 @@ class Service:
         """Do what the signal of that name asks for, unless the tree has ended meanwhile."""
         if request is Request.DUMP:
             self._last_resort.dumped()
-            self._log(logging.INFO, "%s: %s", name, describe_tree(self._port))
+            self._log(logging.INFO, "%s: %s", name, self._describe())
         elif self._has_ended:
-            pass
+            if self._sidecars is not None and request is Request.CANCEL:
+                self._log(logging.WARNING, "%s again: the sidecars stop at once", name)
+                self._sidecars.cancel(f"a second {name}")
         elif request is Request.STOP:
             self._begin_stop(f"{name}:")
         elif request is Request.CANCEL:
             self._log(logging.WARNING, "%s again: stopping at once", name)
             self._status = CUT_SHORT
+            self._second = name
             self._port.cancel(f"a second {name}")
             self._reloads.cancel(f"a second {name}")
             self._last_resort.cancelled()
@@ -103,10 +152,19 @@ class Service:
     def report(self, done: threading.Event) -> None:
         """Report what has not ended, and set ``done``."""
         when = f"{LAST_RESORT:g} s after it was cancelled"
-        self._port.report_stuck(self._port.running(), when)
+        port = self._port
+        if self._has_ended and self._sidecars is not None:
+            port = self._sidecars.port
+        port.report_stuck(port.running(), when)
         self._reloads.report(when)
         self._log(logging.CRITICAL, "the process ends without these nodes")
         done.set()
+
+    def _describe(self) -> str:
+        text = describe_tree(self._port)
+        if self._sidecars is not None:
+            text += f"\nand of the sidecars {describe_tree(self._sidecars.port)}"
+        return text
 
     # Stopping
 

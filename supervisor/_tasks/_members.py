@@ -62,7 +62,7 @@ def check_runnable(runnable: object, what: str, name: object = None) -> None:
         return
     got = f"{what.replace('%s', shown(name))} got {shown(runnable)}"
     if inspect.iscoroutine(runnable):
-        _discard(runnable)
+        discard(runnable)
         msg = f"{got}: pass the async function and its arguments, without calling it"
     else:
         msg = f"{got}, which is not an async function"
@@ -111,7 +111,7 @@ def check_runnables(
     If one is wrong, all coroutines among them are closed: nobody will await them.
     """
     if not isinstance(runnables, Mapping):
-        _discard(runnables)
+        discard(runnables)
         msg = (
             f"a group under {parent.node.dn} got {shown(runnables)}: pass a mapping from names to "
             "async functions, or a function that returns one"
@@ -138,7 +138,7 @@ def check_runnables(
             _check_names(argument, seconds, parent, calls)
     except BaseException:
         for _, runnable in items:
-            _discard(runnable)
+            discard(runnable)
         raise
     return calls
 
@@ -155,7 +155,7 @@ def _check_names(
             raise ValueError(msg)
 
 
-def _discard(passed: object) -> None:
+def discard(passed: object) -> None:
     """Close a coroutine that has not begun."""
     if inspect.iscoroutine(passed) and inspect.getcoroutinestate(passed) == inspect.CORO_CREATED:
         passed.close()

@@ -179,6 +179,7 @@ async def open_supervisor_yields_the_running_tree() -> None:
 
 def main_does_not_return() -> NoReturn:
     supervisor.main(serve, 80, "::", timeout=10, grace=5, metrics=InMemoryMetrics())
+    supervisor.main(serve, 80, "::", sidecars=lambda tree: {"beside": tree.wait_settled})
 
 
 def main_checks_the_arguments_of_the_root() -> None:

@@ -10,8 +10,9 @@ from supervisor._core._restart import RestartHistory
 from supervisor._core._tree import Group, Incarnation, Node
 from supervisor._observing._dump import NODES_SHOWN, describe_tree
 from supervisor._process._command_line import load, main, parse
-from supervisor._process._countdown import DOUBLED, LAST_RESORT, Countdown, Request
+from supervisor._process._countdown import DOUBLED, FOLLOWING, LAST_RESORT, Countdown, Request
 from supervisor._process._logging_preset import preset_logging
+from supervisor._process._sidecars import Sidecars, check_sidecars
 from supervisor._process._signals import DUMP_SIGNAL, STOP_SIGNALS
 from supervisor._tasks._timers import Timer, Timers
 from supervisor.logs import JSONFormatter, TextFormatter
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DOUBLED",
     "DUMP_SIGNAL",
+    "FOLLOWING",
     "LAST_RESORT",
     "NODES_SHOWN",
     "STOP_SIGNALS",
@@ -36,9 +38,11 @@ __all__ = [
     "Request",
     "RestartHistory",
     "Retry",
+    "Sidecars",
     "TextFormatter",
     "Timer",
     "Timers",
+    "check_sidecars",
     "describe_tree",
     "load",
     "main",

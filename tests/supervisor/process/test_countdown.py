@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ..helpers.internals import DOUBLED, LAST_RESORT, Countdown, Request
+from ..helpers.internals import DOUBLED, FOLLOWING, LAST_RESORT, Countdown, Request
 
 
 @pytest.fixture
@@ -107,3 +107,37 @@ def test_a_signal_after_the_end_asks_only_to_exit(countdown: Countdown) -> None:
     countdown.ran(1.0)
     assert countdown.signalled(101.0) is None
     assert countdown.left == LAST_RESORT - 1.0
+
+
+def test_the_sidecars_have_their_own_seconds(countdown: Countdown) -> None:
+    """S35: they are bounded although nobody stops the process, and what follows them is not."""
+    countdown.sidecars_follow()
+    assert countdown.left == FOLLOWING + LAST_RESORT
+    countdown.ran(3.0)
+    countdown.ended()
+    assert countdown.left == math.inf
+
+
+@pytest.mark.parametrize("first", ["before", "after"])
+def test_a_signal_bounds_what_follows_the_sidecars(countdown: Countdown, first: str) -> None:
+    """S22, S35: whenever the first one came, the process has 5 seconds at least at its end."""
+    if first == "before":
+        countdown.signalled(100.0)
+    countdown.sidecars_follow()
+    if first == "after":
+        assert countdown.signalled(100.0) is Request.STOP
+    assert countdown.left == FOLLOWING + LAST_RESORT
+    countdown.ran(FOLLOWING + 1.0)
+    countdown.ended()
+    assert countdown.left == LAST_RESORT
+
+
+def test_a_second_signal_bounds_the_sidecars(countdown: Countdown) -> None:
+    """S35: before the end of the tree or after it, they have the 5 seconds of what is cancelled."""
+    countdown.signalled(100.0)
+    countdown.sidecars_follow()
+    assert countdown.signalled(101.0) is Request.CANCEL
+    assert countdown.left == LAST_RESORT
+    countdown.ran(4.0)
+    countdown.sidecars_follow()
+    assert countdown.left == LAST_RESORT

@@ -67,7 +67,7 @@ def test_a_tree_ends_at_any_step() -> None:
 
 
 def test_a_process_ends_as_documented_at_any_time() -> None:
-    """S22: whenever a signal comes, exit status and output are those that main() promises."""
+    """S22, S35: whenever a signal comes, status and output are as promised, sidecars or not."""
     command = [sys.executable, "-m", "benchmarks.soak.faults", "--only", "processes"]
     few = ["--stride", "100", "--sigterms", "4", "--doubled", "0", "--storms", "2"]
     result = subprocess.run(
