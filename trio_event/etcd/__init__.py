@@ -27,6 +27,7 @@ except ImportError as _error:
     _MESSAGE = f"trio_event.etcd needs {_error.name}: pip install 'trio-supervisor[etcd]'"
     raise ImportError(_MESSAGE, name=_error.name) from _error
 
+from ._calling._lease import Lease as Lease
 from ._calling._requests import (
     Compare as Compare,
     Delete as Delete,
@@ -67,6 +68,7 @@ __all__ = (
     "Json",
     "KeyRange",
     "KeyValue",
+    "Lease",
     "Operation",
     "Put",
     "RefusedError",

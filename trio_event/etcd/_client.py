@@ -12,10 +12,12 @@ import trio
 from .._arguments import check_seconds
 from ._calling._calls import Calls
 from ._calling._endpoints import Rotation, parse_endpoints
+from ._calling._leases import Leases
 from ._calling._ranges import read_range
 from ._calling._requests import (
     KeyRange,
     KeyValue,
+    check_ttl,
     delete_request,
     encode_key,
     end_of_prefix,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from .._value import ValueWatch
+    from ._calling._lease import Lease
     from ._calling._requests import Compare, Operation, Request, TransactionResult
     from ._values._codecs import Codec
     from ._values._map import EtcdMap
@@ -105,11 +108,13 @@ class EtcdClient:
             msg = "EtcdClient(): timeout=0 leaves no time for a call: pass seconds above 0"
             raise ValueError(msg)
         self._targets = parse_endpoints(endpoints, is_encrypted=tls is not None)
-        # For calls, and for the watch stream: neither is disturbed by what the other one meets.
+        # For calls, for the watch stream, and for leases: none is disturbed by what another meets.
         self._rotation = Rotation(self._targets)
         self._rotation_to_watch = Rotation(self._targets)
+        self._rotation_of_leases = Rotation(self._targets)
         self._connect: Callable[[str], Connection] = partial(connect, tls=tls)
         self._connect_to_watch: Callable[[str], Connection] = self._connect
+        self._connect_for_leases: Callable[[str], Connection] = self._connect
         self._user = user
         self._password = password
         self._timeout = float(timeout)
@@ -117,6 +122,7 @@ class EtcdClient:
         self._token: trio.lowlevel.TrioToken | None = None
         self._calls: Calls | None = None
         self._values: OpenValues | None = None
+        self._leases: Leases | None = None
         self._watching: Watching | None = None
         self._background: Background | None = None
 
@@ -137,7 +143,10 @@ class EtcdClient:
         self._calls = Calls(self._rotation, self._connect, tokens, self._timeout)
         self._watching = Watching(self._rotation_to_watch, self._connect_to_watch, tokens)
         self._values = OpenValues(self._watching, self._call)
-        self._background = Background(self._watching.run)
+        self._leases = Leases(
+            self._rotation_of_leases, self._connect_for_leases, tokens, self._call
+        )
+        self._background = Background(self._run)
         await self._background.start()
         return self
 
@@ -151,11 +160,21 @@ class EtcdClient:
         """Leave the client. Its values end, calls of other tasks with ``ClosedResourceError``."""
         assert self._calls is not None
         assert self._values is not None
+        assert self._leases is not None
         assert self._background is not None
         self._state = _State.LEFT
         self._calls.close()
         self._values.close()
+        self._leases.close()
         return await self._background.stop(kind, error, traceback)  # noqa: ASYNC102  it shields
+
+    async def _run(self) -> None:
+        """Follow the values, and keep the leases alive, until it is cancelled."""
+        assert self._watching is not None
+        assert self._leases is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watching.run)
+            nursery.start_soon(self._leases.run)
 
     @property
     def health(self) -> ValueWatch[Health]:
@@ -261,6 +280,46 @@ class EtcdClient:
         async with self._values.map(prefix, codec, on_decode_error) as opened:
             yield opened
 
+    @asynccontextmanager
+    async def lease(self, ttl: int) -> AsyncGenerator[Lease, None]:
+        """Open a lease, for an ``async with`` (E13).
+
+        Inside, it is kept alive at a third of the time that was granted. When it is left it ends,
+        with the keys that were put with it. The cluster is told so for at most a second; if it can
+        not be reached, the lease ends by itself, as it does when the process dies.
+
+        Args:
+            ttl: After how many seconds without a keepalive the cluster ends it. It may grant more.
+
+        Yields:
+            The lease.
+
+        Raises:
+            UnavailableError: if no member has answered in time.
+            RefusedError: if the cluster does not allow it.
+            ClosedResourceError: if the client was left.
+            RuntimeError: if the client was not entered, or in another Trio run.
+            TypeError: if ``ttl`` is no whole number.
+            ValueError: if it is below 1, or more than etcd grants.
+
+        Checkpoints:
+            Always, when it is entered and when it is left.
+
+        Cancellation:
+            The lease ends all the same, which may take a second. One that is granted at that very
+            moment ends by itself.
+
+        Example::
+
+            async with client.lease(10) as lease:
+                await client.put("app/peers/alice", b"10.0.0.4", lease=lease)
+        """
+        self._check("lease")
+        check_ttl("lease", ttl)
+        assert self._leases is not None
+        async with self._leases.open(ttl) as lease:
+            yield lease
+
     async def get(self, key: str | bytes, *, serializable: bool = False) -> KeyValue | None:
         """Return what is stored under a key.
 
@@ -322,12 +381,14 @@ class EtcdClient:
 
         return await read_range(call, prefix, first, end, is_local=serializable)
 
-    async def put(self, key: str | bytes, value: bytes) -> int:
+    async def put(self, key: str | bytes, value: bytes, *, lease: Lease | None = None) -> int:
         """Put data under a key.
 
         Args:
             key: The key.
             value: The data.
+            lease: With which the key is to end (E13); by default with none. A key that had a lease
+                before has it no longer.
 
         Returns:
             The cluster's revision that has done it.
@@ -335,10 +396,12 @@ class EtcdClient:
         Raises:
             UnavailableError: if it was not done, because no member has answered in time.
             UnknownOutcomeError: if it may have been done, or may yet be.
-            RefusedError: if the cluster does not allow it.
-            ClosedResourceError: if the client was left. During the call, the outcome is not known.
+            RefusedError: if the cluster does not allow it, or the lease is lost.
+            ClosedResourceError: if the client was left, or the lease. During the call, the outcome
+                is not known.
             RuntimeError: if the client was not entered, or in another Trio run.
-            TypeError: if ``key`` is neither a string nor bytes, or ``value`` is no bytes.
+            TypeError: if ``key`` is neither a string nor bytes, ``value`` is no bytes, or ``lease``
+                no lease.
             ValueError: if ``key`` is empty, or ``value`` more than a server takes.
 
         Checkpoints:
@@ -347,7 +410,7 @@ class EtcdClient:
         Cancellation:
             It may have been done, or may yet be; not if it is cancelled before it begins.
         """
-        answer = await self._call("put", put_request(key, value))
+        answer = await self._call("put", put_request(key, value, lease))
         revision: int = answer.header.revision
         return revision
 

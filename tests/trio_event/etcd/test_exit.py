@@ -26,7 +26,8 @@ endpoint, how = sys.argv[1:]
 
 async def main():
     client = EtcdClient([endpoint])
-    async with client, client.value("exit", Text()), trio.open_nursery() as nursery:
+    value, lease = client.value("exit", Text()), client.lease(5)
+    async with client, value, lease, trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(client.put, "exit", b"2")
         await trio.lowlevel.checkpoint()
@@ -73,8 +74,9 @@ async def main():
     client = EtcdClient([sys.argv[1]], timeout=60)
     async with client, client.value("exit", Text()) as value:
         while True:
-            await value.wait_revision(await value.put("2"))
-            print("put", flush=True)
+            async with client.lease(5) as lease:
+                await value.wait_revision(await value.put("2", lease=lease))
+                print("put", flush=True)
 
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where tests run

@@ -1,1 +1,1 @@
-"""What is asked of a cluster, and which member answers it: requests, endpoints, tokens, calls."""
+"""What is asked of a cluster, and which member answers it: requests, tokens, calls, leases."""

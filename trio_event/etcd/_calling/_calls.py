@@ -30,7 +30,7 @@ from .._errors import RefusedError, UnavailableError, UnknownOutcomeError
 from .._wire._seam import CallError
 from ._endpoints import pauses
 from ._requests import reach_request
-from ._verdicts import Verdict, explain, is_compacted, judge
+from ._verdicts import Verdict, explain, is_compacted, is_granted_before, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,7 +110,7 @@ class Calls:
             UnknownOutcomeError: if it is a write, and may have been done.
             RefusedError: if it is not allowed, or can't be served.
             ClosedResourceError: if the client is left meanwhile.
-            CallError: if a revision is asked for that is compacted.
+            CallError: if a revision is asked for that is compacted, or a lease that is there.
         """
         deadline = trio.current_time() + self._timeout
         pause = pauses()
@@ -218,7 +218,7 @@ class Calls:
             raise trio.ClosedResourceError(msg)
 
     def _refused(self, request: Request, link: Link, error: CallError) -> Exception:
-        if is_compacted(error):
+        if is_compacted(error) or is_granted_before(error):
             return error
         what = f"the {request.operation}"
         return RefusedError(explain(what, link.endpoint, self._tokens.user, error))

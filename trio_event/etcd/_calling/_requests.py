@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 import attrs
 
 from .._wire._messages import MESSAGES
+from ._lease import Lease, id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,11 @@ LARGEST_REQUEST: Final = 1_572_864
 MOST_OPERATIONS: Final = 128
 
 _KV: Final = "/etcdserverpb.KV/"
+_LEASE: Final = "/etcdserverpb.Lease/Lease"
 _PAGE: Final = 1000
+
+# In seconds: etcd grants no more.
+_LONGEST_TTL: Final = 9_000_000_000
 
 _RESULTS: Final = {"==": 0, ">": 1, "<": 2, "!=": 3}
 _TARGETS: Final = {"create_revision": 1, "mod_revision": 2, "value": 3}
@@ -36,12 +41,14 @@ class KeyValue:
         value: The data.
         mod_revision: The cluster's revision that has put it last.
         create_revision: The revision that has put it where there was nothing.
+        lease: The id of the lease that has the key; 0 if there is none.
     """
 
     key: bytes
     value: bytes
     mod_revision: int
     create_revision: int
+    lease: int = 0
 
 
 @final
@@ -125,10 +132,11 @@ class Get:
 @final
 @attrs.frozen
 class Put:
-    """Put data under a key in a transaction."""
+    """Put data under a key in a transaction, with a lease if there is one."""
 
     key: str | bytes
     value: bytes
+    lease: Lease | None = None
 
 
 @final
@@ -197,9 +205,9 @@ def history_request(key: bytes) -> Request:
     return Request(f"{_KV}Range", "first read", message, MESSAGES["RangeResponse"].FromString)
 
 
-def put_request(key: str | bytes, value: bytes) -> Request:
+def put_request(key: str | bytes, value: bytes, lease: Lease | None = None) -> Request:
     """Put data under a key."""
-    message = _put_message("put", key, value)
+    message = _put_message("put", key, value, lease)
     read = MESSAGES["PutResponse"].FromString
     return _checked(Request(f"{_KV}Put", f"put of {key!r}", message, read, is_write=True))
 
@@ -209,6 +217,38 @@ def delete_request(key: str | bytes) -> Request:
     message = MESSAGES["DeleteRangeRequest"](key=encode_key("delete", key))
     read = MESSAGES["DeleteRangeResponse"].FromString
     return Request(f"{_KV}DeleteRange", f"delete of {key!r}", message, read, is_write=True)
+
+
+def grant_request(number: int, ttl: int) -> Request:
+    """Ask for a lease, under a number that is chosen here.
+
+    It may be sent again: a member that knows the number says so.
+    """
+    message = MESSAGES["LeaseGrantRequest"](ID=number, TTL=ttl)
+    read = MESSAGES["LeaseGrantResponse"].FromString
+    return Request(f"{_LEASE}Grant", f"grant of a lease of {ttl} s", message, read)
+
+
+def revoke_request(number: int) -> Request:
+    """End a lease. It may be sent again."""
+    message = MESSAGES["LeaseRevokeRequest"](ID=number)
+    read = MESSAGES["LeaseRevokeResponse"].FromString
+    return Request(f"{_LEASE}Revoke", "end of a lease", message, read)
+
+
+def check_ttl(call: str, ttl: object) -> None:
+    """Raise unless a lease may last so long.
+
+    Raises:
+        TypeError: if it is no whole number.
+        ValueError: if it is below 1, or more than etcd grants.
+    """
+    if not isinstance(ttl, int) or isinstance(ttl, bool):
+        msg = f"{call}(): ttl={ttl!r} is no whole number: pass seconds, at least 1"
+        raise TypeError(msg)
+    if not 1 <= ttl <= _LONGEST_TTL:
+        msg = f"{call}(): ttl={ttl!r} is not between 1 and {_LONGEST_TTL}: pass seconds"
+        raise ValueError(msg)
 
 
 def transaction_request(
@@ -269,7 +309,7 @@ def _compare_message(compare: Compare) -> Any:  # noqa: ANN401  see MESSAGES
 
 def _operation_message(operation: Operation) -> Any:  # noqa: ANN401  see MESSAGES
     if isinstance(operation, Put):
-        message = _put_message("Put", operation.key, operation.value)
+        message = _put_message("Put", operation.key, operation.value, operation.lease)
         return MESSAGES["RequestOp"](request_put=message)
     if isinstance(operation, Get):
         message = MESSAGES["RangeRequest"](key=encode_key("Get", operation.key))
@@ -278,11 +318,13 @@ def _operation_message(operation: Operation) -> Any:  # noqa: ANN401  see MESSAG
     return MESSAGES["RequestOp"](request_delete_range=message)
 
 
-def _put_message(call: str, key: str | bytes, value: object) -> Any:  # noqa: ANN401  see MESSAGES
+def _put_message(call: str, key: str | bytes, value: object, lease: object) -> Any:  # noqa: ANN401
     if not isinstance(value, bytes | bytearray | memoryview):
         msg = f"{call}() of {key!r} was given {value!r}, which is no bytes: encode it"
         raise TypeError(msg)
-    return MESSAGES["PutRequest"](key=encode_key(call, key), value=bytes(value))
+    return MESSAGES["PutRequest"](
+        key=encode_key(call, key), value=bytes(value), lease=id_of(call, key, lease)
+    )
 
 
 def _checked(request: Request) -> Request:
@@ -334,7 +376,13 @@ def end_of_prefix(prefix: bytes) -> bytes:
 
 def key_value(message: Any) -> KeyValue:  # noqa: ANN401  see MESSAGES
     """Return what a message says of a key."""
-    return KeyValue(message.key, message.value, message.mod_revision, message.create_revision)
+    return KeyValue(
+        message.key,
+        message.value,
+        message.mod_revision,
+        message.create_revision,
+        message.lease,
+    )
 
 
 def first_of(range_response: Any) -> KeyValue | None:  # noqa: ANN401  see MESSAGES

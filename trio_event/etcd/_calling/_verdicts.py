@@ -76,6 +76,11 @@ def is_compacted(error: CallError) -> bool:
     return error.code is Code.OUT_OF_RANGE and "compacted" in error.details
 
 
+def is_granted_before(error: CallError) -> bool:
+    """Return whether a lease was asked for that is there already."""
+    return "lease already exists" in error.details
+
+
 def explain(operation: str, endpoint: str, user: str | None, error: CallError) -> str:
     """Say who has refused what, and what can be done about it."""
     details = error.details
@@ -88,6 +93,8 @@ def explain(operation: str, endpoint: str, user: str | None, error: CallError) -
     if error.code is Code.PERMISSION_DENIED:
         name = "the client" if user is None else f"user {user!r}"
         return f"{who} {operation}: {name} has no permission: grant its role one for the key"
+    if "requested lease not found" in details:
+        return f"{who} {operation}: the lease is lost, with the keys that it had: open another one"
     if is_about_token(details):
         if user is None:
             return f"{who} {operation}: pass user= and password=, or a certificate with a name"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Final
 
     from ..._value import ValueWatch
+    from .._calling._lease import Lease
     from .._calling._requests import KeyRange, Request
     from .._errors import EtcdError
     from .._watching._health import Health
@@ -82,9 +83,9 @@ class Following(Generic[T]):
         if is_whole and self._kept.is_open and found.revision > reached.peek():
             reached.set(found.revision)
 
-    async def put(self, key: str, value: T) -> int:
+    async def put(self, key: str, value: T, lease: Lease | None) -> int:
         """Store data; return the revision."""
-        answer = await self.call("put", put_request(key, self.encode(key, value)))
+        answer = await self.call("put", put_request(key, self.encode(key, value), lease))
         revision: int = answer.header.revision
         return revision
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..._absent import Absent
     from ..._value import ValueWatch
+    from .._calling._lease import Lease
     from .._calling._requests import Operation, Request
     from .._watching._health import Health
     from ._following import Following
@@ -127,12 +128,13 @@ class EtcdMap(View[Sequence[Change[str, T]]], Mapping[str, T], Generic[T]):
         """
         await self._following.wait_revision(revision)
 
-    async def put(self, key: str, value: T) -> int:
+    async def put(self, key: str, value: T, *, lease: Lease | None = None) -> int:
         """Store data under a key, which is put behind the prefix.
 
         Args:
             key: What follows the prefix.
             value: The data, which the codec encodes.
+            lease: With which the key is to end; by default with none.
 
         Returns:
             The cluster's revision that has done it; see :meth:`wait_revision`.
@@ -146,7 +148,7 @@ class EtcdMap(View[Sequence[Change[str, T]]], Mapping[str, T], Generic[T]):
         Cancellation:
             It may have been done, or may yet be; not if it is cancelled before it begins.
         """
-        return await self._following.put(self.prefix + key, value)
+        return await self._following.put(self.prefix + key, value, lease)
 
     async def delete(self, key: str) -> int:
         """Delete a key, if it is there.

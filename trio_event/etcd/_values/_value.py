@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..._value import ValueWatch
     from ..._waiting import WaitQueue
+    from .._calling._lease import Lease
     from .._watching._health import Health
     from ._following import Following
     from ._kept import KeptValue
@@ -129,11 +130,12 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
         """
         await self._following.wait_revision(revision)
 
-    async def put(self, value: T) -> int:
+    async def put(self, value: T, *, lease: Lease | None = None) -> int:
         """Store data under the key.
 
         Args:
             value: The data, which the codec encodes.
+            lease: With which the key is to end; by default with none.
 
         Returns:
             The cluster's revision that has done it; see :meth:`wait_revision`.
@@ -147,7 +149,7 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
         Cancellation:
             It may have been done, or may yet be; not if it is cancelled before it begins.
         """
-        return await self._following.put(self.key, value)
+        return await self._following.put(self.key, value, lease)
 
     async def delete(self) -> int:
         """Delete the key, if it is there.

@@ -71,6 +71,11 @@ class Member:
         self.connections: list[ScriptedConnection] = []
         self.streams: list[ScriptedStream] = []
         self.stream_opened = trio.Event()
+        # Those by which leases are kept alive. By default leases are granted, renewed and ended.
+        self.keepalives: list[ScriptedKeepalives] = []
+        self.is_renewing = True
+        self.more_ttl = 0
+        self.leases: set[int] = set()
         # Without a list of answers, reads are answered by these, and log-ins by numbered tokens.
         self.revision: int | None = None
         self.cluster_id = 1
@@ -87,6 +92,13 @@ class Member:
 
     def answer(self, name: str, request: bytes) -> bytes | None:
         """Answer a call of the kinds that need no list."""
+        if name == "LeaseGrant":
+            grant = MESSAGES["LeaseGrantRequest"].FromString(request)
+            self.leases.add(grant.ID)
+            return message("LeaseGrantResponse", ID=grant.ID, TTL=grant.TTL + self.more_ttl)
+        if name == "LeaseRevoke":
+            self.leases.discard(MESSAGES["LeaseRevokeRequest"].FromString(request).ID)
+            return message("LeaseRevokeResponse")
         if self.revision is None:
             return None
         if name == "Authenticate":
@@ -176,6 +188,55 @@ class ScriptedStream(Stream):
 
 
 @final
+class ScriptedKeepalives(Stream):
+    """A stream by which leases are kept alive."""
+
+    def __init__(self, member: Member, sink: Callable[[bytes], object], metadata: Metadata) -> None:
+        self._member = member
+        self._sink = sink
+        self._token = trio.lowlevel.current_trio_token()
+        self.metadata = dict(metadata)
+        self.is_closed = False
+        # The leases that were asked for, and when.
+        self.asked: list[tuple[float, int]] = []
+        self._end: CallError | None = None
+        self._ended = trio.Event()
+        self._changed = trio.Event()
+        member.keepalives.append(self)
+
+    def send(self, request: bytes) -> None:
+        number = MESSAGES["LeaseKeepAliveRequest"].FromString(request).ID
+        self.asked.append((trio.current_time(), number))
+        self._changed.set()
+        self._changed = trio.Event()
+        if self._member.is_renewing:
+            self._token.run_sync_soon(self.renew, number, 10)
+
+    def renew(self, number: int, ttl: int) -> None:
+        """Say that a lease lasts so long; with 0, that it is not there."""
+        self._sink(message("LeaseKeepAliveResponse", ID=number, TTL=ttl))
+
+    async def wait_asked(self, count: int) -> None:
+        """Wait until so many keepalives have come."""
+        while len(self.asked) < count:
+            await self._changed.wait()
+
+    async def wait_ended(self) -> None:
+        await self._ended.wait()
+        if self._end is not None:
+            raise self._end
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def end(self, error: CallError | None = None) -> None:
+        """End the stream."""
+        self._end = error
+        self._ended.set()
+
+
+@final
 class ScriptedConnection(Connection):
     """A connection to a scripted member."""
 
@@ -222,6 +283,8 @@ class ScriptedConnection(Connection):
     def open_stream(
         self, path: str, sink: Callable[[bytes], object], *, metadata: Metadata = ()
     ) -> Stream:
+        if path.endswith("/LeaseKeepAlive"):
+            return ScriptedKeepalives(self._member, sink, metadata)
         assert path.endswith("/Watch")
         return ScriptedStream(self._member, sink, metadata)
 
@@ -240,6 +303,8 @@ def client_of(*members: Member, timeout: float = 5.0, user: str | None = None) -
     by_name = {member.name: member for member in members}
     begin_with(members[0], client._rotation)
     client._connect = lambda endpoint: ScriptedConnection(by_name[endpoint])
+    begin_with(members[0], client._rotation_of_leases)
+    client._connect_for_leases = client._connect
     # No stream disturbs the calls.
     silent = Member("silent:0")
     client._rotation_to_watch = Rotation((silent.name,))
