@@ -6,6 +6,7 @@ The command ``trio-supervisor`` is the same, by another name.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib
 import inspect
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None, *, program: str = AS_MODULE) -> NoReturn
         drain=given.drain,
         grace=given.grace,
         limit=given.limit,
+        blocked_after=given.blocked_after,
         backoff=given.backoff,
     )
 
@@ -84,6 +86,13 @@ def parse(argv: list[str] | None, *, program: str = AS_MODULE) -> argparse.Names
         metavar="S[/S]",
         help="the first delay before a restart, and the longest one (0.5/60)",
     )
+    run.add_argument(
+        "--blocked-after",
+        type=blocked_after,
+        default=5.0,
+        metavar="S",
+        help="after how long the log says what blocks the event loop, or 'none' (5)",
+    )
     given = parser.parse_args(argv[:end])
     given.arguments = argv[end + 1 :]
     try:
@@ -101,6 +110,19 @@ def seconds(text: str) -> float:
         value = math.nan
     if not value >= 0:
         msg = f"{text!r} is not a number of seconds of at least 0"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def blocked_after(text: str) -> float | None:
+    """Parse a number of seconds above 0, or none."""
+    if text == "none":
+        return None
+    value = math.nan
+    with contextlib.suppress(ValueError):
+        value = float(text)
+    if not value > 0:
+        msg = f"{text!r} is not a number of seconds above 0, nor 'none'"
         raise argparse.ArgumentTypeError(msg)
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import signal as signals
 import sys
 import threading
@@ -50,6 +51,7 @@ def main(
     observers: Sequence[Callable[[Event], object]] | None = None,
     report_after: float | None = 10.0,
     sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None = None,
+    blocked_after: float | None = 5.0,
 ) -> NoReturn:
     """Run a tree as a service's ``main`` until it ends or a signal stops the process (S22).
 
@@ -73,7 +75,8 @@ def main(
     wrong form, ends the process: the next incarnation would die of it as well (S27).
 
     ``SIGUSR1`` has the tree logged: each node's state, and where its tasks wait. If a runnable
-    blocks the event loop, the log says which one, and where.
+    blocks the event loop, the log says which one, and where. Without a signal it says so when the
+    loop has not answered for ``blocked_after`` seconds, and again when it goes on (S18).
 
     *Sidecars* are runnables that show the service to the outside, such as a server for probes
     (S35). They run in a tree of their own, which starts before the service's and is stopped after
@@ -124,14 +127,16 @@ def main(
             ``None`` for ever.
         sidecars: A function that gets the tree, which is yet to run, and returns the sidecars by
             their names.
+        blocked_after: After how many seconds the log says what blocks the event loop; ``None`` for
+            never. A thread asks the loop twice as often.
 
     Raises:
         SystemExit: with the status, unless one of the errors below is raised.
         RuntimeError: if it is not called in the main thread, or from within Trio.
         TypeError: if ``root``, ``reload`` or ``sidecars`` is not callable, or an option is of a
             wrong kind.
-        ValueError: if ``grace``, ``report_after``, ``timeout`` or ``drain`` is out of its range, or
-            ``dump_signal`` can't be caught or stops the process.
+        ValueError: if ``grace``, ``report_after``, ``timeout``, ``drain`` or ``blocked_after`` is
+            out of its range, or ``dump_signal`` can't be caught or stops the process.
         BaseException: what else left the tree, or what ``sidecars`` raised.
 
     Example::
@@ -143,6 +148,10 @@ def main(
     timeout = check_seconds("timeout", timeout)
     drain = check_seconds("drain", drain)
     requests = _requests(reload, dump_signal)
+    if blocked_after is not None:
+        blocked_after = check_seconds("blocked_after", blocked_after, above_zero=True)
+        if math.isinf(blocked_after):
+            blocked_after = None
     if sidecars is not None:
         check_function("sidecars", sidecars, "a mapping of runnables")
     if threading.current_thread() is not threading.main_thread():
@@ -171,6 +180,7 @@ def main(
         timeout=timeout,
         reload=reload,
         sidecars=sidecars,
+        blocked_after=blocked_after,
         last_resort=last_resort,
     )
     last_resort.start()

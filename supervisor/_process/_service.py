@@ -16,6 +16,7 @@ from supervisor._core._errors import GroupFailedError
 from supervisor._observing._dump import describe_tree
 from supervisor._observing._logging import log
 
+from ._blocked import BlockedLoop
 from ._countdown import LAST_RESORT, Request
 from ._last_resort import CUT_SHORT
 from ._reload import Reloads
@@ -57,6 +58,7 @@ class Service:
         timeout: float,
         reload: Callable[[], object] | None,
         sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None,
+        blocked_after: float | None,
         last_resort: LastResort,
     ) -> None:
         """Take the requests to stop ``tree``, which is yet to run, and have its sidecars made."""
@@ -73,12 +75,24 @@ class Service:
         self._has_ended = False
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.thread: LoopThread = self._port.loop_thread()
+        self._blocked_loop: BlockedLoop | None = None
+        if blocked_after is not None:
+            self._blocked_loop = BlockedLoop(blocked_after, self._port, self.thread, self.token)
         self._port.take_stop_requests(self._stop_requested)
         made = {} if sidecars is None else check_sidecars(sidecars(tree))
         self._sidecars = Sidecars(made, self._stop_requested) if made else None
 
     async def run(self) -> int:
         """Run the tree to its end; return the exit status, or raise what has left it."""
+        if self._blocked_loop is None:
+            return await self._run()
+        self._blocked_loop.start()
+        try:
+            return await self._run()
+        finally:
+            self._blocked_loop.stop()
+
+    async def _run(self) -> int:
         if self._sidecars is None:
             await self._run_tree()
             return self._result()

@@ -15,6 +15,7 @@ from ._current import current
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextvars import Context
     from types import FrameType
 
 
@@ -29,6 +30,8 @@ class Place(NamedTuple):
     """The node whose task runs, if it is a node's."""
     lines: str
     """The lines of the users' code, as in a traceback."""
+    context: Context | None
+    """A copy of the context of that task."""
 
 
 @final
@@ -56,8 +59,9 @@ class LoopThread:
                 incarnation = task.context.get(current)
                 # What is further out is Trio's loop, and what has called it.
                 inner = frames[: frames.index(frame) + 1]
-                return Place(None if incarnation is None else incarnation.node.dn, _format(inner))
-        return Place(None, _format(frames))
+                dn = None if incarnation is None else incarnation.node.dn
+                return Place(dn, _format(inner), task.context.copy())
+        return Place(None, _format(frames), None)
 
     def _tasks(self) -> Iterator[trio.lowlevel.Task]:
         root = self._root

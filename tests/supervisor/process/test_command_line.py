@@ -118,10 +118,12 @@ def test_options_are_those_of_main() -> None:
     given = parse(["run", "odd:Roots.root"])
     assert (given.drain, given.grace, given.backoff, given.arguments) == (0.0, 0.0, None, [])
     assert given.limit == RestartLimit(5, within=60.0)
-    options = "--drain 5 --grace 10 --limit 3/1.5 --backoff 1/30"
+    assert given.blocked_after == 5.0
+    options = "--drain 5 --grace 10 --limit 3/1.5 --backoff 1/30 --blocked-after 0.5"
     given = parse(["run", "odd:Roots.root", *options.split()])
     assert (given.drain, given.grace) == (5.0, 10.0)
     assert given.limit == RestartLimit(3, within=1.5)
+    assert given.blocked_after == 0.5
     assert given.backoff == Backoff(initial=1.0, maximum=30.0)
 
 
@@ -139,6 +141,24 @@ def test_one_delay_is_the_first(text: str, backoff: Backoff) -> None:
 def test_the_root_may_restart_without_end() -> None:
     """S33: with --limit none."""
     assert parse(["run", "odd:Roots.root", "--limit", "none"]).limit is None
+
+
+@pytest.mark.usefixtures("modules")
+def test_a_blocked_loop_may_be_nobodys_business() -> None:
+    """S18: with --blocked-after none."""
+    assert parse(["run", "odd:Roots.root", "--blocked-after", "none"]).blocked_after is None
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "soon", ""])
+def test_a_bad_time_of_a_blocked_loop_is_named(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S18: the error shows it, and the status is 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "odd:Roots.root", f"--blocked-after={text}"])
+    assert exit_.value.code == 2
+    message = f"argument --blocked-after: {text!r} is not a number of seconds above 0, nor 'none'"
+    assert capsys.readouterr().err.endswith(f"error: {message}\n")
 
 
 @pytest.mark.parametrize(
