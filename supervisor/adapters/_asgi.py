@@ -31,9 +31,9 @@ import trio
 
 import supervisor
 from supervisor import RestartRequested, Signal
+from supervisor._extras import needs
 
 from ._arguments import check_callable, check_grace, shown
-from ._extras import needs
 from ._listeners import BACKLOG, Listening, check_listening
 from ._own_grace import GRACE
 from ._ungrouped import ungrouped

@@ -27,9 +27,9 @@ import trio
 
 import supervisor
 from supervisor import GaveUpError, GroupState, Signal
+from supervisor._extras import needs
 
 from ._arguments import check_callable, check_name, check_seconds, shown
-from ._extras import needs
 from ._ungrouped import ungrouped
 
 if TYPE_CHECKING:
