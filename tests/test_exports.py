@@ -11,6 +11,7 @@ import pytest
 
 import supervisor
 import supervisor.adapters
+import supervisor.logs
 import supervisor.testing
 import trio_event
 import trio_event.abc
@@ -19,7 +20,7 @@ import trio_event.etcd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FACADES = (supervisor, trio_event, trio_event.etcd)
+FACADES = (supervisor, supervisor.logs, trio_event, trio_event.etcd)
 PUBLIC = (*FACADES, supervisor.adapters, supervisor.testing, trio_event.abc)
 # The order in which CONTRIBUTING.md has the sections of a docstring.
 SECTIONS = (

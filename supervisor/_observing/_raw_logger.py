@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Final, final
 if TYPE_CHECKING:
     import logging
 
+ORIGIN: Final = {"stream": "raw"}
+"""What the records have beside the line: :mod:`supervisor.logs` tells them from others by it."""
+
 LINE_LENGTH: Final = 64 * 1024
 """A raw line longer than this is logged in pieces."""
 
@@ -15,6 +18,8 @@ LINE_LENGTH: Final = 64 * 1024
 @final
 class RawLogger(io.TextIOBase):
     """A text stream whose lines become log records of a node, at level ``INFO`` (S17).
+
+    Their attribute ``stream`` is ``raw``.
 
     A line is logged when it is complete, or when it exceeds 65 536 characters;
     :meth:`close` logs what is left.
@@ -68,4 +73,4 @@ class RawLogger(io.TextIOBase):
 
     def _log(self, line: str) -> None:
         for start in range(0, max(len(line), 1), LINE_LENGTH):
-            self._logger.info("%s", line[start : start + LINE_LENGTH])
+            self._logger.info("%s", line[start : start + LINE_LENGTH], extra=ORIGIN)

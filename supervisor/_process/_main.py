@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import signal as signals
 import sys
@@ -16,6 +17,8 @@ from supervisor._calls._supervisor import Supervisor
 from supervisor._core._arguments import check_function, check_seconds, shown
 from supervisor._core._restart import RestartLimit
 from supervisor._tasks._members import bind, check_runnable
+from supervisor.logs import LogBuffer
+from supervisor.logs._current import set_current
 
 from ._countdown import Request
 from ._last_resort import LastResort
@@ -107,7 +110,8 @@ def main(
     what ``main`` raises, and drops it, the former handlers are set again.
 
     Unless logging is set up already, records from level ``INFO`` go to standard error: as text on a
-    terminal, as one JSON object a line in a pipe or a file.
+    terminal, as one JSON object a line in a pipe or a file. The newest records are kept, by node,
+    in a buffer that :func:`supervisor.logs.current_buffer` returns.
 
     Args:
         root: The root runnable.
@@ -183,9 +187,11 @@ def main(
         blocked_after=blocked_after,
         last_resort=last_resort,
     )
+    buffer = LogBuffer()
     last_resort.start()
+    logging.getLogger().addHandler(buffer)
     try:
-        status = trio.run(_serve, make, serve, last_resort)
+        status = trio.run(_serve, make, serve, last_resort, buffer)
     except BaseException as error:
         if last_resort.is_attached:
             last_resort.decide(status_of(error))
@@ -193,6 +199,9 @@ def main(
         else:
             last_resort.release()  # nothing has run
         raise
+    finally:
+        logging.getLogger().removeHandler(buffer)
+        buffer.close()
     end = SystemExit(last_resort.decide(status))
     last_resort.end_with(end)
     try:
@@ -240,8 +249,10 @@ async def _serve(
     make: Callable[[], Supervisor],
     serve: Callable[[Supervisor], Service],
     last_resort: LastResort,
+    buffer: LogBuffer,
 ) -> int:
     """Run a tree, and carry out what signals request; return the exit status."""
+    set_current(buffer)  # in the context of this task, which all runnables inherit
     service = serve(make())
     last_resort.attach(service)
     try:

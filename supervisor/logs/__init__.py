@@ -1,14 +1,26 @@
-"""Formatters for :mod:`logging`: records as text for a person, and as JSON for a program.
+"""Log records: the newest ones by node, and formatters for :mod:`logging`.
 
-:func:`supervisor.main` uses them where logging is not set up. They serve any handler::
+:func:`supervisor.main` sets up both where logging is not set up. They serve any program::
 
     handler = logging.StreamHandler()
     handler.setFormatter(supervisor.logs.JSONFormatter())
-    logging.basicConfig(handlers=[handler], level=logging.INFO)
+    buffer = supervisor.logs.LogBuffer()
+    logging.basicConfig(handlers=[handler, buffer], level=logging.INFO)
 """
 
 from __future__ import annotations
 
+from ._buffer import LogBuffer as LogBuffer
+from ._current import current_buffer as current_buffer
+from ._entry import LogEntry as LogEntry
+from ._follower import LogFollower as LogFollower
 from ._formatters import JSONFormatter as JSONFormatter, TextFormatter as TextFormatter
 
-__all__ = ("JSONFormatter", "TextFormatter")
+__all__ = (
+    "JSONFormatter",
+    "LogBuffer",
+    "LogEntry",
+    "LogFollower",
+    "TextFormatter",
+    "current_buffer",
+)

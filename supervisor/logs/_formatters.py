@@ -58,7 +58,7 @@ class TextFormatter(logging.Formatter):
         source = label(source, NAME_LENGTH)
         # The column grows with the names that come, so that it is as narrow as it can be.
         self._width = max(self._width, min(len(source), 40))
-        clock = time.strftime("%H:%M:%S", self.converter(_created(record)))
+        clock = time.strftime("%H:%M:%S", self.converter(created(record)))
         level = label(_text(record.levelname)[:1], NAME_LENGTH)
         said = printable(message(record)).expandtabs(4).replace("\n", f"\n{CONTINUED}")
         line = f"{clock} {level} {source:{self._width}}  {said}"
@@ -72,7 +72,7 @@ class JSONFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format time (UTC), level, DN, logger and message, with any traceback in it."""
-        seconds, fraction = divmod(_created(record), 1)
+        seconds, fraction = divmod(created(record), 1)
         clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
         return json.dumps(
             {
@@ -133,11 +133,11 @@ def _text(what: object) -> str:
         return f"<its __str__ raised {type_name(broken)}>"
 
 
-def _created(record: logging.LogRecord) -> float:
+def created(record: logging.LogRecord) -> float:
     """Return when a record was made, or now if it was made by hand and does not say."""
-    created: object = record.created
-    if isinstance(created, (int, float)) and 0 <= created < _YEAR_10000:
-        return created
+    when: object = record.created
+    if isinstance(when, (int, float)) and 0 <= when < _YEAR_10000:
+        return when
     return time.time()
 
 

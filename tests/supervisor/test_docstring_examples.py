@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,9 +25,12 @@ from supervisor import (
     Supervisor,
     open_supervisor,
 )
+from supervisor.logs import LogBuffer, current_buffer
 from supervisor.testing import open_harness
 
+from .helpers.buffers import attached, put
 from .helpers.runnables import finish, idle
+from .helpers.services import status_of
 
 NAMES = {
     "GroupState": GroupState,
@@ -34,6 +38,7 @@ NAMES = {
     "RestartPolicy": RestartPolicy,
     "RestartRequested": RestartRequested,
     "Signal": Signal,
+    "logging": logging,
     "partial": partial,
     "supervisor": supervisor,
     "trio": trio,
@@ -232,3 +237,43 @@ async def test_the_example_of_stop_scope(autojump_clock: MockClock) -> None:
         await trio.sleep(1.0)
     assert (handled, saved) == (["one"], [2.0])
     assert autojump_clock.current_time() == 2.0
+
+
+async def test_the_example_of_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """S36: what a subtree has warned of."""
+    with attached(logging.getLogger("tests.read")) as buffer:
+        put(buffer, "root.net.dns", "no answer", level=logging.WARNING)
+        put(buffer, "root.net.dns", "asked", level=logging.INFO)
+        await called(LogBuffer.read, current_buffer=lambda: buffer)()
+    assert capsys.readouterr().out == "root.net.dns no answer\n"
+
+
+async def test_the_example_of_follow(capsys: pytest.CaptureFixture[str]) -> None:
+    """S36: until the buffer is closed."""
+    with attached(logging.getLogger("tests.follow")) as buffer:
+        put(buffer, "root.net", "before")
+        follow = called(LogBuffer.follow, current_buffer=lambda: buffer)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow)
+            await wait_all_tasks_blocked()
+            put(buffer, "root.net", "after")
+            buffer.close()
+    assert capsys.readouterr().out == "before\nafter\n"
+
+
+def test_the_example_of_current_buffer(capsys: pytest.CaptureFixture[str]) -> None:
+    """S36: a page of what a node has logged, in a process."""
+    page = defined(current_buffer, current_buffer=current_buffer)
+
+    async def net() -> None:
+        supervisor.logger().warning("no lease")
+        await finish()
+
+    async def root() -> None:
+        supervisor.run("net", net)
+        await supervisor.current_supervisor().wait_ready("root.net")
+        await page()
+        await finish()
+
+    assert status_of(lambda: supervisor.main(root, dump_signal=None)) == 0
+    assert capsys.readouterr().out == "no lease\n"
