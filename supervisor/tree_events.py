@@ -11,7 +11,7 @@ Nodes and groups are passed by reference, so an observer that does not read a DN
 observer reads these attributes of them, and writes none:
 
 - of a :class:`Node`: ``name``, ``dn``, ``number`` (which incarnation it is), ``crashes``,
-  ``is_ready``, and ``group``;
+  ``deaths`` (how many in all), ``is_ready``, and ``group``;
 - of a :class:`Group`: ``dn``, ``state``, ``members`` (its nodes), ``failures`` (in a row) and
   ``operator_restarts``.
 

@@ -460,6 +460,7 @@ def _add_crash(node: Node, crash: Crash) -> None:
     same = last is not None and (last.error, last.traceback) == (crash.error, crash.traceback)
     node.repeats = node.repeats + 1 if same else 0
     node.crashes = (*node.crashes, crash)[-CRASHES_KEPT:]
+    node.deaths += 1
 
 
 def stop_error_raised(incarnation: Incarnation, crash: Crash, *, was_handled: bool) -> None:

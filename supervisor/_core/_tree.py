@@ -161,6 +161,7 @@ class Node:
     __slots__ = (
         "call",
         "crashes",
+        "deaths",
         "grace",
         "group",
         "incarnation",
@@ -187,6 +188,8 @@ class Node:
         self.number: int = 0
         # The last few deaths, oldest first; most nodes never have one.
         self.crashes: tuple[Crash, ...] = ()
+        # How many there were in all.
+        self.deaths: int = 0
         # How many deaths in a row were the same as the one before.
         self.repeats: int = 0
         # What the last incarnation raised when it had been asked to stop.

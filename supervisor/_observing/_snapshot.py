@@ -47,6 +47,8 @@ class NodeSnapshot:
     """Which run of the node it is; the first is 1."""
     crashes: tuple[Crash, ...]
     """The last few deaths, oldest first."""
+    deaths: int
+    """How many there were in all."""
     unready_reason: str | None
     """Why it says that it is not ready although it is ``HEALTHY``: see :func:`set_ready`."""
     stop_error: Crash | None
@@ -143,6 +145,7 @@ def _node(node: Node, dn: str, groups: dict[Group, GroupSnapshot]) -> NodeSnapsh
         since=incarnation.since,
         incarnation=node.number,
         crashes=node.crashes,
+        deaths=node.deaths,
         unready_reason=incarnation.unready_reason,
         stop_error=node.stop_error,
         group=group,

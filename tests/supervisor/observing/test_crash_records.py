@@ -78,6 +78,7 @@ async def test_only_the_last_few_crashes_are_kept() -> None:
     assert child.incarnation == 13
     assert [crash.incarnation for crash in child.crashes] == [8, 9, 10, 11, 12]
     assert child.crashes[-1].error == "ValueError: number 12"
+    assert child.deaths == 12
 
 
 @pytest.mark.parametrize("grouped", [False, True])
