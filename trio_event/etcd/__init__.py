@@ -27,6 +27,7 @@ except ImportError as _error:
     _MESSAGE = f"trio_event.etcd needs {_error.name}: pip install 'trio-supervisor[etcd]'"
     raise ImportError(_MESSAGE, name=_error.name) from _error
 
+from ._announcing import announce as announce
 from ._calling._lease import Lease as Lease
 from ._calling._requests import (
     Compare as Compare,
@@ -76,4 +77,5 @@ __all__ = (
     "TransactionResult",
     "UnavailableError",
     "UnknownOutcomeError",
+    "announce",
 )

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, final
 import trio
 
 from .._errors import RefusedError
+from ._verdicts import LEASE_IS_LOST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,6 @@ def id_of(call: str, key: object, lease: object) -> int:
         msg = f"{call}() of {key!r} was given {lease!r}: call it inside the lease's 'async with'"
         raise trio.ClosedResourceError(msg)
     if lease.is_lost:
-        msg = f"{call}() of {key!r} was given {lease!r}, which is lost: open another one"
+        msg = f"{call}() of {key!r}: {LEASE_IS_LOST}: open another one instead of {lease!r}"
         raise RefusedError(msg)
     return lease.id

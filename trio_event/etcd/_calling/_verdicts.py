@@ -7,9 +7,12 @@ client compares them as well.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .._wire._seam import CallError, Code
+
+if TYPE_CHECKING:
+    from .._errors import EtcdError
 
 
 class Verdict(enum.Enum):
@@ -38,6 +41,7 @@ _TLS_TEXTS: Final = (
     "Failed to create security handshaker",
     "CERTIFICATE_REQUIRED",
 )
+LEASE_IS_LOST: Final = "the lease is lost, with the keys that it had"
 # All others are permanent, and are told before anything is done.
 _TRANSIENT: Final = {
     Code.CANCELLED,
@@ -81,6 +85,11 @@ def is_granted_before(error: CallError) -> bool:
     return "lease already exists" in error.details
 
 
+def says_lease_is_lost(error: EtcdError) -> bool:
+    """Return whether a call was refused because the lease is not there that it puts a key with."""
+    return LEASE_IS_LOST in str(error)
+
+
 def explain(operation: str, endpoint: str, user: str | None, error: CallError) -> str:
     """Say who has refused what, and what can be done about it."""
     details = error.details
@@ -94,7 +103,7 @@ def explain(operation: str, endpoint: str, user: str | None, error: CallError) -
         name = "the client" if user is None else f"user {user!r}"
         return f"{who} {operation}: {name} has no permission: grant its role one for the key"
     if "requested lease not found" in details:
-        return f"{who} {operation}: the lease is lost, with the keys that it had: open another one"
+        return f"{who} {operation}: {LEASE_IS_LOST}: open another one"
     if is_about_token(details):
         if user is None:
             return f"{who} {operation}: pass user= and password=, or a certificate with a name"

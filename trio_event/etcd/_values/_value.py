@@ -107,6 +107,12 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
         return self._following.revision
 
     @property
+    def _mod_revision(self) -> int:
+        """The revision that has put the key last; 0 while it is not there."""
+        watch = self._following.watch
+        return watch.reflection.mod_revision(watch.key)
+
+    @property
     def health(self) -> ValueWatch[Health]:
         """How fresh it is: as the client's, and ``failed`` after an error that is permanent."""
         return self._following.health
@@ -226,10 +232,10 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
         if version != self.version:
             await trio.lowlevel.checkpoint()
             return None
-        watch = self._following.watch
-        at = watch.reflection.mod_revision(watch.key)
         request = transaction_request(
-            [Compare(self.key, "mod_revision", "==", at)], [Put(self.key, data)], []
+            [Compare(self.key, "mod_revision", "==", self._mod_revision)],
+            [Put(self.key, data)],
+            [],
         )
         answer = await self._following.call("compare_and_set", request)
         revision: int = answer.header.revision
