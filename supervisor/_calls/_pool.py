@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVarTuple, Unpack, final
+from typing import TYPE_CHECKING, NoReturn, TypeVarTuple, Unpack, final
 
 import attrs
 import trio
@@ -28,8 +28,8 @@ from supervisor._core._states import (
     GroupState,
     NodeState,
 )
-from supervisor._tasks._current import acting_incarnation, check_run
-from supervisor._tasks._members import bind, check_runnable
+from supervisor._tasks._current import acting_incarnation, check_run, current
+from supervisor._tasks._members import Placed, bind, check_runnable
 from supervisor._tasks._stop_waiters import StopScope
 from supervisor._tasks._stopping import OwnStop, end_group
 
@@ -91,7 +91,6 @@ def run_pool(
     pool = Pool(max_children=max_children)
     group = new_group(parent, make_options(backoff, limit))
     start_alone(group, name, pool)
-    (pool._node,) = group.members
     return pool
 
 
@@ -113,7 +112,7 @@ class PoolStatistics:
 
 
 @final
-class Pool:
+class Pool(Placed):
     """A runnable whose children come and go (S23, S29).
 
     It is started as any runnable is, under a name in a group, or by :func:`run_pool` alone. It is
@@ -143,12 +142,13 @@ class Pool:
         "_done",
         "_emptied",
         "_failed",
+        "_found",
         "_incarnation",
         "_is_closed",
+        "_is_placed",
         "_max_children",
         "_node",
         "_number",
-        "_started",
         "_stopped",
     )
 
@@ -157,11 +157,13 @@ class Pool:
         if max_children is not None:
             check_count("max_children", max_children, least=1)
         self._max_children = max_children
-        # Where it runs, or has run last.
+        # Where it runs or will run, or has run last; whether it is that node's runnable itself, and
+        # not called by it; and those who wait until it has such a place.
         self._node: Node | None = None
+        self._is_placed = False
+        self._found = trio.Event()
+        # Its present run, or the last one.
         self._incarnation: Incarnation | None = None
-        # Those who wait until it is started.
-        self._started = trio.Event()
         # It takes no children, and it has none.
         self._is_closed = False
         self._emptied = trio.Event()
@@ -228,6 +230,7 @@ class Pool:
         incarnation = acting_incarnation("Pool", waits=True)
         self._check_place(incarnation)
         self._node, self._incarnation = incarnation.node, incarnation
+        self._is_placed = incarnation.node.call is self
         self._is_closed, self._emptied = False, trio.Event()
         now = trio.current_time()
         if incarnation.phase is NEW:
@@ -235,7 +238,7 @@ class Pool:
         steps.become_pool(incarnation, self._child_ended)  # type: ignore[arg-type]  # of its class
         if incarnation.heartbeat is not None:
             incarnation.heartbeat.stop()  # the runnable has signalled HEALTHY itself
-        self._started.set()
+        self._found.set()
         incarnation.node.group.publish()
         with StopScope(incarnation.waiters()):
             await self._emptied.wait()
@@ -243,6 +246,12 @@ class Pool:
             if incarnation.siblings is not None:
                 incarnation.siblings.close()
             steps.signal(incarnation, SIGNALLED_DONE, trio.current_time())
+
+    def place(self, node: Node) -> None:
+        """Learn that it is the runnable of ``node`` from now on."""
+        if self._incarnation is None or self._incarnation.ended:
+            self._node, self._is_placed = node, True
+            self._found.set()
 
     def _check_place(self, incarnation: Incarnation) -> None:
         last = self._incarnation
@@ -265,7 +274,8 @@ class Pool:
         It does not wait for other members of the pool's group.
 
         Raises:
-            GaveUpError: as soon as that can't happen any more.
+            GaveUpError: as soon as that can't happen any more: the pool is closed or stopped, has
+                failed, has ended with its parent, or its group's function has made another one.
             NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
@@ -280,15 +290,38 @@ class Pool:
     async def _wait(self, function: str, is_so: Callable[[], bool]) -> None:
         """Wait until ``is_so()``, which can only be while the pool takes children."""
         if self._node is None:
-            await self._started.wait()
-        node = self._placed()
-        self._check_run(node, function, waits=True)
+            await self._found.wait()
+        self._check_run(self._placed(), function, waits=True)
         await trio.lowlevel.checkpoint()
         while not is_so():
-            if node.group.is_at_rest or self._stays_closed(node):
-                msg = f"the pool {node.dn} will take no children: it is closed, or was stopped"
+            node = self._placed()
+            why = self._why_none(node)
+            if why:
+                msg = f"the pool {node.dn} will take no children: {why}"
                 raise GaveUpError(msg)
             await node.group.wait_changed()
+
+    def _why_none(self, node: Node) -> str:
+        """Return why it will take no children any more; nothing if it may take some."""
+        group = node.group
+        if self._is_replaced(node):
+            return "the function of its group has put something else in its place"
+        if self._stays_closed(node):
+            return "it is closed"
+        if not group.is_at_rest:
+            return ""
+        if group.state is GroupState.FAILED:
+            return group.reason
+        return "it was stopped" if group.is_held else "it is stopped for good"
+
+    def _is_replaced(self, node: Node) -> bool:
+        """Return whether its place is another's now (S8)."""
+        if node not in node.group.members:
+            return True
+        if self._is_placed:
+            return node.call is not self
+        run = node.incarnation
+        return run is not None and run.is_pool and run.on_child_end != self._child_ended
 
     def _stays_closed(self, node: Node) -> bool:
         """Return whether it was closed, and is not about to run anew, open again."""
@@ -393,7 +426,7 @@ class Pool:
         wait, each is woken when a child ends, and the one that runs first has the slot.
 
         Raises:
-            GaveUpError: as soon as that can't happen any more: the pool is closed or stopped.
+            GaveUpError: as soon as that can't happen any more, as for :meth:`wait_healthy`.
             NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
@@ -412,8 +445,11 @@ class Pool:
     def close(self) -> None:
         """Take no more children: the pool is ``DONE`` as soon as it has none.
 
+        A pool that restarts is open again. One that is being stopped, or has ended for good, takes
+        no children anyway.
+
         Raises:
-            RunError: if the pool is not ``HEALTHY``, or has been asked to stop.
+            RunError: if the pool has not started, or is about to start again.
             NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
@@ -422,21 +458,35 @@ class Pool:
         self._close("close")
 
     def _close(self, function: str, *, waits: bool = False) -> Incarnation:
-        incarnation = self._acting(function, waits=waits, closed=True)
+        node = self._placed()
+        self._check_run(node, function, waits=waits)
+        incarnation = self._incarnation
+        if incarnation is None or self._is_replaced(node):
+            self._refuse(node)
+        group = node.group
+        if incarnation.ended and (node.incarnation is not incarnation or group.will_restart):
+            msg = (
+                f"{function}() of the pool {node.dn}, which has ended and is about to start again: "
+                "it would be open then; await its wait_healthy() before"
+            )
+            raise RunError(msg)
         self._is_closed = True
         if not incarnation.children:
             self._emptied.set()
-        incarnation.node.group.publish()
+        group.publish()
         return incarnation
 
     @enable_ki_protection
     async def drain(self) -> None:
         """Take no more children, and wait until the last one has ended.
 
-        It returns, too, when the pool is stopped with its children.
+        That is also so when the pool is being stopped: it returns when the children are gone. A
+        child that its handle has stopped has not ended, for the handle may restart it;
+        :meth:`stop` ends it.
 
         Raises:
-            RunError: if the pool is not ``HEALTHY``, or has been asked to stop.
+            RunError: if the pool has not started, or is about to start again; or if a child of the
+                pool calls, or a node below one, which would wait for its own end.
             NotSupervisedError: if another thread calls, or another run of Trio.
 
         Checkpoints:
@@ -445,10 +495,25 @@ class Pool:
         Cancellation:
             The pool is closed all the same.
         """
+        self._check_outside("drain")
         incarnation = self._close("drain", waits=True)
         await trio.lowlevel.checkpoint()
         while incarnation.children and not incarnation.ended:
             await incarnation.node.group.wait_changed()
+
+    def _check_outside(self, function: str) -> None:
+        """Refuse a call by what is in the pool."""
+        caller = current.get(None)
+        above = caller
+        while above is not None and not above.ended:
+            above = above.node.group.parent
+            if above is not None and above is self._incarnation:
+                assert caller is not None
+                msg = (
+                    f"{caller.node.dn} called {function}() of its own pool {self.dn}, and would "
+                    "wait for its own end: call close(), or let a node outside of the pool wait"
+                )
+                raise RunError(msg)
 
     @enable_ki_protection
     async def stop(self, name: str) -> None:
@@ -510,11 +575,25 @@ class Pool:
         node = self._placed()
         self._check_run(node, function, waits=waits)
         incarnation = node.incarnation
-        assert incarnation is not None
-        if incarnation.state is not NodeState.HEALTHY or incarnation is not self._incarnation:
-            msg = f"the pool {self.dn} is not HEALTHY, but {incarnation.state.name}"
-            raise RunError(msg)
+        if (
+            incarnation is None
+            or incarnation is not self._incarnation
+            or incarnation.state is not NodeState.HEALTHY
+        ):
+            self._refuse(node)
         if self._is_closed and not closed:
             msg = f"the pool {self.dn} is closed, and takes no more children"
             raise RunError(msg)
         return incarnation
+
+    def _refuse(self, node: Node) -> NoReturn:
+        """Say why the pool can't be used now."""
+        run = node.incarnation
+        if self._is_replaced(node):
+            why = "was replaced by the function of its group: use what that has made"
+        elif run is None or (run is not self._incarnation and run.state is not NodeState.DEAD):
+            why = "has not started: await its wait_healthy() before"
+        else:
+            why = f"is not HEALTHY, but {run.state.name}"
+        msg = f"the pool {node.dn} {why}"
+        raise RunError(msg)

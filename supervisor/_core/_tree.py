@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from ._arguments import own_grace
-from ._plan import END, FINISH, HOLD
+from ._plan import END, FINISH, HOLD, Begin, Restart, Retry
 from ._restart import RestartPolicy
 from ._states import (
     BACKOFF,
@@ -436,6 +436,11 @@ class Group:
     def is_healthy(self) -> bool:
         """All members are ``HEALTHY`` or ``DONE`` (S19)."""
         return not self.unready and (self.is_running or self.phase is FINISHED)
+
+    @property
+    def will_restart(self) -> bool:
+        """Another round follows the one that is ending or has ended, or a wait for it."""
+        return isinstance(self.plan, (Begin, Restart, Retry))
 
     @property
     def is_held(self) -> bool:

@@ -205,6 +205,8 @@ class Service:
         self._port.call_later(self._drain, partial(self._drained, reason))
 
     def _drained(self, reason: str) -> None:
+        if self._port.is_cancelled:
+            return  # by a second signal, or an error: nothing is left to stop
         text = "drained for %g s: stopping, within %g s"
         self._log(logging.INFO, text, self._drain, self._timeout)
         self._stop(reason)

@@ -19,7 +19,7 @@ from trio.lowlevel import current_task, disable_ki_protection, enable_ki_protect
 from supervisor._core import _steps as steps
 from supervisor._core._errors import RestartRequested
 from supervisor._core._plan import Fail, Retry
-from supervisor._core._states import DONE
+from supervisor._core._states import DONE, HELD
 from supervisor._text._crash import add_note, consists_of, handled_error, make_crash, split_fatal
 from supervisor._text._exceptions import drop_tracebacks, one_line
 
@@ -80,6 +80,8 @@ async def run_incarnation(incarnation: Incarnation) -> None:
     steps.incarnation_ended(incarnation)
     if incarnation.stop_waiters is not None:
         incarnation.stop_waiters.wake("the runnable has ended")  # a task may have escaped
+    if incarnation.is_pool and not alone:
+        group.publish()  # to those who wait for the end of the pool; other members may go on
     if alone:
         await finish_round(group)
 
@@ -205,6 +207,10 @@ async def join_children(incarnation: Incarnation, nursery: ChildNursery) -> None
         # outside reaches them without us.
         with trio.CancelScope(shield=True):
             await stop_children(incarnation, nursery)
+    if incarnation.is_pool and nursery.cancelled:
+        for group in incarnation.groups():
+            if group.phase is HELD:  # nothing of it was running that could have been cancelled
+                end_group(group, "")
     outcome = steps.children_ended(incarnation)
     if outcome is not None:
         record_errors(incarnation, outcome)

@@ -23,6 +23,22 @@ if TYPE_CHECKING:
     from ._tree import Group, Incarnation
 
 
+class Placed:
+    """A runnable that is told of which node it is the runnable, before it is called (S29)."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        def place(self, node: Node) -> None: ...
+
+
+def _place(node: Node) -> None:
+    call = node.call
+    if issubclass(type(call), Placed):  # isinstance() asks the object, which is a user's
+        call.place(node)  # type: ignore[attr-defined]  # it has it then
+
+
 def check_name(passed: object, parent: Node) -> str:
     """Return a name as a plain string (S2).
 
@@ -84,6 +100,7 @@ def make_member(group: Group, name: str, call: Callable[[], Awaitable[object]]) 
     check_free(name, parent.node, parent.children, parent.loggers)
     member = Node(name, call, group, group.options.grace_of(name, call))
     steps.add_only_member(group, member)
+    _place(member)
     return member
 
 
@@ -101,6 +118,8 @@ def make_members(group: Group, runnables: object) -> None:
     grace_periods = {name: grace_of(name, call) for name, call in calls.items()}
     nodes = [before.get(name) or Node(name, call, group) for name, call in calls.items()]
     steps.set_members(group, nodes, calls, grace_periods)
+    for node in nodes:
+        _place(node)
 
 
 def check_runnables(

@@ -78,6 +78,11 @@ class Port:
         return root.plan is END or root.siblings.cancelled or root.siblings.ended
 
     @property
+    def is_cancelled(self) -> bool:
+        """All tasks are cancelled, from outside or by an error that leaves the tree."""
+        return self.tree.root.siblings.cancelled
+
+    @property
     def is_draining(self) -> bool:
         """The tree will be stopped soon, or is: nothing of it will be ready any more."""
         return self.tree.is_draining

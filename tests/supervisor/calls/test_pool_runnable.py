@@ -32,6 +32,8 @@ from ..helpers.traces import check_that_cancelling_leaves_nothing
 from ..helpers.trees import open_pool
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from trio.testing import MockClock
 
 
@@ -258,6 +260,155 @@ async def test_a_wait_for_health_of_a_stopped_pool_ends() -> None:
         await pool.wait_healthy()
         pool.close()
         with pytest.raises(GaveUpError):
+            await pool.wait_healthy()
+
+
+async def test_a_wait_for_a_pool_that_never_starts_ends_with_its_place(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S29, S20: its group is stopped before the turn of the pool has come."""
+    pool = Pool()
+    handles: list[supervisor.Handle] = []
+
+    async def root() -> None:
+        handles.append(
+            supervisor.run_group({"never": trio.sleep_forever, "pool": pool}, ordered=True)
+        )
+        await idle()
+
+    async def wait() -> None:
+        with pytest.raises(GaveUpError, match=r"root\.pool will take no children: it was stopped$"):
+            await pool.wait_healthy()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)  # it is known to no tree yet
+        await wait_all_tasks_blocked()
+        async with open_supervisor(root):
+            await wait_all_tasks_blocked()
+            for use in (partial(pool.run, "one", idle), pool.close):
+                with pytest.raises(
+                    RunError, match=r"the pool root\.pool has not started: await its"
+                ):
+                    use()
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            await handles[0].stop()
+            with pytest.raises(GaveUpError):
+                await pool.wait_for_slot()
+
+
+async def test_waits_for_a_pool_end_with_its_parent() -> None:
+    """S29: the parent makes another one when it starts again."""
+    pools: list[Pool] = []
+    parent = Remote()
+
+    async def run_parent() -> None:
+        pools.append(Pool(max_children=1))
+        supervisor.run("pool", pools[-1])
+        await parent()
+
+    async def root() -> None:
+        supervisor.run("parent", run_parent)
+        await idle()
+
+    async def wait_for(pool: Pool) -> None:
+        with pytest.raises(GaveUpError, match=r"root\.parent\.pool will take no children: it is"):
+            await pool.wait_for_slot()
+
+    async with (
+        open_supervisor(root, backoff=AT_ONCE),
+        trio.open_nursery() as nursery,
+    ):
+        await parent.become_healthy()
+        await pools[0].wait_healthy()
+        pools[0].run(None, idle)
+        nursery.start_soon(wait_for, pools[0])
+        await wait_all_tasks_blocked()
+        await parent.die()
+        await parent.become_healthy()
+        await pools[1].wait_healthy()
+        await wait_for(pools[0])
+
+
+async def test_waits_for_a_pool_end_that_its_group_has_replaced() -> None:
+    """S29, S8: the function of the group has made another one, or none."""
+    made: list[Pool] = []
+    other = Remote()
+
+    def group() -> dict[str, Remote | Pool]:
+        if len(made) == 2:
+            return {"other": other}
+        made.append(Pool(max_children=1))
+        return {"pool": made[-1], "other": other}
+
+    async def root() -> None:
+        supervisor.run_group(group)
+        await idle()
+
+    async def wait_for(pool: Pool) -> None:
+        message = r"root\.pool will take no children: the function of its group has put something"
+        with pytest.raises(GaveUpError, match=message):
+            await pool.wait_for_slot()
+
+    async with (
+        open_supervisor(root, backoff=AT_ONCE),
+        trio.open_nursery() as nursery,
+    ):
+        await other.become_healthy()
+        for pool in (0, 1):
+            await made[pool].wait_healthy()
+            made[pool].run(None, idle)
+            nursery.start_soon(wait_for, made[pool])
+            await wait_all_tasks_blocked()
+            await other.die()
+            await other.become_healthy()
+            await wait_all_tasks_blocked()
+            await wait_for(made[pool])
+            message = r"the pool root\.pool was replaced by the function of its group"
+            for use in (partial(made[pool].run, "one", idle), made[pool].close):
+                with pytest.raises(RunError, match=message):
+                    use()
+
+
+async def test_waits_for_a_pool_that_is_called_end_when_another_has_its_place() -> None:
+    """S29, S8: the runnables that call the two have one name."""
+    made: list[Pool] = []
+    other = Remote()
+
+    async def call(pool: Pool) -> None:
+        await pool()
+
+    def group() -> dict[str, Callable[[], Awaitable[object]]]:
+        made.append(Pool(max_children=1))
+        return {"pool": partial(call, made[-1]), "other": other}
+
+    async def root() -> None:
+        supervisor.run_group(group)
+        await idle()
+
+    async with open_supervisor(root, backoff=AT_ONCE):
+        await other.become_healthy()
+        await made[0].wait_healthy()
+        await other.die()
+        await other.become_healthy()
+        await made[1].wait_healthy()
+        with pytest.raises(GaveUpError, match="has put something else in its place"):
+            await made[0].wait_healthy()
+
+
+async def test_a_wait_for_a_pool_says_why_its_group_has_failed() -> None:
+    """S29, S26: its policy is not to start again."""
+    pool, other = Pool(), Remote()
+
+    async def root() -> None:
+        supervisor.run_group({"pool": pool, "other": other}, restart=RestartPolicy.NEVER)
+        await idle()
+
+    async with open_supervisor(root):
+        await other.become_healthy()
+        await other.die()
+        await wait_all_tasks_blocked()
+        with pytest.raises(GaveUpError, match=r"children: root\.other died, and its policy is not"):
             await pool.wait_healthy()
 
 
@@ -512,6 +663,129 @@ async def test_a_drain_ends_when_the_pool_is_stopped() -> None:
         await tree.stop_node("root.pool")
 
 
+async def test_a_pool_can_be_closed_and_drained_while_it_stops(
+    autojump_clock: MockClock,
+) -> None:
+    """S29: the drain lasts until its children are gone, not until its group has ended."""
+    pool = Pool()
+
+    async def stop_slowly(seconds: float) -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await supervisor.wait_stop_requested()
+        await trio.sleep(seconds)
+
+    async def feed() -> None:
+        await pool.wait_healthy()
+        pool.run(None, stop_slowly, 2.0, grace=10.0)
+        supervisor.signal(Signal.HEALTHY)
+        await supervisor.wait_stop_requested()
+        pool.close()
+        await pool.drain()
+        times.append(autojump_clock.current_time())
+        await trio.sleep(5.0)
+
+    async def root() -> None:
+        supervisor.run_group({"pool": pool, "feed": feed}, grace=100.0)
+        await idle()
+
+    times: list[float] = []
+    async with open_supervisor(root) as tree:
+        await tree.wait_settled()
+    assert (times, autojump_clock.current_time()) == ([2.0], 7.0)
+
+
+@pytest.mark.parametrize("how", ["done", "stopped"])
+async def test_a_pool_that_has_ended_is_closed_and_drained(how: str) -> None:
+    """S29: it takes no children, and has none."""
+    async with open_pool() as (tree, pool):
+        if how == "done":
+            pool.close()
+        else:
+            await tree.stop_node("root.pool")
+        await wait_all_tasks_blocked()
+        pool.close()
+        await pool.drain()
+
+
+async def test_a_pool_that_is_about_to_start_again_is_not_closed(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S29: it would be open then, and its tree would not finish."""
+    pool, other = Pool(), Remote()
+
+    async def root() -> None:
+        supervisor.run_group({"pool": pool, "other": other}, backoff=STEADY, ordered=True)
+        await idle()
+
+    message = r"of the pool root\.pool, which has ended and is about to start again"
+    async with open_supervisor(root):
+        await other.become_healthy()
+        await other.die()
+        await wait_all_tasks_blocked()
+        with pytest.raises(RunError, match=rf"close\(\) {message}"):
+            pool.close()
+        with pytest.raises(RunError, match=rf"drain\(\) {message}"):
+            await pool.drain()
+        await pool.wait_healthy()
+        pool.run(None, idle)
+
+
+async def test_a_child_can_not_drain_its_own_pool() -> None:
+    """S29: neither can a node below it; the pool stays open."""
+    errors: list[str] = []
+
+    async def drain() -> None:
+        with pytest.raises(RunError) as caught:
+            await pool.drain()
+        errors.append(str(caught.value))
+        await idle()
+
+    async def parent() -> None:
+        supervisor.run("below", drain)
+        await idle()
+
+    async with open_pool() as (_, pool):
+        pool.run("one", drain)
+        pool.run("two", parent)
+        await wait_all_tasks_blocked()
+        assert sorted(errors) == [
+            f"{dn} called drain() of its own pool root.pool, and would wait for its own end: "
+            "call close(), or let a node outside of the pool wait"
+            for dn in ("root.pool.one", "root.pool.two.below")
+        ]
+        pool.run("three", idle)
+
+
+async def test_who_is_not_in_a_pool_can_drain_it() -> None:
+    """S29: the runnable that calls the pool, and a child of another one."""
+    drained: list[str] = []
+    pool, inner = Pool(), Pool()
+
+    async def drain(drained_pool: Pool) -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await drained_pool.drain()
+        drained.append(supervisor.current_dn())
+        supervisor.signal(Signal.DONE)
+
+    async def call() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(inner)
+            await inner.wait_healthy()
+            inner.run("one", drain, pool)
+            await inner.drain()
+            drained.append(supervisor.current_dn())
+
+    async def root() -> None:
+        supervisor.run("pool", pool)
+        await pool.wait_healthy()
+        supervisor.run("inner", call)
+        await idle()
+
+    async with open_supervisor(root):
+        await wait_all_tasks_blocked()
+        assert drained == ["root.inner.one", "root.inner"]
+
+
 @pytest.mark.parametrize("after", [0.0, 1.0])
 @pytest.mark.parametrize("name", ["drain", "wait_for_slot"])
 async def test_a_cancelled_wait_leaves_nothing(
@@ -572,6 +846,33 @@ async def test_children_that_end_with_the_pool_run_until_they_have_ended(
             assert len(pool) == statistics.running
             counts.append((statistics.running, statistics.stopped))
         assert counts == [(2, 0), (1, 1), (0, 2)]
+
+
+@pytest.mark.parametrize("how", ["cancelled", "stopped"])
+async def test_a_child_that_is_kept_stopped_is_counted_when_the_pool_ends(how: str) -> None:
+    """S29, S12: nothing of it runs that could be stopped or cancelled."""
+    pool = Pool()
+
+    async def root() -> None:
+        supervisors.append(supervisor.current_supervisor())
+        supervisor.run("pool", pool)
+        await idle()
+
+    supervisors: list[supervisor.Supervisor] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.supervise, root)
+        await pool.wait_healthy()
+        handle = pool.run("kept", idle)
+        pool.run("running", idle)
+        await handle.stop()
+        assert pool.statistics().running == 2
+        if how == "stopped":
+            await pool.stop("running")
+            supervisors[0].request_stop("a test")
+        else:
+            nursery.cancel_scope.cancel()
+    statistics = pool.statistics()
+    assert (statistics.running, statistics.stopped) == (0, 2)
 
 
 async def test_what_has_become_of_children_is_counted() -> None:

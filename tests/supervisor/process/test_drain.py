@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ import pytest
 import trio
 
 import supervisor
+from supervisor._process._countdown import Request
+from supervisor._process._last_resort import LastResort
+from supervisor._process._service import Service
 
 from ..helpers.services import (
     SIGINT,
@@ -22,6 +26,8 @@ from ..helpers.services import (
 
 if TYPE_CHECKING:
     import subprocess
+
+    from trio.testing import MockClock
 
 
 REQUESTS = 500
@@ -88,6 +94,62 @@ def test_a_second_signal_ends_a_drain_at_once() -> None:
         status, log = end_of(process)
     assert status == 3
     assert [record["message"] for record in log] == ["SIGINT again: stopping at once"]
+
+
+@pytest.mark.parametrize("how", ["signal", "error"])
+async def test_a_tree_that_is_cancelled_in_the_drain_is_not_stopped_after_it(
+    how: str, caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """S33, S22: clean-up may last longer than the drain, whose end means nothing then."""
+    caplog.set_level(logging.INFO, "supervisor")
+
+    async def child() -> None:
+        await trio.sleep(4.0)
+        raise SystemExit(7)
+
+    async def root() -> None:
+        supervisor.run("child", child)
+        supervisor.signal(supervisor.Signal.HEALTHY)
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(20.0)
+
+    last_resort = LastResort({}, timeout=30.0, drain=10.0)  # it does not run, and ends nothing
+    tree = supervisor.Supervisor(
+        root, None, None, None, None, observers=(), report_after=None, propagate=False
+    )
+    serving = Service(
+        tree,
+        drain=10.0,
+        timeout=30.0,
+        reload=None,
+        sidecars=None,
+        blocked_after=None,
+        last_resort=last_resort,
+    )
+
+    async def signal() -> None:
+        await trio.sleep(1.0)
+        serving.carry_out(Request.STOP, "SIGTERM")
+        if how == "signal":
+            await trio.sleep(1.0)
+            serving.carry_out(Request.CANCEL, "SIGTERM")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(signal)
+        if how == "signal":
+            assert await serving.run() == 3
+        else:
+            with pytest.raises(SystemExit):
+                await serving.run()
+    for end in (last_resort._signals._reader, last_resort._signals._writer):
+        end.close()
+    assert autojump_clock.current_time() == (22.0 if how == "signal" else 24.0)
+    messages = [record.getMessage() for record in caplog.records]
+    assert "SIGTERM: draining for 10 s, then stopping, within 30 s" in messages
+    assert not [each for each in messages if each.startswith("drained")]
 
 
 def test_a_tree_that_ends_in_the_drain_has_ended() -> None:
