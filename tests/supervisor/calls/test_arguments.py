@@ -418,7 +418,7 @@ async def test_a_pool_stops_nobody_that_it_does_not_have(name: object) -> None:
 @pytest.mark.parametrize(
     "dn",
     ["", ".", "root.", ".root", "Root", "boot", "boot.a", "root..a", "root.A", "root.a-b", "root.ä",
-     "root.{a,b}", "rootless", f"root.{'a' * 65}", 5, None, b"root", ["root"]],
+     "root.{a,b}", "rootless", f"root.{'a' * 65}", 5, b"root", ["root"]],
 )  # fmt: skip
 async def test_a_dn_that_no_node_can_have_is_an_error(dn: object) -> None:
     """S25: nothing waits for it."""
