@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Final, Literal, NoReturn, final
+from typing import Final, Literal, final
 
 
 class Unset(enum.Enum):
@@ -23,9 +23,3 @@ UNSET: Final[Literal[Unset.UNSET]] = Unset.UNSET
 @final
 class UnsetError(LookupError):
     """A value that has no data yet was asked for it."""
-
-
-def refuse_unset(method: str, value: object) -> NoReturn:
-    """Raise because ``method`` of ``value`` was given what is no data (V2)."""
-    msg = f"{method}() of {value!r} was given UNSET, which is no data: to have none can't be set"
-    raise TypeError(msg)

@@ -22,12 +22,13 @@ How a value is watched is in ``_watcher``; what a storage has to write, in ``abc
 from __future__ import annotations
 
 from abc import abstractmethod
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, TypeVar, final, overload
 
 import trio
 
 from ._absent import Absent, is_present
-from ._arguments import check_function, check_seconds, check_version, say_unpack
+from ._arguments import ASYNC, check_function, check_seconds, check_version, say_unpack, shown
 from ._consuming._condition import wait_for
 from ._derived._composed import ComposedWatcher, Composition, Parts, total
 from ._derived._stages import Distinct, Filtered, Mapped
@@ -98,7 +99,7 @@ class ValueWatch(Watchable[T_co]):
         if not isinstance(data, Unset):
             return data
         if default is NO_DEFAULT:
-            msg = f"{self!r} has no data yet: wait for it with a watcher, or pass a default"
+            msg = f"{shown(self)} has no data yet: wait for it with a watcher, or pass a default"
             raise UnsetError(msg)
         return default
 
@@ -209,8 +210,9 @@ class ValueWatch(Watchable[T_co]):
             names: ValueWatch[str] = lease.map(lambda lease: lease.name)
         """
         passed: object = function
-        if not callable(passed):
-            check_function("map", "function", passed)
+        is_plain = type(passed) is FunctionType and not passed.__code__.co_flags & ASYNC
+        if not (is_plain or isinstance(passed, type)):
+            check_function("map", "function", passed)  # most functions need no closer look
         return Derived(self, Mapped(function))
 
     @overload

@@ -13,6 +13,7 @@ is seen, and to ask a watcher something is to look with a copy of it.
 
 from __future__ import annotations
 
+import inspect
 import math
 from abc import abstractmethod
 from threading import get_ident
@@ -22,7 +23,7 @@ import attrs
 import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from ._arguments import check_function
+from ._arguments import check_function, shown
 from ._graph import GONE, NOTHING, SEEN, Later, Node, Source, Stage, TimedStage, apply_all
 from ._runs import NO_RUN, Run
 from ._unset import UNSET, Unset
@@ -72,12 +73,19 @@ def error_of_user(what: str, error: BaseException) -> RuntimeError:
     )
 
 
-def accepts(predicate: Callable[[T], bool], data: T) -> bool:
+def accepts(predicate: Callable[[T], bool], data: T, what: str = "the predicate") -> bool:
     """Return whether a predicate of the user's accepts the data."""
     try:
-        return predicate(data)
+        answer: object = predicate(data)
+        if answer is True or answer is False:
+            return answer
+        if inspect.iscoroutine(answer):
+            answer.close()
+            msg = f"{what} is async, and nothing would await it: pass a function that answers"
+            raise TypeError(msg)
+        return bool(answer)  # which is code of the user's as well
     except OWN_ERRORS as error:
-        raise error_of_user("the predicate", error) from error
+        raise error_of_user(what, error) from error
 
 
 @final
@@ -724,7 +732,7 @@ def check_value(argument: str, value: object, *, remedy: str = "") -> None:
         return
     if isinstance(value, Watcher):
         remedy = "pass the value that it watches"
-    msg = f"{argument}={value!r} is not a value: {remedy or 'pass a MemoryValue or the like'}"
+    msg = f"{argument}={shown(value)} is not a value: {remedy or 'pass a MemoryValue or the like'}"
     raise TypeError(msg)
 
 

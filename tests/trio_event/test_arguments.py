@@ -10,21 +10,22 @@ from __future__ import annotations
 import math
 import operator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import attrs
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_event import MemoryValue, ValueMap, Watcher, compose, follow, pipe, select
+from trio_event import UNSET, MemoryValue, ValueMap, Watcher, compose, follow, pipe, select
+from trio_event._arguments import shown
 
 from .helpers.functions import anything, same
 from .helpers.several import waiting
 from .helpers.threads import run_to_the_end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from trio_event import ValueWatch
 
@@ -99,6 +100,84 @@ def test_functions_of_derived_values_are_callable(function: Any) -> None:  # noq
         if function is not None:
             check(Wrong(partial(source.distinct, function), ("distinct()", named("key", function))))
     assert MemoryValue(1).distinct(None).peek() == 1
+
+
+async def asynchronous(number: int) -> int:
+    await trio.lowlevel.checkpoint()
+    return number
+
+
+async def asynchronous_generator(number: int) -> AsyncIterator[int]:
+    await trio.lowlevel.checkpoint()
+    yield number
+
+
+class AsynchronousCall:
+    async def __call__(self, number: int) -> int:
+        return await asynchronous(number)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [asynchronous, asynchronous_generator, partial(asynchronous), AsynchronousCall()],
+    ids=["function", "generator", "partial", "object"],
+)
+def test_functions_are_not_async(function: Any) -> None:  # noqa: ANN401
+    """V6, V15, V16, V17, V19: nothing would await it, and a coroutine counts as true."""
+    value = MemoryValue(1)
+    send, _ = trio.open_memory_channel[Any](0)
+    calls: dict[str, Callable[[], object]] = {
+        "map()": partial(value.map, function),
+        "filter()": partial(value.filter, function),
+        "distinct()": partial(value.distinct, function),
+        "wait_for()": awaited(value.wait_for, function),
+        "update()": partial(value.update, function),
+        "MemoryValue()": partial(MemoryValue, 1, eq=function),
+        "follow()": awaited(follow, value, asynchronous, predicate=function),
+        "pipe()": partial(pipe, value, send, predicate=function),
+    }
+    for name, call in calls.items():
+        check(Wrong(call, (name, shown(function), "is async")))
+    check(Wrong(partial(pipe, value, send, transform=function), ("pipe()", "transform=")))
+    with pytest.raises(TypeError, match="is async"):
+        awaited(value.throttle(1).watch().get, predicate=function)()
+    assert value.peek() == 1
+
+
+@final
+class Unshown:
+    """What has no repr."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize("data", ["x" * 10_000_000, Unshown()], ids=["long", "unshown"])
+def test_errors_show_at_most_the_start_of_what_was_given(data: object) -> None:
+    """V9, V15: they are what they are, however long the data are, or if they have no repr."""
+    value = MemoryValue(data)
+    value.close()
+    failed: MemoryValue[object] = MemoryValue()
+    failed.fail(ValueError(data))
+    given: Any = data
+    unhashable: ValueMap[Any, Any] = ValueMap()
+    for call, error in (
+        (partial(value.set, 1), trio.ClosedResourceError),
+        (partial(value.fail, OSError()), trio.ClosedResourceError),
+        (partial(MemoryValue(data).set, UNSET), TypeError),
+        (MemoryValue().map(lambda _: data).peek, LookupError),
+        (partial(MemoryValue().map, given), TypeError),
+        (partial(MemoryValue().debounce, given), TypeError),
+        (partial(MemoryValue().fail, given), TypeError),
+        (partial(compose, given), TypeError),
+        (awaited(select, data), TypeError),
+        (partial(unhashable.apply, given), TypeError),
+        (partial(unhashable.set, data, UNSET), TypeError),
+        (awaited(failed.watch().get), trio.BrokenResourceError),
+    ):
+        with pytest.raises(error) as caught:
+            call()
+        assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("function", NO_FUNCTIONS, ids=repr)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from .._arguments import check_function
+from .._arguments import check_callable, check_function, shown
 from .._waiting import Subscription
 from .._watcher import accepts, check_value
 
@@ -54,14 +54,14 @@ async def follow(
             nursery.start_soon(follow, lease, write_hosts)
     """
     check_value("follow(): value", value)
-    check_function("follow", "async_fn", async_fn)
+    check_callable("follow", "async_fn", async_fn)
     if predicate is not None:
         check_function("follow", "predicate", predicate)
     with value.watch() as watcher:
         if latest and watcher._is_incremental:
             msg = (
-                f"follow() with latest=True would lose changes of {value!r} with the calls that it "
-                "cancels: call it without, or follow compose() of it, which is the whole"
+                f"follow() with latest=True would lose changes of {shown(value)} with the calls "
+                "that it cancels: call it without, or follow compose() of it, which is the whole"
             )
             raise ValueError(msg)
         while True:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar, overload
 
 import trio
 
-from .._arguments import check_function
+from .._arguments import check_function, shown
 from .._graph import NOTHING, Later
 from .._waiting import Subscription
 from .._watcher import OWN_ERRORS, check_value, error_of_user
@@ -99,7 +99,7 @@ def pipe(
     check_value("pipe(): value", value)
     if not hasattr(send_channel, "send_nowait"):
         msg = (
-            f"pipe(): send_channel={send_channel!r} is not a channel to send to: "
+            f"pipe(): send_channel={shown(send_channel)} is not a channel to send to: "
             "pass the first that trio.open_memory_channel() returns"
         )
         raise TypeError(msg)

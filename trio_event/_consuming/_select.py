@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from trio.lowlevel import checkpoint, enable_ki_protection
 
-from .._arguments import say_unpack
+from .._arguments import say_unpack, shown
 from .._graph import NOTHING, Later
 from .._runs import Run, current_run
 from .._waiting import Waiter, wait
@@ -199,7 +199,7 @@ def _check_watchers(positional: Sequence[object], named: Mapping[str, object]) -
         if isinstance(given, Watchable):
             remedy = "pass a watcher of it, which watch() returns"
         msg = (
-            f"select(): argument {place!r}={given!r} is not a watcher: "
+            f"select(): argument {place!r}={shown(given)} is not a watcher: "
             f"{remedy or 'pass what watch() of a value returns'}"
         )
         raise TypeError(msg) from None

@@ -9,7 +9,7 @@ import trio
 
 from .._graph import SEEN, Stage
 from .._unset import UNSET
-from .._watcher import OWN_ERRORS, error_of_user
+from .._watcher import OWN_ERRORS, accepts, error_of_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +43,7 @@ class Filtered(Stage):
     predicate: Callable[[Any], bool]
 
     def apply(self, data: Any) -> Any:  # noqa: ANN401
-        try:
-            return data if self.predicate(data) else UNSET
-        except OWN_ERRORS as error:
-            raise error_of_user("the predicate of filter()", error) from error
+        return data if accepts(self.predicate, data, "the predicate of filter()") else UNSET
 
 
 # No key was looked at: the version, the key there, and the version that brought it.

@@ -21,7 +21,7 @@ import trio
 from trio.lowlevel import checkpoint, enable_ki_protection
 
 from .._absent import ABSENT, Absent
-from .._arguments import check_error, check_mapping, check_version
+from .._arguments import check_error, check_mapping, check_version, shown
 from .._unset import UNSET, Unset
 from .._value import ValueWatch
 from .._waiting import Waiter, notify_all, wait
@@ -392,7 +392,7 @@ class ValueMap(ValueWatch[Sequence[Change[K, T]]], Mapping[K, T], Generic[K, T])
     def _check(self, method: str) -> None:
         """Raise unless ``method`` may change the mapping here and now."""
         if not self._state._is_open:
-            msg = f"{method}() was called on {self!r}, which has ended: make a new mapping"
+            msg = f"{method}() was called on {shown(self)}, which has ended: make a new mapping"
             raise trio.ClosedResourceError(msg)
         self._check_here(method)
 
@@ -401,8 +401,8 @@ class ValueMap(ValueWatch[Sequence[Change[K, T]]], Mapping[K, T], Generic[K, T])
         state = self._state
         if get_ident() != state._queue.run.thread and not state._is_here():
             msg = (
-                f"{method}() was called in another thread than the one that {self!r} belongs to: "
-                "call it there, by trio.from_thread.run_sync()"
+                f"{method}() was called in another thread than the one that {shown(self)} belongs "
+                "to: call it there, by trio.from_thread.run_sync()"
             )
             raise RuntimeError(msg)
 
@@ -436,5 +436,6 @@ def _refuse_in(method: str, mapping: Mapping[K, T], *refused: object) -> None:
 
 def _refuse(method: str, key: object, value: object) -> NoReturn:
     remedy = "UNSET deletes the key" if method == "apply" else "delete() the key"
-    msg = f"{method}() was given {value!r} for {key!r}, which is no value of a key: {remedy}"
+    given = f"{shown(value)} for {shown(key)}"
+    msg = f"{method}() was given {given}, which is no value of a key: {remedy}"
     raise TypeError(msg)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, final
 
 import trio
 
+from .._arguments import shown
 from .._graph import Source
 from .._runs import NO_RUN
 from .._unset import UNSET, Unset
@@ -74,7 +75,7 @@ class MemoryState(Source[T]):
             return None
         if self._error is None:
             return trio.EndOfChannel()
-        broken = trio.BrokenResourceError(f"the value has failed: {self._error!r}")
+        broken = trio.BrokenResourceError(f"the value has failed: {shown(self._error)}")
         broken.__cause__ = self._error
         return broken
 

@@ -9,7 +9,9 @@ runs, not when it was woken.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import traceback
 from collections import deque
 from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar, final
@@ -18,10 +20,17 @@ import attrs
 import trio
 from trio.lowlevel import enable_ki_protection
 
-from .._arguments import check_error, check_function, check_token, check_version
+from .._arguments import (
+    check_error,
+    check_function,
+    check_token,
+    check_version,
+    refuse_unset,
+    shown,
+)
 from .._runs import NO_RUN, token_of_this_thread
 from .._steps import current_block, make_step
-from .._unset import UNSET, Unset, UnsetError, refuse_unset
+from .._unset import UNSET, Unset, UnsetError
 from .._value import Value
 from ._readable import Readable
 
@@ -171,7 +180,7 @@ class MemoryValue(Readable[T], Value[T]):
         self._check_open("update")
         newest, version = self._with_deferred()
         if isinstance(newest, Unset):
-            msg = f"update() was called on {self!r}, which has no data: set() it before"
+            msg = f"update() was called on {shown(self)}, which has no data: set() it before"
             raise UnsetError(msg)
         value = function(newest)
         if value is UNSET:
@@ -179,8 +188,8 @@ class MemoryValue(Readable[T], Value[T]):
         is_equal = self._eq is not None and self._is_equal(value, "update")
         if self._with_deferred()[1] != version:
             msg = (
-                f"update() of {self!r} would undo a set that its own function, or eq, has made "
-                "meanwhile: let the function only return the new value"
+                f"update() of {shown(self)} would undo a set that its own function, or eq, has "
+                "made meanwhile: let the function only return the new value"
             )
             raise RuntimeError(msg)
         self._check_open("update")
@@ -264,7 +273,7 @@ class MemoryValue(Readable[T], Value[T]):
         run = self._queue.run
         if trio_token is not None and run.token not in {None, trio_token}:
             msg = (
-                f"trio_token is of another Trio run than the one that {self!r} belongs to: "
+                f"trio_token is of another Trio run than the one that {shown(self)} belongs to: "
                 "call set_from_thread() without it"
             )
             raise RuntimeError(msg)
@@ -285,10 +294,10 @@ class MemoryValue(Readable[T], Value[T]):
         if token is not None:
             return token
         if self._queue.run is not NO_RUN:
-            msg = f"the Trio run that {self!r} belonged to is over, and no other one is known"
+            msg = f"the Trio run that {shown(self)} belonged to is over, and no other one is known"
             raise trio.RunFinishedError(msg)
         msg = (
-            f"set_from_thread() does not know which Trio run {self!r} belongs to: "
+            f"set_from_thread() does not know which Trio run {shown(self)} belongs to: "
             "pass trio_token=, from trio.lowlevel.current_trio_token()"
         )
         raise RuntimeError(msg)
@@ -395,18 +404,27 @@ class MemoryValue(Readable[T], Value[T]):
             return
         try:
             self.set(value)
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001  it is logged
             # No caller can catch it, and it would end the run, whatever it is; an update too many
             # is better than one too few.
-            _logger.exception("eq of %r failed: the value was set all the same", self)
-            self._update(value)
+            if self._is_open:  # else it is eq that has ended it
+                self._update(value)
+            self._report_failed_eq(error)
+
+    def _report_failed_eq(self, error: BaseException) -> None:
+        text = "eq of %s failed: the value was set all the same"
+        try:
+            _logger.error(text, shown(self), exc_info=error)
+        except BaseException:  # noqa: BLE001  handlers are users' code as well
+            with contextlib.suppress(BaseException):
+                traceback.print_exc()  # of both
 
     def _check_here(self, method: str) -> None:
         """Raise unless the value may be changed by the caller, wherever that is."""
         if not self._is_here():
             msg = (
-                f"{method}() was called in another thread than the one that {self!r} belongs to: "
-                "call set_from_thread() there"
+                f"{method}() was called in another thread than the one that {shown(self)} belongs "
+                "to: call set_from_thread() there"
             )
             raise RuntimeError(msg)
 
@@ -418,7 +436,7 @@ class MemoryValue(Readable[T], Value[T]):
             self._refuse(method)
 
     def _refuse(self, method: str) -> NoReturn:
-        msg = f"{method}() was called on {self!r}, which has ended: make a new value"
+        msg = f"{method}() was called on {shown(self)}, which has ended: make a new value"
         raise trio.ClosedResourceError(msg)
 
 

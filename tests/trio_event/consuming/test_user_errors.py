@@ -10,9 +10,10 @@ leaves a generator's body.
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 import pytest
 import trio
@@ -478,3 +479,63 @@ async def test_fail_takes_what_is_no_exception_but_a_base_exception() -> None:
     with pytest.raises(trio.BrokenResourceError) as broken:
         await value.watch().get()
     assert broken.value.__cause__ is error
+
+
+@final
+class Answer:
+    """What a predicate answers, of which nobody can say whether it is true."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __bool__(self) -> bool:
+        raise self.error
+
+
+@pytest.mark.parametrize("consume", [*WITH_A_PREDICATE, None], ids=repr)
+async def test_error_of_what_a_predicate_answers_is_raised_by_its_consumer(
+    autojump_clock: object,  # noqa: ARG001  time is Trio's
+    consume: Callable[[Source, Predicate], Awaitable[None]] | None,
+) -> None:
+    """V6, V16, V17, V22: whether an answer is true is asked of the user's code as well."""
+    wrong: dict[str, BaseException | None] = {}
+    for name, make in TELLING.items():
+        error = make()
+        value = MemoryValue(1)
+
+        def answer(number: int) -> Any:  # noqa: ANN401  as an array, it is no bool
+            return Answer(error) if number == 2 else True  # noqa: B023  it is called in this round
+
+        call: Callable[[], Awaitable[None]] = partial(by_get, value.filter(answer), None)
+        if consume is not None:
+            call = partial(consume, value, answer)
+        caught = await outcome_of(value, call)
+        if caught is None or not is_of_user(caught, error):
+            wrong[name] = caught
+    assert not wrong
+
+
+async def test_async_answer_is_an_error_and_its_coroutine_is_closed(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    """V6: where only the call shows that a predicate is async, it is not taken for true."""
+
+    async def is_one(number: int) -> bool:
+        await trio.lowlevel.checkpoint()
+        return number == 1
+
+    value = MemoryValue(1)
+
+    def predicate(number: int) -> Any:  # noqa: ANN401  its kind shows nothing
+        return is_one(number)
+
+    calls: tuple[Callable[[], Awaitable[int]], ...] = (
+        partial(value.watch().get, predicate=predicate),
+        partial(value.wait_for, predicate),
+        value.filter(predicate).watch().get,
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match="is async"):
+            await call()
+    gc.collect()
+    assert not recwarn.list

@@ -201,3 +201,44 @@ async def test_eq_that_fails_at_the_delivery_is_logged_and_the_value_set(
     assert record.getMessage().endswith("failed: the value was set all the same")
     assert record.exc_info is not None
     assert "can't compare 1 with 2" in str(record.exc_info[1])
+
+
+async def test_failing_handler_of_the_log_does_not_end_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """V11: where no caller could catch it either, what could not be logged is on standard error."""
+
+    class Failing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise SystemExit(record.levelname)
+
+    handler = Failing()
+    logging.getLogger("trio_event").addHandler(handler)
+    try:
+        value = MemoryValue(1, eq=unequal)
+        value.set_from_thread(2)
+        assert await value.wait_for(lambda number: number == 2) == 2
+    finally:
+        logging.getLogger("trio_event").removeHandler(handler)
+    written = capsys.readouterr().err
+    assert "can't compare 1 with 2" in written
+    assert "SystemExit: ERROR" in written
+
+
+async def test_eq_that_ends_the_value_at_the_delivery_has_it_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """V9, V11: nothing is set after the end."""
+
+    def end(old: int, new: int) -> bool:
+        value.close()
+        return old == new
+
+    value = MemoryValue(1, eq=end)
+    watcher = value.watch()
+    assert await watcher.get() == 1
+    value.set_from_thread(2)
+    with pytest.raises(trio.EndOfChannel):
+        await watcher.get()
+    assert value.version == 1
+    assert "failed" in caplog.text
