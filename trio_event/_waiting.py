@@ -189,7 +189,7 @@ class WaitQueue(Subscribed):
     def leave(self, waiter: Waiter) -> None:
         """Take ``waiter`` out; its task does this in the first step after the wait.
 
-        Those that were notified are woken, so nothing is lost with a cancelled one (V5).
+        Those that were notified are woken, so nothing is lost with a cancelled one (V5, V8).
         """
         self._waiting.pop(waiter, None)
         if self._notified:
@@ -268,7 +268,8 @@ def notify_all(queues: Collection[WaitQueue]) -> None:
 async def wait(queues: Collection[WaitQueue], waiter: Waiter, until: float) -> None:
     """Wait until a queue is notified, the waiter is woken, or the time ``until`` has come.
 
-    Every wait of the package's own is this one, but for that of ``MemoryWatcher.get``.
+    Every wait of the package's own is this one, but for that of ``MemoryWatcher.get``. However it
+    ends, nothing of it is left in the queues (V8).
     """
     thread = get_ident()
     for queue in queues:

@@ -571,7 +571,7 @@ def closed_meanwhile() -> trio.ClosedResourceError:
 
 
 class SourceWatcher(Watcher[T_co]):
-    """Watches any source, through the stages of a chain of derived values.
+    """Watches any source, through the stages of a chain of derived values (V4).
 
     What a stage or the predicate rejects is seen by none of the stages (V6, V17). What is no news
     to a stage is seen by those before it, and by the watcher.
@@ -691,6 +691,7 @@ class SourceWatcher(Watcher[T_co]):
         return SourceWatcher(self._source, self._stages + stages, self._seen)
 
     def _forget(self) -> None:
+        """Let go of the source and the stages (V8)."""
         self._source, self._stages, self._states, self._timed = GONE, (), [], ()
 
     def _copy(self) -> Self:

@@ -86,7 +86,6 @@ async def supervise(
         grace: How many seconds the root gets, when the supervisor stops it, from
             :func:`wait_stop_requested` until it is cancelled; by default those of its attribute
             ``grace``, or 0 if it has none.
-            :func:`wait_stop_requested` until it is cancelled.
         observers: Functions that are told each event: see :mod:`supervisor.tree_events`.
         report_after: A node that is still ``NEW`` this many seconds after its start is reported on
             the log, with where its tasks wait, and again at growing intervals; ``None`` for never.
@@ -158,7 +157,6 @@ def open_supervisor(
         limit: How often the root may restart.
         metrics: Is told of every transition.
         grace: How long the root gets to stop; by default its own.
-        grace: How long the root gets to stop.
         observers: Functions that are told each event: see :mod:`supervisor.tree_events`.
         report_after: How long a node may be ``NEW`` before that is reported.
         propagate: Let the first death leave.

@@ -266,7 +266,7 @@ class Incarnation:
 
     @property
     def stop_requested(self) -> bool:
-        """The supervisor, or a cancellation from outside, wants it to end."""
+        """The supervisor, or a cancellation from outside, wants it to end (S5)."""
         group = self.node.group
         return group.phase is STOPPING or group.siblings.cancelled
 
@@ -449,7 +449,7 @@ class Group:
 
     @property
     def is_at_rest(self) -> bool:
-        """It will not run again, unless an operator restarts it."""
+        """It will not run again, unless an operator restarts it (S19)."""
         return self.is_held or self.phase is DOWN or self.is_final
 
     @property

@@ -207,7 +207,7 @@ def log(
     *args: object,
     exc_info: BaseException | bool | None = None,
 ) -> None:
-    """Log. If that fails, write to standard error what could not be logged, and why (S17).
+    """Log. If that fails, write to standard error what could not be logged, and why (S11, S17).
 
     The machinery of a tree logs by this. It must get no exception: handlers and filters of
     :mod:`logging` are users' code, and a death or a stop has to go on. If a handler raises what is

@@ -41,7 +41,7 @@ _GROUPS_SCOPE: Final = nullcontext()
 
 @enable_ki_protection
 async def run_incarnation(incarnation: Incarnation) -> None:
-    """Run one incarnation: the runnable, then its children to their end (S12).
+    """Run one incarnation: the runnable, then its children to their end (S5, S12).
 
     It is the whole task of a member. Each coroutine more would cost every node a few hundred bytes.
     """

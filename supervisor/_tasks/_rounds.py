@@ -183,7 +183,7 @@ async def wait_backoff(group: Group, delay: float) -> None:
 
 
 def renew_members(group: Group) -> bool:
-    """Get fresh runnables for the next round from the group's function, if it has one (S8)."""
+    """Get fresh runnables for the next round from the group's function, if it has one (S8, S11)."""
     if group.factory is None:
         return True
     try:

@@ -370,7 +370,7 @@ class Group(core.Group):
         self.changed: trio.lowlevel.ParkingLot | None = None
 
     def draw_share(self) -> float:
-        """Draw where in the range of its jitter the next delay is."""
+        """Draw where in the range of its jitter the next delay is (S9, S11)."""
         try:
             return self.backoff._draw()
         except BaseException as error:  # noqa: BLE001  the random source is a user's; it leaves

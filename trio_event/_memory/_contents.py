@@ -154,7 +154,7 @@ class Contents(Generic[K, T]):
 
     @enable_ki_protection
     def change(self, changes: Mapping[Entry[K, T], T | Unset]) -> Collection[Item[T]]:
-        """Make a change, in which nothing can fail; return the items that it concerns."""
+        """Make a change, in which nothing can fail; return the items that it concerns (V23)."""
         whole = None if self._whole is None else self._whole()
         if whole is not None:
             whole.keep(changes)
@@ -192,7 +192,7 @@ class Contents(Generic[K, T]):
         return [item for item in found if item is not None]
 
     def item(self, key: K) -> Item[T]:
-        """Return the item of a key, for all who ask the same one."""
+        """Return the item of a key, for all who ask the same one (V23)."""
         (entry,) = self.find((key,))
         item = entry.find_item()
         if item is None:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @final
 class ItemQueue(WaitQueue):
-    """The tasks that wait for one key. It belongs to the run that the map belongs to (V11)."""
+    """The tasks that wait for one key. It belongs to the run of the map (V11, V23)."""
 
     __slots__ = ("_whole",)
 

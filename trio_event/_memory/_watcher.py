@@ -70,6 +70,7 @@ class MemoryWatcher(Watcher[T]):
         return SourceWatcher(self._value, stages, self._seen)
 
     def _forget(self) -> None:
+        """Let go of the value (V8)."""
         self._value = _GONE
 
     @enable_ki_protection

@@ -207,10 +207,13 @@ async def test_it_waits_for_a_member(
         member.will(message("TxnResponse", 11, succeeded=True))
         return member.answer("LeaseGrant", member.calls[-1][1])
 
-    async with watching_client_of(member) as client, trio.open_nursery() as nursery:
-        async with client.value("a", Bytes()):
-            member.will(*[LOST] * 8, grant)
-            await nursery.start(announce, client, "a", b"1")
-            assert len(member.leases) == 1
-            nursery.cancel_scope.cancel()
+    async with (
+        watching_client_of(member) as client,
+        trio.open_nursery() as nursery,
+        client.value("a", Bytes()),
+    ):
+        member.will(*[LOST] * 8, grant)
+        await nursery.start(announce, client, "a", b"1")
+        assert len(member.leases) == 1
+        nursery.cancel_scope.cancel()
     assert member.leases == set()

@@ -44,6 +44,26 @@ async def other(node: Cluster) -> AsyncIterator[EtcdClient]:
         yield entered
 
 
+# Health
+
+
+async def test_nothing_is_current_when_the_client_was_left(node: Cluster, prefix: str) -> None:
+    """E5: health is stale then, of the client and of its values, and has ended."""
+    async with EtcdClient(node.endpoints) as client:
+        async with client.value(f"{prefix}left", Text()) as left:
+            pass
+        async with client.value(f"{prefix}a", Text()) as value:
+            several = [client.health, value.health, left.health]
+            for health in several:
+                await health.wait_for(lambda each: each.state == "current")
+    for health in several:
+        with health.watch() as watcher:
+            newest = await watcher.get()
+            assert (newest.state, newest.reason) == ("stale", "the client was left")
+            with pytest.raises(trio.EndOfChannel):
+                await watcher.get()
+
+
 # Opening
 
 

@@ -57,7 +57,7 @@ class Following(Generic[T]):
 
     @property
     def health(self) -> ValueWatch[Health]:
-        """How fresh it is."""
+        """How fresh it is (E5)."""
         return compose(self._watching.health, self.watch.failure).map(_health)
 
     async def wait_revision(self, revision: int) -> None:

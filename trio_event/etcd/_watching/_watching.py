@@ -32,8 +32,9 @@ import itertools
 import logging
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, final
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeGuard, final
 
+import attrs
 import trio
 
 from ..._memory._value import MemoryValue
@@ -110,6 +111,7 @@ class Watch:
     def fail(self, error: EtcdError) -> None:
         """Record that nothing more comes."""
         self.failure.set(error)
+        self.failure.close()
         self._known.set()
         self._target.finish(error)
 
@@ -144,13 +146,14 @@ class Watching:
 
     def remove(self, watch: Watch) -> None:
         """Follow a range no longer; the server is told."""
+        watch.failure.close()
         if self._watches.pop(watch, watch) is None and self._session is not None:
             self._session.cancel(watch)
 
     def fail(self, watch: Watch, error: EtcdError) -> None:
         """End a watch because of an error that is permanent; no other one is disturbed."""
-        self.remove(watch)
         watch.fail(error)
+        self.remove(watch)
 
     def follows(self, watch: Watch) -> bool:
         """Return whether a watch is still wanted."""
@@ -172,7 +175,21 @@ class Watching:
         return await self._session.read(watch)
 
     async def run(self) -> None:
-        """Follow the watches, by one connection after the other, until it is cancelled."""
+        """Follow the watches, by one connection after the other, until it is cancelled.
+
+        After it the health is ``stale``, and has ended.
+        """
+        try:
+            await self._run()
+        finally:
+            last, now = self.health.peek(), trio.current_time()
+            reason = "the client was left"
+            self.health.set(attrs.evolve(last, state="stale", since=now, reason=reason))
+            self.health.close()
+            for watch in self._watches:
+                watch.failure.close()
+
+    async def _run(self) -> NoReturn:
         pause = pauses()
         while True:
             endpoint = self._rotation.current
