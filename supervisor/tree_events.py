@@ -1,11 +1,14 @@
 """The events of a tree, as observers are told them.
 
-An *observer* is a function that takes an event. It is passed to :func:`supervisor.supervise`,
-:func:`supervisor.open_supervisor` or :func:`supervisor.main` by ``observers=``, or added to a tree
-that runs by :meth:`supervisor.Supervisor.add_observer`. It is called in Trio's thread, right after
-the step in which the event happened, and in order. It must return quickly. What it does to the tree
-itself, such as stopping a node, is told after what is being told. An ``Exception`` that it
-raises is logged and harms nobody; any other exception leaves the tree.
+An *observer* is a function that takes an event, and is not async. It is passed to
+:func:`supervisor.supervise`, :func:`supervisor.open_supervisor` or :func:`supervisor.main` by
+``observers=``, or added to a tree that runs by :meth:`supervisor.Supervisor.add_observer`.
+
+It is called in Trio's thread, right after the step in which the event happened, and in order. It
+must return quickly. For what takes time, it hands the event to a task, as by
+``MemorySendChannel.send_nowait()``. What it does to the tree itself, such as stopping a node, is
+told after what is being told. An ``Exception`` that it raises is logged, with the kind of the
+event, and the other observers are told all the same; any other exception leaves the tree.
 
 Nodes and groups are passed by reference, so an observer that does not read a DN pays for none. An
 observer reads these attributes of them, and writes none:

@@ -13,6 +13,7 @@ import supervisor
 import supervisor.adapters
 import supervisor.logs
 import supervisor.testing
+import supervisor.tree_events
 import trio_event
 import trio_event.abc
 import trio_event.etcd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FACADES = (supervisor, supervisor.logs, trio_event, trio_event.etcd)
-PUBLIC = (*FACADES, supervisor.adapters, supervisor.testing, trio_event.abc)
+PUBLIC = (*FACADES, supervisor.adapters, supervisor.testing, supervisor.tree_events, trio_event.abc)
 # The order in which CONTRIBUTING.md has the sections of a docstring.
 SECTIONS = (
     "Args",

@@ -127,7 +127,10 @@ def _set_node_state(incarnation: Incarnation, event: NodeEvent, now: float) -> N
             incarnation.siblings.closed = True
         group.unready -= 1
         tree.unsettled -= 1
-        del tree.starting[incarnation]
+        if incarnation in tree.starting:
+            del tree.starting[incarnation]
+        else:
+            del tree.overdue[incarnation]
         # One that becomes HEALTHY within its grace joins others that have died.
         if phase is HEALTHY and not group.unready and group.is_running:
             group.ready_since = now
@@ -197,7 +200,7 @@ def start_member(node: Node, now: float) -> None:
         _report_removed(tree, descendants(last), for_good=False)
     node.number += 1
     node.incarnation = incarnation = tree.make_incarnation(node, now)
-    tree.starting[incarnation] = 0.0
+    tree.starting[incarnation] = None
     tree.unsettled += 1
     if tree.observes_moves:
         tree.events.append(NodeMoved(node, NodeState.NEW))
@@ -350,11 +353,9 @@ def signal(incarnation: Incarnation, event: NodeEvent, now: float) -> bool:
     """
     _set_node_state(incarnation, event, now)
     node, group = incarnation.node, incarnation.node.group
-    if event is SIGNALLED_HEALTHY and node.crashes:
-        last = node.crashes[-1]
-        # The record of a group's function that failed has the number of the next incarnation.
-        if last.incarnation >= node.number - 1:
-            group.siblings.tree.events.append(NodeRecovered(node, now - last.time))
+    if event is SIGNALLED_HEALTHY and node.down_since is not None:
+        group.siblings.tree.events.append(NodeRecovered(node, now - node.down_since))
+        node.down_since = None
     return event is SIGNALLED_HEALTHY and (not group.unready or group.options.ordered)
 
 
@@ -447,6 +448,8 @@ def died(
     node, group = incarnation.node, incarnation.node.group
     _set_node_state(incarnation, DIED, crash.time)
     _add_crash(node, crash)
+    if node.down_since is None:
+        node.down_since = crash.time
     incarnation.failure = None  # its traceback keeps what the children used alive
     _record_failure(group, crash, error, share, fatal=fatal)
     action = _set_group_state(group, MEMBER_DIED)
@@ -500,7 +503,9 @@ def stuck(tree: Tree, incarnations: Iterable[Incarnation], when: str) -> None:
 
 def still_new(tree: Tree, again: Mapping[Incarnation, float], late: Iterable[Incarnation]) -> None:
     """Tell that ``late`` have been ``NEW`` for long, and record when to look again (S34)."""
-    tree.starting.update(again)
+    tree.overdue.update(again)
+    for each in again:
+        tree.starting.pop(each, None)
     nodes = tuple(each.node for each in late)
     if nodes:
         tree.events.append(NodesStillNew(nodes))

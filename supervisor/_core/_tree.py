@@ -66,6 +66,7 @@ class Tree:
         "make_incarnation",
         "observes_moves",
         "observes_removals",
+        "overdue",
         "root",
         "starting",
         "unsettled",
@@ -85,9 +86,10 @@ class Tree:
         self.observes_removals: bool = False
         # It will be stopped soon: nothing is ready any more, and nothing stops yet.
         self.is_draining: bool = False
-        # The incarnations that are NEW, in the order of their start, and when each is reported
-        # again; 0.0 if it was not reported before.
-        self.starting: dict[Incarnation, float] = {}
+        # The incarnations that are NEW: those that were not reported for that, in the order of
+        # their start; and the others, with when each is reported again.
+        self.starting: dict[Incarnation, None] = {}
+        self.overdue: dict[Incarnation, float] = {}
         # How many nodes are NEW, groups STOPPING, and ordered starts under way.
         self.unsettled: int = 0
         # The last answer of dn_of. One tuple, since threads ask too.
@@ -162,6 +164,7 @@ class Node:
         "call",
         "crashes",
         "deaths",
+        "down_since",
         "grace",
         "group",
         "incarnation",
@@ -190,6 +193,8 @@ class Node:
         self.crashes: tuple[Crash, ...] = ()
         # How many there were in all.
         self.deaths: int = 0
+        # When it died, or died first, if it was not HEALTHY since.
+        self.down_since: float | None = None
         # How many deaths in a row were the same as the one before.
         self.repeats: int = 0
         # What the last incarnation raised when it had been asked to stop.
@@ -197,6 +202,7 @@ class Node:
 
     @property
     def dn(self) -> str:
+        """Its dotted path from the root."""
         parent = self.group.parent
         if parent is None:
             return self.name
@@ -387,6 +393,7 @@ class Group:
 
     @property
     def dn(self) -> str:
+        """That of its member, or of all its members with their names in braces."""
         if len(self.members) == 1:
             return self.members[0].dn
         names = ",".join(node.name for node in self.members)
@@ -395,6 +402,7 @@ class Group:
 
     @property
     def state(self) -> GroupState:
+        """What users see of its phase."""
         return self.phase.shown
 
     @property
@@ -404,6 +412,7 @@ class Group:
 
     @property
     def backoff(self) -> Backoff:
+        """Its own, or that of the tree."""
         return self.options.backoff or self.siblings.tree.backoff
 
     @property
@@ -423,6 +432,7 @@ class Group:
 
     @property
     def is_running(self) -> bool:
+        """It runs a round, and nothing stops or cancels it."""
         return self.phase is RUNNING and not self.siblings.cancelled
 
     @property

@@ -35,7 +35,19 @@ def check_observer(observer: object) -> Observer:
     Raises:
         TypeError: if it is something else.
     """
-    if not callable(observer) or inspect.iscoroutinefunction(observer):
-        msg = f"the observer {shown(observer)} is no function that takes an event and is not async"
+    if not callable(observer):
+        msg = f"the observer {shown(observer)} is no function: pass one that takes an event"
+        raise TypeError(msg)
+    if any(_is_async(each) for each in (observer, getattr(observer, "__call__", None))):  # noqa: B004  an object's own
+        msg = (
+            f"the observer {shown(observer)} is async, and nothing would await it: pass a function "
+            "that is not, which may hand the event to a task, as by send_nowait()"
+        )
         raise TypeError(msg)
     return cast("Observer", observer)
+
+
+def _is_async(function: object) -> bool:
+    # Mypy takes no object.
+    call: Any = function
+    return inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)

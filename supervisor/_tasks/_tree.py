@@ -195,7 +195,7 @@ class Tree(core.Tree):
         if self.starting and self.report_after is not None:
             # All that have started since the last look are due later than the last one.
             last = next(reversed(self.starting))
-            due = self.starting[last] or last.started + self.report_after
+            due = last.started + self.report_after
             if due + self.report_after / LOOKS < self.next_start_report:
                 self.watch_starts(due)
         # As notify() does: this is called several times for each restart.

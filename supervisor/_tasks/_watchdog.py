@@ -8,8 +8,9 @@ The groups that are being stopped are plain state of the tree. One timer serves 
 
 A node that stays ``NEW`` holds up what waits for it: an ordered group, or a readiness probe. It may
 wait for its own child, which waits for it. So it is reported too. The model has the incarnations
-that are ``NEW``, and one timer serves all of them. A look costs time in proportion to their number,
-so looks are some time apart.
+that are ``NEW``, and one timer serves all of them. Those that were not reported yet are due in the
+order of their start, so a look reads no further than to the first that is not due. It reads all
+that were reported before, and so looks are some time apart.
 """
 
 from __future__ import annotations
@@ -79,19 +80,29 @@ def report_starts(tree: Tree) -> None:
     again: dict[core.Incarnation, float] = {}
     late: list[Incarnation] = []
     next_due = math.inf
-    for incarnation, known in tree.starting.items():
-        due = known or incarnation.started + after
+    for incarnation, due in _due_first(tree, after):
         if due - now < _SAME_TIME:
-            due = again[incarnation] = 2 * now - incarnation.started + after
+            due = again[incarnation] = 2 * now - incarnation.started + after  # noqa: PLW2901
             assert isinstance(incarnation, Incarnation)
             # One that is asked to stop has reports of its own (S18).
             if incarnation.task is not None and not incarnation.stop_requested:
                 late.append(incarnation)
         next_due = min(next_due, due)
-    if tree.starting:
+    if next_due < math.inf:
         tree.watch_starts(max(next_due, now + after / LOOKS))
     steps.still_new(tree, again, late)
     tree.publish()
+
+
+def _due_first(tree: Tree, after: float) -> Iterator[tuple[core.Incarnation, float]]:
+    """Walk through what may be due, and when it is: all that is overdue, and what started first."""
+    yield from tree.overdue.items()
+    now = trio.current_time()
+    for incarnation in tree.starting:
+        due = incarnation.started + after
+        yield incarnation, due
+        if due - now >= _SAME_TIME:
+            break  # all others have started later
 
 
 def running(group: Group, *, below: bool = False) -> Iterator[Incarnation]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -16,6 +17,8 @@ from supervisor.testing import Remote
 from ..helpers.runnables import finish, idle
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from trio.testing import MockClock
 
 FIRST = "the tree is ready, 2.0 s after its start"
@@ -130,6 +133,48 @@ async def test_a_node_that_is_healthy_again_after_a_death_is_told(
     assert autojump_clock.current_time() == 0.9
 
 
+async def test_a_recovery_counts_from_the_first_death(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """S34: whatever has stopped or restarted the node meanwhile, and only for what has died."""
+    caplog.set_level(logging.INFO)
+    one, two, three = Remote(), Remote(), Remote()
+
+    async def root() -> None:
+        supervisor.run_group({"one": one, "two": two})
+        supervisor.run("three", three)
+        await idle()
+
+    backoff = Backoff(initial=2.0, factor=1.0, jitter=0.0)
+    async with open_supervisor(root, backoff=backoff) as tree:
+        for remote in (one, two, three):
+            await remote.become_healthy()
+        await one.die()
+        await three.die()
+        await trio.sleep(2.5)  # all are NEW again
+        await one.die()
+        await trio.sleep(1.0)
+        await tree.stop_node("root.three")
+        await tree.restart("root.three")
+        await trio.sleep(0.5)
+        await tree.stop_node("root.three")
+        await trio.sleep(5.0)
+        await tree.restart("root.three")
+        for remote in (two, one, three):
+            await remote.become_healthy()
+        await wait_all_tasks_blocked()
+        assert autojump_clock.current_time() == 9.0
+        await tree.restart("root.one")
+        await one.become_healthy()
+        await two.become_healthy()
+        await wait_all_tasks_blocked()
+    again = [each.getMessage() for each in caplog.records if "healthy again" in each.getMessage()]
+    assert sorted(again) == [
+        "root.one is healthy again after 9.0 s, incarnation 3",
+        "root.three is healthy again after 9.0 s, incarnation 4",
+    ]
+
+
 async def test_each_transition_is_told_where_debug_is_wanted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -185,11 +230,35 @@ async def test_observers_are_told_the_events_of_a_tree(autojump_clock: MockClock
     assert autojump_clock.current_time() == 2.5
 
 
-@pytest.mark.parametrize("value", [print, "abc", [print, 5], [idle]])
+@pytest.mark.parametrize("value", [print, "abc", [print, 5]])
 async def test_a_wrong_observer_is_named(value: Any) -> None:  # noqa: ANN401  it is wrong
     """S34, S2: at the call."""
     with pytest.raises(TypeError, match="observer"):
         await supervisor.supervise(idle, observers=value)
     async with open_supervisor(idle) as tree:
-        with pytest.raises(TypeError, match="the observer"):
+        with pytest.raises(TypeError, match="the observer 5 is no function: pass one that takes"):
             tree.add_observer(5)  # type: ignore[arg-type]
+
+
+class AsyncObserver:
+    async def __call__(self, event: object) -> None:
+        """Nothing would await this."""
+
+
+async def observe(event: object) -> None:
+    """Nothing would await this."""
+
+
+async def generate(event: object) -> AsyncIterator[object]:
+    yield event
+
+
+@pytest.mark.parametrize("observer", [observe, partial(observe), generate, AsyncObserver()])
+async def test_an_async_observer_is_refused(observer: Any) -> None:  # noqa: ANN401  it is wrong
+    """S34, S2: at the call, with what to do instead."""
+    message = r"is async, and nothing would await it: pass a function that is not, which may hand"
+    with pytest.raises(TypeError, match=message):
+        await supervisor.supervise(idle, observers=[observer])
+    async with open_supervisor(idle) as tree:
+        with pytest.raises(TypeError, match=message):
+            tree.add_observer(observer)
