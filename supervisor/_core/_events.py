@@ -38,6 +38,8 @@ class NodeDied(NamedTuple):
     crash: Crash
     plan: Plan
     """What becomes of its group."""
+    error: Exception
+    """What it has died of. An observer that keeps it keeps what the runnable used."""
 
 
 class NodeRecovered(NamedTuple):
@@ -55,6 +57,8 @@ class StopErrorRaised(NamedTuple):
     crash: Crash
     was_handled: bool
     """The error was raised before the stop request: cancellation replaced it on its way out."""
+    error: Exception
+    """What was raised. An observer that keeps it keeps what the runnable used."""
 
 
 class FatalErrorRaised(NamedTuple):
@@ -91,6 +95,8 @@ class FactoryFailed(NamedTuple):
     group: Group
     crash: Crash
     plan: Plan
+    error: Exception
+    """What the function has raised. An observer that keeps it keeps what the function used."""
 
 
 class GroupMoved(NamedTuple):

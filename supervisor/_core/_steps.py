@@ -280,7 +280,7 @@ def factory_failed(
     for node in group.members:
         _add_crash(node, crash)
     _record_failure(group, crash, error, share, fatal=fatal)
-    group.siblings.tree.events.append(FactoryFailed(group, crash, group.plan))
+    group.siblings.tree.events.append(FactoryFailed(group, crash, group.plan, error))
 
 
 def _record_failure(
@@ -453,7 +453,7 @@ def died(
     incarnation.failure = None  # its traceback keeps what the children used alive
     _record_failure(group, crash, error, share, fatal=fatal)
     action = _set_group_state(group, MEMBER_DIED)
-    group.siblings.tree.events.append(NodeDied(node, crash, group.plan))
+    group.siblings.tree.events.append(NodeDied(node, crash, group.plan, error))
     return action if len(group.members) > 1 else None  # no other member has to be stopped
 
 
@@ -466,7 +466,9 @@ def _add_crash(node: Node, crash: Crash) -> None:
     node.deaths += 1
 
 
-def stop_error_raised(incarnation: Incarnation, crash: Crash, *, was_handled: bool) -> None:
+def stop_error_raised(
+    incarnation: Incarnation, crash: Crash, error: Exception, *, was_handled: bool
+) -> None:
     """Record what it raised when it had been asked to stop, or was handling then (S5, S14).
 
     Its error may be why another member of its group ended, which was taken for the first to die. So
@@ -474,7 +476,7 @@ def stop_error_raised(incarnation: Incarnation, crash: Crash, *, was_handled: bo
     """
     node, group = incarnation.node, incarnation.node.group
     node.stop_error = crash
-    group.siblings.tree.events.append(StopErrorRaised(node, crash, was_handled))
+    group.siblings.tree.events.append(StopErrorRaised(node, crash, was_handled, error))
     text = f"{crash.dn} raised {crash.error} while it stopped"
     if was_handled:
         text = f"{crash.dn} was failing with {crash.error}"

@@ -47,11 +47,12 @@ from supervisor._core._events import (
 from supervisor._core._plan import Fail, GiveUp, Retry
 from supervisor._tasks._current import current
 from supervisor._tasks._watchdog import stacks_of
-from supervisor._text._exceptions import format_error, one_line
+from supervisor._text._exceptions import format_error, one_line, traceback_of
+from supervisor._text._frames import without_machinery_before
 from supervisor._text._printable import cut, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from supervisor._core._events import Event
     from supervisor._core._plan import Plan
@@ -205,22 +206,39 @@ def log(
     level: int,
     text: str,
     *args: object,
-    exc_info: BaseException | bool | None = None,
+    exc_info: BaseException | None = None,
+    exc_text: str | None = None,
+    extra: Mapping[str, object] | None = None,
 ) -> None:
     """Log. If that fails, write to standard error what could not be logged, and why (S11, S17).
 
     The machinery of a tree logs by this. It must get no exception: handlers and filters of
     :mod:`logging` are users' code, and a death or a stop has to go on. If a handler raises what is
     not an ``Exception``, such as ``SystemExit``, ``abort`` is called with it.
+
+    With ``exc_text``, formatters show this text for the exception ``exc_info``. What takes the
+    exception itself gets its frames from the first one of users' code on.
     """
     try:
         try:
-            logger.log(level, text, *args, exc_info=exc_info, stacklevel=2)
+            if exc_info is None or exc_text is None:
+                logger.log(level, text, *args, exc_info=exc_info, extra=extra, stacklevel=2)
+            else:
+                # By hand, as ``extra=`` can't set what a record has anyway.
+                file, line, function, _ = logger.findCaller(stacklevel=2)
+                info = type(exc_info), exc_info, without_machinery_before(traceback_of(exc_info))
+                record = logger.makeRecord(
+                    logger.name, level, file, line, text, args, info, function, extra
+                )
+                record.exc_text = exc_text
+                logger.handle(record)
         except Exception:  # noqa: BLE001  a foreign handler may raise anything
             # Standard error, and the repr() of an argument, may raise as well.
             with contextlib.suppress(BaseException):
                 sys.stderr.write(printable(cut(traceback.format_exc(limit=-20), TROUBLE_LENGTH)))
-                sys.stderr.write(printable(f"{logger.name} could not log this: {text % args}\n"))
+                detail = f"\n{exc_text}" if exc_text else ""
+                what = f"{logger.name} could not log this: {text % args}{detail}\n"
+                sys.stderr.write(printable(what))
     except BaseException as error:  # noqa: BLE001  it leaves, as a runnable's does
         abort(error)
 
@@ -246,11 +264,11 @@ class TreeLog:
         """Log an event, if it is one that is logged."""
         match event:
             case NodeDied():
-                self._log_death(event.node, event.crash, event.plan)
+                self._log_death(event)
             case NodeRecovered():
                 self._log_recovery(event.node, event.seconds)
             case StopErrorRaised():
-                self._log_stop_error(event.node, event.crash, was_handled=event.was_handled)
+                self._log_stop_error(event)
             case FatalErrorRaised():
                 self._log_fatal_error(event.node, event.error)
             case RestartWasRequested():
@@ -260,7 +278,7 @@ class TreeLog:
             case GraceMissing():
                 self._log_missing_grace(event.node)
             case FactoryFailed():
-                self._log_factory_error(event.group, event.crash, event.plan)
+                self._log_factory_error(event)
             case NodesStuck():
                 self._log_stuck(event.nodes, event.when)
             case NodesStillNew():
@@ -275,7 +293,7 @@ class TreeLog:
     ) -> None:
         """Report what an observer has raised."""
         text = "%r failed at %s"
-        self._log(_logger, logging.ERROR, text, observer, type(event).__name__, exc_info=error)
+        self._log(_logger, logging.ERROR, text, observer, type(event).__name__, error=error)
 
     def logger_made(self, node: Node, name: str) -> None:
         """Remember that the logger ``name`` is made for ``node``; any thread may call."""
@@ -305,13 +323,15 @@ class TreeLog:
         if for_good:
             forget_loggers(names)
 
-    def _log_death(self, node: Node, crash: Crash, plan: Plan) -> None:
+    def _log_death(self, event: NodeDied) -> None:
         """Report a death by one record."""
+        node, crash, plan, error = event
         logger = node_logger(node, dn=crash.dn)
         if is_wanted(logger, logging.ERROR):
-            text = f"{cut(crash.dn, DN_LENGTH)} died in incarnation {crash.incarnation}, "
-            text += f"{crash.uptime:.1f} s old: {crash.error}; {_consequence(node.group, plan)}"
-            self._log(logger, logging.ERROR, "%s", text + _detail(node, crash))
+            text = "%s died in incarnation %d, %.1f s old: %s; %s"
+            dn, consequence = cut(crash.dn, DN_LENGTH), _consequence(node.group, plan)
+            args = dn, crash.incarnation, crash.uptime, crash.error, consequence
+            self._log_failure(logger, node, text, *args, crash=crash, error=error)
 
     def _log_recovery(self, node: Node, seconds: float) -> None:
         """Report that a node is healthy again after a death (S34)."""
@@ -320,16 +340,17 @@ class TreeLog:
             text = "%s is healthy again after %.1f s, incarnation %d"
             self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH), seconds, node.number)
 
-    def _log_stop_error(self, node: Node, crash: Crash, *, was_handled: bool) -> None:
+    def _log_stop_error(self, event: StopErrorRaised) -> None:
         """Report what a runnable raised, or was handling, after a stop was requested."""
+        node, crash, was_handled, error = event
         logger, level = node_logger(node), logging.ERROR
-        what = "was asked to stop and raised an error"
+        text = "%s was asked to stop and raised an error: %s"
         if was_handled:
             level = logging.WARNING
-            what = "was asked to stop while it was failing with, or handling, an error"
+            text = "%s was asked to stop while it was failing with, or handling, an error: %s"
         if is_wanted(logger, level):
-            text = f"{cut(crash.dn, DN_LENGTH)} {what}: {crash.error}\n{crash.traceback}"
-            self._log(logger, level, "%s", text)
+            args = cut(crash.dn, DN_LENGTH), crash.error
+            self._log(logger, level, text, *args, crash=crash, error=error)
 
     def stop_requested(self, reason: str) -> None:
         """Report why the tree is stopped from within (S21)."""
@@ -346,10 +367,12 @@ class TreeLog:
         level = logging.INFO if isinstance(error, SystemExit) else logging.ERROR
         logger = node_logger(node)
         if is_wanted(logger, level):
-            text = f"{cut(node.dn, DN_LENGTH)} raised {one_line(error)}, which leaves the tree"
+            text, dn = "%s raised %s, which leaves the tree", cut(node.dn, DN_LENGTH)
             if level == logging.ERROR:
-                text += f"\n{format_error(error)}"
-            self._log(logger, level, "%s", text)
+                shown = format_error(error)
+                self._log(logger, level, text, dn, one_line(error), error=error, exc_text=shown)
+            else:
+                self._log(logger, level, text, dn, one_line(error))
 
     def _log_request(self, node: Node, reason: str) -> None:
         """Report that a runnable has ended to have its group restarted (S26)."""
@@ -385,14 +408,31 @@ class TreeLog:
             text += "it has no grace, so pass grace= when it is started"
             self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH))
 
-    def _log_factory_error(self, group: Group, crash: Crash, plan: Plan) -> None:
+    def _log_factory_error(self, event: FactoryFailed) -> None:
         """Report that the function that makes a group's runnables failed."""
+        group, crash, plan, error = event
         first = group.members[0]
         logger = node_logger(first)
         if is_wanted(logger, logging.ERROR):
-            text = f"the function that makes the runnables of {cut(crash.dn, DN_LENGTH)} failed: "
-            text += f"{crash.error}; {_consequence(group, plan)}{_detail(first, crash)}"
-            self._log(logger, logging.ERROR, "%s", text)
+            text = "the function that makes the runnables of %s failed: %s; %s"
+            args = cut(crash.dn, DN_LENGTH), crash.error, _consequence(group, plan)
+            self._log_failure(logger, first, text, *args, crash=crash, error=error)
+
+    def _log_failure(
+        self,
+        logger: logging.Logger,
+        node: Node,
+        text: str,
+        *args: object,
+        crash: Crash,
+        error: Exception,
+    ) -> None:
+        """Log a failure with its traceback, or instead how many equal ones there were in a row."""
+        if node.repeats % SUMMARISED:
+            text += " (the same death again, %d in a row)"
+            self._log(logger, logging.ERROR, text, *args, node.repeats + 1, crash=crash)
+        else:
+            self._log(logger, logging.ERROR, text, *args, crash=crash, error=error)
 
     def _log_stuck(self, late: Sequence[Node], when: str) -> None:
         """Report nodes that have not ended, and where they wait (S18)."""
@@ -426,16 +466,16 @@ class TreeLog:
         level: int,
         text: str,
         *args: object,
-        exc_info: Exception | None = None,
+        error: BaseException | None = None,
+        crash: Crash | None = None,
+        exc_text: str | None = None,
     ) -> None:
-        log(self._port.abort, logger, level, text, *args, exc_info=exc_info)
-
-
-def _detail(node: Node, crash: Crash) -> str:
-    """Return the traceback of a crash, or instead how many equal deaths there were in a row."""
-    if node.repeats % SUMMARISED:
-        return f" (the same death again, {node.repeats + 1} in a row)"
-    return "\n" + crash.traceback
+        extra = None
+        if crash is not None:
+            extra = {"crash": crash}
+            exc_text = crash.traceback if error is not None else None
+        abort = self._port.abort
+        log(abort, logger, level, text, *args, exc_info=error, exc_text=exc_text, extra=extra)
 
 
 def _consequence(group: Group, plan: Plan) -> str:

@@ -148,9 +148,9 @@ class _Reporter:
                 self._metrics.notify_node_state(dn, event.state)
             elif event.node.number:  # of a node that has never started nothing was told
                 self._metrics.notify_node_gone(dn)
-        except Exception:  # noqa: BLE001  it is logged
+        except Exception as error:  # noqa: BLE001  it is logged
             what = f"the removal of {dn}"
             if isinstance(event, NodeMoved):
                 what = f"the transition of {dn} to {event.state.name}"
             text = "%r failed at %s"
-            log(self._port.abort, _logger, logging.ERROR, text, self._metrics, what, exc_info=True)
+            log(self._port.abort, _logger, logging.ERROR, text, self._metrics, what, exc_info=error)

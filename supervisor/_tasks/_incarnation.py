@@ -139,7 +139,7 @@ def record_outcome(incarnation: Incarnation, raised: BaseException | None) -> No
         handled = None if is_plain else handled_error(raised)
         if handled is not None:
             crash = _crash_of(incarnation, handled)
-            steps.stop_error_raised(incarnation, crash, was_handled=True)
+            steps.stop_error_raised(incarnation, crash, handled, was_handled=True)
     if outcome is None:
         incarnation.node.group.publish()
     else:
@@ -162,18 +162,22 @@ def _crash_of(incarnation: Incarnation, error: BaseException) -> Crash:
 
 def record_errors(incarnation: Incarnation, outcome: steps.Outcome) -> None:
     """Record a death, an error that was raised after a stop request, or both (S14, S15)."""
+    group, stop_error = incarnation.node.group, outcome.stop_error
+    if stop_error is not None:
+        crash = _crash_of(incarnation, stop_error)
+        steps.stop_error_raised(incarnation, crash, stop_error, was_handled=False)
+    if outcome.death is None:
+        group.publish()
+    else:
+        _record_death(incarnation, outcome.death)
+    if stop_error is not None and not group.siblings.tree.errors:
+        drop_tracebacks(stop_error)  # observers were told; these keep what the run used
+
+
+def _record_death(incarnation: Incarnation, error: Exception) -> None:
     node = incarnation.node
     group = node.group
     tree = group.siblings.tree
-    if outcome.stop_error is not None:
-        crash = _crash_of(incarnation, outcome.stop_error)
-        steps.stop_error_raised(incarnation, crash, was_handled=False)
-        if not tree.errors:
-            drop_tracebacks(outcome.stop_error)  # as below
-    error = outcome.death
-    if error is None:
-        group.publish()
-        return
     crash = _crash_of(incarnation, error)
     action = steps.died(
         incarnation, crash, error, group.draw_share(), fatal=group.options.is_fatal(error)

@@ -93,6 +93,13 @@ def ends_in_package(start: TracebackType | None) -> bool:
     return start.tb_frame.f_code.co_filename.startswith(_PACKAGE)
 
 
+def without_machinery_before(start: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback from the first frame of users' code on."""
+    while start is not None and is_machinery(start.tb_frame.f_code.co_filename):
+        start = start.tb_next
+    return start
+
+
 def frames_of(start: TracebackType | None, *, machinery: bool) -> list[Frame]:
     """Return the frames of a traceback, with or without those of the machinery."""
     frames: list[Frame] = []

@@ -30,6 +30,11 @@ def of_package(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.name.startswith("supervisor")]
 
 
+def text_of(record: logging.LogRecord) -> str:
+    """Return what any formatter shows of a record: the message, and the text of the error."""
+    return logging.Formatter().format(record)
+
+
 async def run_to_the_end(child: Callable[[], Awaitable[object]]) -> None:
     """Run ``child`` under a root of its own, until it is DONE."""
 

@@ -16,6 +16,7 @@ import trio
 
 from supervisor import GroupState, NodeState
 
+from ..helpers.loggers import text_of
 from ..helpers.transitions import CANCELED, DEAD, DONE, HEALTHY, LEGAL, NEW
 from .group_model import READY, Demand, GroupModel
 from .strategies import CLEAN_UP, GRACE
@@ -48,7 +49,7 @@ class Records(logging.Handler):
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
+        self.texts.append(text_of(record))
 
     @contextlib.contextmanager
     def recorded(self) -> Iterator[None]:

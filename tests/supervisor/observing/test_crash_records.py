@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import weakref
 from typing import NoReturn
 
@@ -12,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
 from supervisor import Backoff, RestartLimit, Signal
+from supervisor.logs import LogBuffer
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import AT_ONCE, LONG
@@ -81,9 +83,19 @@ async def test_only_the_last_few_crashes_are_kept() -> None:
     assert child.deaths == 12
 
 
+def log_text_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log into a buffer, and not to pytest, which keeps records with their exceptions."""
+    logger = logging.getLogger("supervisor")
+    monkeypatch.setattr(logger, "propagate", False)
+    monkeypatch.setattr(logger, "handlers", [LogBuffer()])
+
+
 @pytest.mark.parametrize("grouped", [False, True])
-async def test_a_crash_keeps_nothing_alive_that_the_runnable_used(*, grouped: bool) -> None:
+async def test_a_crash_keeps_nothing_alive_that_the_runnable_used(
+    *, grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """S14: no frame, traceback or exception is kept, not even during the backoff."""
+    log_text_only(monkeypatch)
     locals_of_the_dead: list[weakref.ref[Remote]] = []
 
     async def child() -> None:
@@ -103,8 +115,11 @@ class Resource:
     """Something that a runnable uses."""
 
 
-async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
+async def test_giving_up_keeps_nothing_alive_that_the_child_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """S14: while the parent waits for its restart, its error is kept as text only."""
+    log_text_only(monkeypatch)
     used: list[weakref.ref[Resource]] = []
 
     async def child() -> NoReturn:
@@ -129,9 +144,10 @@ async def test_giving_up_keeps_nothing_alive_that_the_child_used() -> None:
 
 
 async def test_a_stopped_parent_keeps_nothing_of_a_child_that_gave_up(
-    autojump_clock: MockClock,
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S14: a parent that is stopped before it dies of its child keeps nothing of the child."""
+    log_text_only(monkeypatch)
     used: list[weakref.ref[Resource]] = []
     handles: list[supervisor.Handle] = []
 

@@ -18,6 +18,7 @@ from supervisor import Crash, NodeState, Signal, SignalError
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import LONG
+from ..helpers.loggers import text_of
 from ..helpers.runnables import idle, start
 from ..helpers.transitions import CANCELED, DEAD, DONE, HEALTHY, NEW, Transitions
 
@@ -259,7 +260,7 @@ async def test_an_end_that_was_asked_for_is_canceled(
         assert transitions.of(dn) == states
         node = tree.snapshot().nodes[dn]
         assert node.crashes == ()
-        logged = [r.getMessage() for r in caplog.records if r.name == f"supervisor.node.{dn}"]
+        logged = [text_of(r) for r in caplog.records if r.name == f"supervisor.node.{dn}"]
         if error is None:
             assert node.stop_error is None
             assert logged == []

@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 import supervisor
 from supervisor import Signal
 
+from ..helpers.loggers import text_of
 from ..helpers.runnables import CountsCleanUps, idle, root_above
 
 
@@ -58,7 +59,7 @@ async def test_of_two_deaths_at_once_the_first_propagates(
     with pytest.raises(ValueError, match="broken") as caught:
         await supervisor.supervise(root, propagate=True)
     errors.remove(caught.value)
-    died, stopped = (record.getMessage() for record in caplog.records)
+    died, stopped = (text_of(record) for record in caplog.records)
     assert (
         f"died in incarnation 1, 0.0 s old: ValueError: {caught.value}; it is being stopped\n"
         in died
