@@ -11,6 +11,7 @@ import pytest
 
 import supervisor
 import supervisor.adapters
+import supervisor.inspector
 import supervisor.logs
 import supervisor.testing
 import supervisor.tree_events
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FACADES = (supervisor, supervisor.logs, trio_event, trio_event.etcd)
-PUBLIC = (*FACADES, supervisor.adapters, supervisor.testing, supervisor.tree_events, trio_event.abc)
+PUBLIC = (
+    *FACADES,
+    supervisor.adapters,
+    supervisor.inspector,
+    supervisor.testing,
+    supervisor.tree_events,
+    trio_event.abc,
+)
 # The order in which CONTRIBUTING.md has the sections of a docstring.
 SECTIONS = (
     "Args",

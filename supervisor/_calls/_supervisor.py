@@ -51,9 +51,6 @@ ArgsT = TypeVarTuple("ArgsT")
 ROOT: Final = "root"
 """The name of the root node, with which each DN begins."""
 
-NAMES_SHOWN: Final = 20
-"""At most this many names are in the error of a DN that is not there."""
-
 REASON_LENGTH: Final = 500
 """At most so many characters of the reason for a stop are kept."""
 
@@ -550,7 +547,7 @@ class Supervisor:
     def _group_at(self, dn: str) -> Group:
         path = self._port.path(check_dn(dn, self._root_name))
         if path is None:
-            msg = f"the tree has no node {dn}; {self._nearest(dn)}"
+            msg = f"the tree has no node {dn}; {self._port.nearest(dn)}"
             raise UnknownNameError(msg)
         return self._port.group_of(path[-1])
 
@@ -562,17 +559,6 @@ class Supervisor:
     def _root_name(self) -> str:
         (root,) = self._tree.root.members
         return root.name
-
-    def _nearest(self, dn: str) -> str:
-        """Say how far the tree has the nodes of a DN."""
-        while (path := self._port.path(dn)) is None:
-            dn = dn.rpartition(".")[0]
-        incarnation = path[-1].incarnation
-        names = sorted(incarnation.children or ()) if incarnation is not None else []
-        if not names:
-            return f"{dn} has no children"
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        return f"{dn} has {', '.join(names[:NAMES_SHOWN])}{more}"
 
     def add_observer(self, observer: Callable[[Event], object]) -> None:
         """Tell a function each event from now on (S34): see :mod:`supervisor.tree_events`.

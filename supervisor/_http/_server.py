@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 server: h11 for the protocol, and limits that keep its clients harmless.
+"""A small HTTP/1.1 server: h11 for the protocol, and limits that keep its clients harmless (S37).
 
 It runs in the loop of the process that it shows, so no client may cost that much:
 

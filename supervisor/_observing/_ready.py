@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def is_ready(port: Port, dn: str) -> bool:
     """Return whether the subtree at ``dn`` serves, and nothing above it is stopping (S25)."""
     path = port.path(dn)
-    return path is not None and _serves(path) and all(node.is_ready for node in subtree(path[-1]))
+    return path is not None and serves(path) and all(node.is_ready for node in subtree(path[-1]))
 
 
 async def wait_ready(port: Port, dn: str) -> None:
@@ -46,7 +46,7 @@ async def wait_ready(port: Port, dn: str) -> None:
         port.remove_observer(readiness.observe)
 
 
-def _serves(path: Iterable[Node]) -> bool:
+def serves(path: Iterable[Node]) -> bool:
     """Return whether none of the nodes from the root down is being stopped, or waits its turn."""
     return all(node.is_present and node.group.is_serving for node in path)
 
@@ -69,7 +69,7 @@ class Readiness:
         if self._top is None or self._unready:
             return False
         path = self._port.path(self._dn)
-        return path is not None and path[-1] is self._top and _serves(path)
+        return path is not None and path[-1] is self._top and serves(path)
 
     def observe(self, event: Event) -> None:
         if self._top is None:

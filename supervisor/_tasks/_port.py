@@ -14,7 +14,7 @@ Nodes, incarnations and groups are passed by reference, to be read. Only the mod
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from supervisor._core import _steps as steps
 from supervisor._core._plan import END
@@ -24,7 +24,7 @@ from ._blocking import LoopThread
 from ._rounds import restart_group
 from ._stop_waiters import run_until_stop
 from ._stopping import hold_group, stop_timeout, stop_tree
-from ._watchdog import running, stacks_of_all
+from ._watchdog import running, stacks_of_all, waiting_place_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from ._timers import Timer
     from ._tree import Group, Tree
+
+NAMES_SHOWN: Final = 20
+"""At most this many names are in the error of a DN that is not there."""
 
 
 @final
@@ -117,6 +120,26 @@ class Port:
     def stacks(self, incarnations: Iterable[Incarnation]) -> str:
         """Show where the tasks of these wait."""
         return stacks_of_all(incarnations)
+
+    def waiting_place(self, incarnation: Incarnation) -> str | None:
+        """Return the line of users' code in which a runnable waits, if it is known."""
+        return waiting_place_of(incarnation)
+
+    def asked_to_stop(self, node: Node) -> float | None:
+        """Return when the group of a node was asked to stop, if it was and has not ended."""
+        report = self.tree.reports.get(self.group_of(node))
+        return None if report is None else report.asked
+
+    def nearest(self, dn: str) -> str:
+        """Say how far the tree has the nodes of a DN that is not there."""
+        while (path := self.path(dn)) is None:
+            dn = dn.rpartition(".")[0]
+        incarnation = path[-1].incarnation
+        names = sorted(incarnation.children or ()) if incarnation is not None else []
+        if not names:
+            return f"{dn} has no children"
+        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+        return f"{dn} has {', '.join(names[:NAMES_SHOWN])}{more}"
 
     # Follow
 

@@ -24,7 +24,7 @@ import trio
 from supervisor._core import _steps as steps
 from supervisor._core._states import RUNS
 from supervisor._core._tree import subtree
-from supervisor._text._stacks import format_stacks
+from supervisor._text._stacks import format_stacks, waiting_place
 
 from ._tree import FIRST_REPORT, LOOKS, Incarnation, Report
 
@@ -118,6 +118,12 @@ def stacks_of(incarnation: core.Incarnation) -> str:
     """Format where the tasks of a runnable wait, its own first (S18)."""
     assert isinstance(incarnation, Incarnation)
     return "" if incarnation.task is None else format_stacks(incarnation.task)
+
+
+def waiting_place_of(incarnation: core.Incarnation) -> str | None:
+    """Return the line in which a runnable waits, if it is known (S37)."""
+    assert isinstance(incarnation, Incarnation)
+    return None if incarnation.task is None else waiting_place(incarnation.task)
 
 
 def stacks_of_all(incarnations: Iterable[core.Incarnation]) -> str:

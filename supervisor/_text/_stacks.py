@@ -99,6 +99,16 @@ def format_stacks(*of: trio.lowlevel.Task, names: Sequence[str] = ()) -> str:
     return "\n".join(texts)
 
 
+def waiting_place(task: trio.lowlevel.Task) -> str | None:
+    """Return the line of users' code in which a task waits, if there is one."""
+    waits, _ = _stack(task)
+    for frame, line in reversed(waits):
+        code = frame.f_code
+        if not is_machinery(code.co_filename):
+            return label(f"{code.co_filename}:{line} in {code.co_qualname}", NAME_LENGTH)
+    return None
+
+
 def _text(kind: _Kind, known: dict[tuple[int, int], Frame]) -> str:
     """Return the text of a kind; ``known`` has the frames that were formatted before."""
     stack = _formatted(kind.frames, known)

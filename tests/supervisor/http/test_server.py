@@ -215,7 +215,7 @@ async def test_a_client_that_takes_nothing_is_dropped(
     *,
     is_streamed: bool,
 ) -> None:
-    """No send waits longer than SEND_TIME."""
+    """S37: no send waits longer than SEND_TIME."""
 
     async def send_body(send: Send) -> None:
         await send(LARGE)
@@ -258,7 +258,7 @@ async def test_a_request_has_to_come_within_its_time(
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
     sent: bytes,
 ) -> None:
-    """A connection without one, or with a part of one, is closed."""
+    """S37: a connection without one, or with a part of one, is closed."""
     began = trio.current_time()
     async with await site.connect() as stream:
         await stream.send_all(sent)
@@ -301,7 +301,7 @@ async def trickle(stream: trio.SocketStream) -> None:
     ids=["garbage", "line", "header", "body", "no host", "no path", "parameters", "broken off"],
 )
 async def test_what_is_no_request_is_refused(site: Site, request_: bytes, status: int) -> None:
-    """The client sees why, also if it is still sending; others are served."""
+    """S37: the client sees why, also if it is still sending; others are served."""
     async with await site.connect() as stream:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(send_all, stream, request_)
@@ -339,7 +339,7 @@ async def test_a_path_may_come_with_its_host(site: Site) -> None:
 
 
 async def test_no_more_clients_than_allowed_are_served(site: Site) -> None:
-    """A further one is told; when one has gone there is room."""
+    """S37: a further one is told; when one has gone there is room."""
     async with contextlib.AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(await site.connect()) for _ in range(CLIENTS)]
         await wait_all_tasks_blocked()
@@ -351,7 +351,7 @@ async def test_no_more_clients_than_allowed_are_served(site: Site) -> None:
 
 
 async def test_a_fault_of_the_handler_harms_its_client_only(site: Site) -> None:
-    """It is reported and counted, and the client may go on."""
+    """S37: it is reported and counted, and the client may go on."""
     site.answer = RuntimeError("broken")
     async with await site.connect() as other:
         assert (await ask(site, GET + GET))[0] == 500
@@ -430,7 +430,7 @@ async def test_a_cancellation_ends_all_clients_at_once(
     sent: bytes,
     answer: Response | StreamedResponse,
 ) -> None:
-    """Wherever they are; nothing listens any more."""
+    """S37: wherever they are; nothing listens any more."""
     site = Site(tmp_path)
     site.answer = answer
     async with trio.open_nursery() as nursery:
