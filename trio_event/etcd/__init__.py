@@ -40,9 +40,16 @@ from ._calling._requests import (
     TransactionResult as TransactionResult,
 )
 from ._client import EtcdClient as EtcdClient
+from ._election import (
+    Election as Election,
+    Leadership as Leadership,
+    current_leadership as current_leadership,
+    elect as elect,
+)
 from ._errors import (
     DecodeError as DecodeError,
     EtcdError as EtcdError,
+    LeadershipLostError as LeadershipLostError,
     RefusedError as RefusedError,
     UnavailableError as UnavailableError,
     UnknownOutcomeError as UnknownOutcomeError,
@@ -60,6 +67,7 @@ __all__ = (
     "Compare",
     "DecodeError",
     "Delete",
+    "Election",
     "EtcdClient",
     "EtcdError",
     "EtcdMap",
@@ -69,6 +77,8 @@ __all__ = (
     "Json",
     "KeyRange",
     "KeyValue",
+    "Leadership",
+    "LeadershipLostError",
     "Lease",
     "Operation",
     "Put",
@@ -78,4 +88,6 @@ __all__ = (
     "UnavailableError",
     "UnknownOutcomeError",
     "announce",
+    "current_leadership",
+    "elect",
 )

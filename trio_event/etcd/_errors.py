@@ -27,6 +27,11 @@ class RefusedError(EtcdError):
 
 
 @final
+class LeadershipLostError(EtcdError):
+    """A leader has tried to write, and is the leader no longer. Nothing was done (E10)."""
+
+
+@final
 class UnknownOutcomeError(EtcdError):
     """A write was sent, and it is not known whether it has happened, or will (E7).
 

@@ -25,6 +25,8 @@ _PAGE: Final = 1000
 _LONGEST_TTL: Final = 9_000_000_000
 
 _RESULTS: Final = {"==": 0, ">": 1, "<": 2, "!=": 3}
+_DESCENDING: Final = 2
+_BY_CREATE_REVISION: Final = 2
 _TARGETS: Final = {"create_revision": 1, "mod_revision": 2, "value": 3}
 
 
@@ -278,6 +280,45 @@ def transaction_request(
             is_write=not all(isinstance(each, Get) for each in (*then, *otherwise)),
         )
     )
+
+
+def fenced_request(key: str, revision: int, inner: Request) -> Request:
+    """Make a transaction, if a key has the create revision that it was given."""
+    message = MESSAGES["TxnRequest"](
+        compare=[_compare_message(Compare(key, "create_revision", "==", revision))],
+        success=[MESSAGES["RequestOp"](request_txn=inner.message)],
+    )
+    return _checked(attrs.evolve(inner, message=message))
+
+
+def oldest_request(key: str, revision: int, first: bytes, end: bytes) -> Request:
+    """Ask whether a key has the create revision that it was given, and none of a range is older.
+
+    If not, the next older one is found, or none where it is the key itself that is gone.
+    """
+    whole = {"key": first, "range_end": end}
+    compare = [
+        _compare_message(Compare(key, "create_revision", "==", revision)),
+        MESSAGES["Compare"](
+            result=_RESULTS[">"],
+            target=_TARGETS["create_revision"],
+            create_revision=revision - 1,
+            **whole,
+        ),
+    ]
+    older = MESSAGES["RangeRequest"](
+        max_create_revision=revision - 1,
+        sort_order=_DESCENDING,
+        sort_target=_BY_CREATE_REVISION,
+        limit=1,
+        keys_only=True,
+        **whole,
+    )
+    message = MESSAGES["TxnRequest"](
+        compare=compare, failure=[MESSAGES["RequestOp"](request_range=older)]
+    )
+    read = MESSAGES["TxnResponse"].FromString
+    return Request(f"{_KV}Txn", f"look at the keys before {key!r}", message, read)
 
 
 def _check_list(name: str, kind: Any, given: object) -> None:  # noqa: ANN401  a class, or several
