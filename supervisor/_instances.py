@@ -18,6 +18,9 @@ SUFFIX: Final = ".sock"
 PATH_LENGTH: Final = 107
 """The path of a socket has at most so many bytes, on Linux."""
 
+NAME_LENGTH: Final = 48
+"""A name that was not chosen has at most so many characters: the number of a process may follow."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 
@@ -53,7 +56,7 @@ def default_name() -> str:
     """Return the name of an instance that was given none: that of the program."""
     program = Path(sys.argv[0] if sys.argv else "")
     name = program.parent.name if program.stem == "__main__" else program.stem
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".-")[:48]
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".-")[:NAME_LENGTH]
     return name or "python"
 
 

@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import functools
 import importlib
+import importlib.util
 import inspect
 import math
 import os
@@ -17,11 +18,17 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from supervisor._core._restart import Backoff, RestartLimit
+from supervisor._instances import NAME_LENGTH
+from supervisor.client._arguments import add_commands, instance
+from supervisor.inspector._access import check_address
+from supervisor.inspector._inspector import Inspector, check_socket_path
 
 from ._main import LIMIT, main as serve
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    from supervisor._calls._supervisor import Supervisor
 
 AS_MODULE: Final = "python -m supervisor"
 
@@ -37,6 +44,10 @@ def command() -> NoReturn:
 def main(argv: list[str] | None = None, *, program: str = AS_MODULE) -> NoReturn:
     """Run the command line (S22, S33)."""
     given = parse(argv, program=program)
+    if given.command != "run":
+        from supervisor.client._commands import run as ask  # noqa: PLC0415  a service needs it not
+
+        ask(given)
     serve(
         given.function,
         *given.arguments,
@@ -46,6 +57,23 @@ def main(argv: list[str] | None = None, *, program: str = AS_MODULE) -> NoReturn
         limit=given.limit,
         blocked_after=given.blocked_after,
         backoff=given.backoff,
+        inspect=_inspect(given),
+    )
+
+
+def _inspect(given: argparse.Namespace) -> Callable[[Supervisor], Inspector] | bool:
+    """Return what makes the inspector, unless there is to be none (S38)."""
+    is_asked = (given.inspect, given.http, given.name) != (None, None, None)
+    if given.no_inspect or not (is_asked or importlib.util.find_spec("h11")):
+        return False
+    return functools.partial(
+        Inspector,
+        path=given.inspect or None,
+        http=given.http,
+        control=True,
+        logs=None,
+        values=None,
+        name=given.name or given.root.partition(":")[0][-NAME_LENGTH:].lstrip("."),
     )
 
 
@@ -55,7 +83,7 @@ def parse(argv: list[str] | None, *, program: str = AS_MODULE) -> argparse.Names
     # By hand: what argparse makes of "--" differs from one Python to the next.
     end = argv.index("--") if "--" in argv else len(argv)
     parser = argparse.ArgumentParser(
-        prog=program, description="Run a supervision tree as a service."
+        prog=program, description="Run a supervision tree as a service, and look at one that runs."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = commands.add_parser(
@@ -93,9 +121,33 @@ def parse(argv: list[str] | None, *, program: str = AS_MODULE) -> argparse.Names
         metavar="S",
         help="after how long the log says what blocks the event loop, or 'none' (5)",
     )
+    shown = run.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--inspect",
+        nargs="?",
+        const="",
+        metavar="PATH",
+        help="show the tree to this user's other processes, by a socket at PATH; "
+        "on by default where h11 is installed, at a place of its name",
+    )
+    shown.add_argument("--no-inspect", action="store_true", help="do not")
+    run.add_argument(
+        "--name", type=instance, metavar="NAME", help="what this instance is called (its module)"
+    )
+    run.add_argument("--http", metavar="HOST:PORT", help="show the tree at a loopback port as well")
+    run.set_defaults(command="run")
+    add_commands(commands)
     given = parser.parse_args(argv[:end])
+    if given.command != "run":
+        if end < len(argv):
+            parser.error(f"unrecognized arguments: {' '.join(argv[end:])}")
+        return given
     given.arguments = argv[end + 1 :]
     try:
+        check_socket_path(given.inspect or None)
+        check_address(given.http)
+        if given.no_inspect and (given.http or given.name):
+            run.error("--http and --name belong to the inspector, which --no-inspect leaves out")
         given.function = load(given.root, given.arguments)
     except ValueError as error:
         run.error(str(error))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import signal as signals
 import sys
 import threading
 from functools import partial
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack
 
 import trio
@@ -21,6 +21,7 @@ from supervisor.logs import LogBuffer
 from supervisor.logs._current import set_current
 
 from ._countdown import Request
+from ._inspection import inspection
 from ._last_resort import LastResort
 from ._logging_preset import preset_logging
 from ._programming_errors import is_programming_error
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from supervisor._core._events import Event
     from supervisor._core._restart import Backoff
     from supervisor._observing._metrics import Metrics
+
+    from ._inspection import Inspect
 
 ArgsT = TypeVarTuple("ArgsT")
 
@@ -55,6 +58,7 @@ def main(
     report_after: float | None = 10.0,
     sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None = None,
     blocked_after: float | None = 5.0,
+    inspect: Inspect | None = None,
 ) -> NoReturn:
     """Run a tree as a service's ``main`` until it ends or a signal stops the process (S22).
 
@@ -133,6 +137,9 @@ def main(
             their names.
         blocked_after: After how many seconds the log says what blocks the event loop; ``None`` for
             never. A thread asks the loop twice as often.
+        inspect: Whether there is an inspector, beside the sidecars (S38): ``True``, the path of its
+            socket, or a function of the tree that returns an ``inspector()``. By default,
+            ``$SUPERVISOR_INSPECT`` says it: ``1`` or a path.
 
     Raises:
         SystemExit: with the status, unless one of the errors below is raised.
@@ -158,6 +165,7 @@ def main(
             blocked_after = None
     if sidecars is not None:
         check_function("sidecars", sidecars, "a mapping of runnables")
+    make_inspector = inspection(inspect)
     if threading.current_thread() is not threading.main_thread():
         msg = (
             f"main() was called in the thread {threading.current_thread().name!r}: call it in the "
@@ -183,6 +191,7 @@ def main(
         drain=drain,
         timeout=timeout,
         reload=reload,
+        own_sidecars={} if make_inspector is None else {"inspector": make_inspector},
         sidecars=sidecars,
         blocked_after=blocked_after,
         last_resort=last_resort,
@@ -215,7 +224,7 @@ def _requests(reload: object, dump_signal: object) -> dict[signals.Signals, Requ
     requests = dict.fromkeys(STOP_SIGNALS, Request.STOP)
     if reload is not None:
         if not callable(reload):
-            if inspect.iscoroutine(reload):
+            if iscoroutine(reload):
                 reload.close()  # Python would warn that it was never awaited
             msg = (
                 f"reload={shown(reload)} is not callable: pass a function without arguments, sync "

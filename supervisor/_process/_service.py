@@ -57,6 +57,7 @@ class Service:
         drain: float,
         timeout: float,
         reload: Callable[[], object] | None,
+        own_sidecars: Mapping[str, Callable[[Supervisor], Callable[[], Awaitable[object]]]],
         sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None,
         blocked_after: float | None,
         last_resort: LastResort,
@@ -79,7 +80,9 @@ class Service:
         if blocked_after is not None:
             self._blocked_loop = BlockedLoop(blocked_after, self._port, self.thread, self.token)
         self._port.take_stop_requests(self._stop_requested)
-        made = {} if sidecars is None else check_sidecars(sidecars(tree))
+        made = {name: make(tree) for name, make in own_sidecars.items()}
+        if sidecars is not None:
+            made |= check_sidecars(sidecars(tree), taken=made)
         self._sidecars = Sidecars(made, self._stop_requested) if made else None
 
     async def run(self) -> int:

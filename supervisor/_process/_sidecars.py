@@ -27,7 +27,7 @@ from supervisor._text._exceptions import one_line
 from ._countdown import FOLLOWING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container
+    from collections.abc import Awaitable, Callable, Collection, Container
 
 NAME: Final = "sidecars"
 """The root of the sidecars' tree, with which their DNs begin."""
@@ -35,13 +35,15 @@ NAME: Final = "sidecars"
 _logger = logging.getLogger("supervisor")
 
 
-def check_sidecars(made: object) -> dict[str, Callable[[], Awaitable[object]]]:
+def check_sidecars(
+    made: object, *, taken: Collection[str] = ()
+) -> dict[str, Callable[[], Awaitable[object]]]:
     """Return the runnables that a function of the user's has made, by names that are plain strings.
 
     Raises:
         InvalidNameError: if a name can't be part of a DN.
         TypeError: if it is no mapping, or one of them is not callable.
-        DuplicateNameError: if two keys have the same text.
+        DuplicateNameError: if two keys have the same text, or one has a name of ``taken``.
     """
     if not isinstance(made, Mapping):
         discard(made)
@@ -54,7 +56,7 @@ def check_sidecars(made: object) -> dict[str, Callable[[], Awaitable[object]]]:
     items: list[tuple[object, Any]] = list(made.items())
     try:
         for key, runnable in items:
-            name = _checked_name(key, runnables)
+            name = _checked_name(key, (*taken, *runnables))
             check_runnable(runnable, "the sidecar %s", name)
             own_grace(name, runnable)
             runnables[name] = runnable

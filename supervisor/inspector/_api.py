@@ -310,9 +310,8 @@ class Api:
         node = self._node(dn)
         group = self._port.group_of(node)
         if group.parent is None:
-            raise RefusalError(
-                409, f"{dn} is the root, whose restart or stop is the process's: send it SIGTERM"
-            )
+            msg = f"{dn} ends with the process: send that SIGTERM"
+            raise RefusalError(409, msg)
         if group.is_final:
             raise RefusalError(409, f"{dn} is stopped for good, or ends with its parent")
         text = "the inspector was asked to %s %s"

@@ -21,7 +21,7 @@ from supervisor._calls._supervisor import Supervisor, port_of
 from supervisor._core._arguments import check_kind, shown
 from supervisor._core._states import Signal
 from supervisor._http._server import HttpServer
-from supervisor._instances import check_name, default_name
+from supervisor._instances import default_name
 from supervisor._observing._logging import log
 from supervisor.logs import LogBuffer, current_buffer
 
@@ -100,13 +100,15 @@ class Inspector:
         values: Mapping[str, Inspectable] | None,
         name: str | None = None,
     ) -> None:
-        """Listen on nothing yet; ``name`` is that of the instance, by default the program's."""
+        """Listen on nothing yet; ``name`` is by default that of the socket, or the program's."""
         check_kind("tree", tree, Supervisor, "current_supervisor()", optional=False)
         check_kind("logs", logs, LogBuffer, "LogBuffer(), or None for that of main()")
-        self._path: Path | None = _check_path(path)
+        self._path: Path | None = check_socket_path(path)
         self._address: Address | None = check_address(http)
         self._access = Access(check_control(control))
-        self._name: str = default_name() if name is None else check_name(name)
+        if name is None:
+            name = default_name() if self._path is None else self._path.stem
+        self._name: str = name
         self._logs: LogBuffer | None = logs
         self._port = port_of(tree)
         self._changes = Changes(self._port)
@@ -165,7 +167,8 @@ class Inspector:
         log(self._port.abort, _logger, logging.ERROR, text, exc_info=error)
 
 
-def _check_path(path: object) -> Path | None:
+def check_socket_path(path: object) -> Path | None:
+    """Return where the socket is to be; ``None`` for the usual place."""
     if path is None:
         return None
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):

@@ -9,8 +9,9 @@ from supervisor._core._plan import GiveUp, Retry
 from supervisor._core._restart import RestartHistory
 from supervisor._core._tree import Group, Incarnation, Node
 from supervisor._observing._dump import NODES_SHOWN, describe_tree
-from supervisor._process._command_line import load, main, parse
+from supervisor._process._command_line import _inspect as inspect_of, load, main, parse
 from supervisor._process._countdown import DOUBLED, FOLLOWING, LAST_RESORT, Countdown, Request
+from supervisor._process._inspection import inspection
 from supervisor._process._logging_preset import preset_logging
 from supervisor._process._sidecars import Sidecars, check_sidecars
 from supervisor._process._signals import DUMP_SIGNAL, STOP_SIGNALS
@@ -44,6 +45,8 @@ __all__ = [
     "Timers",
     "check_sidecars",
     "describe_tree",
+    "inspect_of",
+    "inspection",
     "load",
     "main",
     "parse",

@@ -125,6 +125,7 @@ async def test_a_tree_that_is_cancelled_in_the_drain_is_not_stopped_after_it(
         drain=10.0,
         timeout=30.0,
         reload=None,
+        own_sidecars={},
         sidecars=None,
         blocked_after=None,
         last_resort=last_resort,

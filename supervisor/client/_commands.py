@@ -1,0 +1,178 @@
+"""The commands that ask a running service, and their exit statuses (S38)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import quote, urlencode
+
+from supervisor._instances import folders, instances
+from supervisor._text._printable import printable
+
+from ._choice import choose, listens
+from ._connection import ConnectionFailedError, RefusalError, Service
+from ._text import entry, is_ready, summary, table
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ._connection import Json
+
+GOOD: Final = 0
+NO_CONNECTION: Final = 1
+WRONG_ARGUMENTS: Final = 2
+NOT_READY: Final = 3
+NO_SUCH_NODE: Final = 4
+
+_STATUSES: Final = {404: NO_SUCH_NODE, 500: NO_CONNECTION, 503: NO_CONNECTION}
+
+RETRIES: Final = 50
+PAUSE: Final = 0.2
+"""A stream that breaks off is asked for again so often, this many seconds apart: 10 s in all."""
+
+
+def run(given: argparse.Namespace) -> NoReturn:
+    """Carry out a command, and exit with its status."""
+    sys.exit(status_of(given))
+
+
+def status_of(given: argparse.Namespace) -> int:
+    """Carry out a command; return the exit status."""
+    try:
+        status = _COMMANDS[given.command](given)
+        sys.stdout.flush()
+    except ConnectionFailedError as error:
+        return _fail(error, NO_CONNECTION)
+    except RefusalError as error:
+        return _fail(error, _STATUSES.get(error.status, WRONG_ARGUMENTS))
+    except ValueError as error:
+        return _fail(error, WRONG_ARGUMENTS)
+    except BrokenPipeError:
+        # What reads the output has seen enough; the interpreter would complain at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return GOOD
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _fail(error: Exception, status: int) -> int:
+    sys.stderr.write(f"{printable(str(error))}\n")
+    return status
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _service(given: argparse.Namespace) -> Service:
+    return choose(path=given.socket, name=given.name)
+
+
+def _node(dn: str, part: str = "") -> str:
+    return f"/v1/nodes/{quote(dn, safe='')}{part}"
+
+
+def _status(given: argparse.Namespace) -> int:
+    service = _service(given)
+    known = None if given.dn is None else service.get(_node(given.dn))
+    query = "" if given.dn is None else f"?{urlencode({'dn': given.dn})}"
+    tree = service.get(f"/v1/tree{query}")
+    head = summary(tree)
+    if known is not None:
+        tree["why"] = head = known["why"]
+    if given.failed:
+        tree["nodes"] = [row for row in tree["nodes"] if not is_ready(row)]
+    if given.json:
+        _say(json.dumps(tree, indent=2))
+    else:
+        _say(printable(head))
+        for line in table(tree["nodes"], tree["time"], indented=not given.failed):
+            _say(line)
+    return GOOD if tree["ready"] else NOT_READY
+
+
+def _logs(given: argparse.Namespace) -> int:
+    service = _service(given)
+    query: dict[str, str | int] = {"n": given.n}
+    if given.level is not None:
+        query["level"] = given.level
+    target = _node(given.dn, f"/logs?{urlencode(query)}")
+    if not given.follow:
+        for data in service.get(target)["entries"]:
+            _say(entry(data))
+        return GOOD
+    return _follow(service, f"{target}&follow")
+
+
+def _follow(service: Service, target: str) -> int:
+    """Show log records as they come, also across restarts of what sends them."""
+    last: str | None = None
+    failures = 0
+    while True:
+        try:
+            for event in service.events(target, last):
+                failures = 0
+                if event.name == "missed":
+                    _say(_missed(event.data))
+                else:
+                    _say(entry(event.data))
+                    last = event.number
+                sys.stdout.flush()
+        except ConnectionFailedError:
+            failures += 1
+            if failures > RETRIES:
+                raise
+        time.sleep(PAUSE)
+
+
+def _missed(data: Json) -> str:
+    if data["missed"] is None:
+        return "-- another process from here on --"
+    return f"-- {data['missed']} records are missing here --"
+
+
+def _stack(given: argparse.Namespace) -> int:
+    text = _service(given).get(_node(given.dn, "/stack"))["stack"]
+    _say(printable(text) or f"nothing of {given.dn} runs")
+    return GOOD
+
+
+def _act(given: argparse.Namespace) -> int:
+    dns = _service(given).post(_node(given.dn, f"/{given.command}"))["dns"]
+    what = "restarts" if given.command == "restart" else "stops"
+    _say(f"{what}: {', '.join(dns)}")
+    return GOOD
+
+
+def _list(_: argparse.Namespace) -> int:
+    found = instances(folders())
+    width = max(map(len, found), default=0)
+    for name, path in found.items():
+        if not listens(path):
+            _say(f"{name:{width}}  gone       {path}")
+            continue
+        try:
+            ready = Service(path).get(_node("root"))["ready"]
+        except (ConnectionFailedError, RefusalError):
+            _say(f"{name:{width}}  no answer  {path}")
+        else:
+            _say(f"{name:{width}}  {'ready' if ready else 'not ready':9}  {path}")
+    if not found:
+        raise ConnectionFailedError(
+            "\n".join(["there is no instance", *(f"  looked into {each}" for each in folders())])
+        )
+    return GOOD
+
+
+_COMMANDS: Final = {
+    "status": _status,
+    "logs": _logs,
+    "stack": _stack,
+    "restart": _act,
+    "stop": _act,
+    "list": _list,
+}

@@ -1,0 +1,92 @@
+"""Answers of an inspector as text for a terminal."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from supervisor._text._printable import printable, single_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ._connection import Json
+
+MINUTE: Final = 60
+
+LEVELS_INDENTED: Final = 30
+"""Deeper nodes are not indented further, so that lines stay readable."""
+
+_SERVES: Final = frozenset({"HEALTHY", "DONE"})
+_RUNS: Final = frozenset({"RUNNING", "FINISHED"})
+
+
+def is_ready(row: Json) -> bool:
+    """Return whether a node itself is ready."""
+    return row["state"] in _SERVES and row["group_state"] in _RUNS and row["not_ready"] is None
+
+
+def summary(tree: Json) -> str:
+    """Return a line about the whole tree."""
+    rows = tree["nodes"]
+    counts = Counter(row["state"] for row in rows)
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    many = f"{len(rows)} node{'' if len(rows) == 1 else 's'}"
+    ready = "ready" if tree["ready"] else "not ready"
+    return f"{tree['name']} is {ready}; {many}: {states}"
+
+
+def table(rows: Sequence[Json], now: float, *, indented: bool) -> Iterator[str]:
+    """Return a line for each node."""
+    top = min((row["dn"].count(".") for row in rows), default=0)
+    names = [_indented(row["dn"], top) if indented else row["dn"] for row in rows]
+    width = max(map(len, names), default=0)
+    for name, row in zip(names, rows, strict=True):
+        since = duration(now - row["since"])
+        line = f"{name:{width}}  {row['state']:8}  {since:>11}"
+        yield f"{line}  {_note(row, now)}".rstrip()
+
+
+def _note(row: Json, now: float) -> str:
+    notes: list[str] = []
+    if row["run"] > 1:
+        notes.append(f"run {row['run']}")
+    if row["not_ready"] is not None:
+        notes.append(f"not ready: {single_line(row['not_ready'])}")
+    if row["deadline"] is not None:
+        notes.append(f"restarts in {duration(max(0.0, row['deadline'] - now))}")
+    elif row["group_state"] not in _RUNS:
+        notes.append(f"group {row['group_state']}")
+    if row["error"] is not None:
+        died = f"died {row['deaths']} times, last of" if row["deaths"] > 1 else "died of"
+        notes.append(f"{died} {single_line(row['error'])}")
+    return "; ".join(notes)
+
+
+def _indented(dn: str, top: int) -> str:
+    level = dn.count(".") - top
+    name = dn.rpartition(".")[2] if level else dn
+    if level > LEVELS_INDENTED:
+        name = f"(level {level}) {name}"
+    return "  " * min(level, LEVELS_INDENTED) + name
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words."""
+    if seconds < MINUTE:
+        return f"{max(0.0, seconds):.1f} s"
+    minutes, rest = divmod(int(seconds), MINUTE)
+    hours, minutes = divmod(minutes, MINUTE)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def entry(data: Json) -> str:
+    """Return a log record, whose text may have several lines."""
+    when = datetime.fromtimestamp(data["time"]).astimezone().strftime("%H:%M:%S")
+    level = logging.getLevelName(data["level"])
+    return f"{when} {level:7} {data['dn']}: {printable(data['text'])}"

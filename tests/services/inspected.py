@@ -1,0 +1,68 @@
+"""A service with an inspector, which does what it reads: one line, one command."""
+
+from __future__ import annotations
+
+import sys
+
+import trio
+
+import supervisor
+from supervisor import Backoff, Signal, Supervisor
+from supervisor.inspector import inspector
+
+LONG = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
+
+beside: list[Supervisor] = []
+
+
+async def idle() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    await trio.sleep_forever()
+
+
+async def die() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    msg = "no lease"
+    raise OSError(msg)
+
+
+async def net() -> None:
+    supervisor.run_group({"dhcp": die, "dns": idle}, backoff=LONG)
+    await idle()
+
+
+async def obey() -> None:
+    """Log each line, or restart the inspector."""
+    supervisor.signal(Signal.HEALTHY)
+    while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
+        if line == "restart the inspector\n":
+            await beside[0].restart("sidecars.inspector")
+            await beside[0].wait_ready()
+        else:
+            supervisor.logger().info("%s", line.rstrip())
+        print("done", flush=True)  # noqa: T201  the test waits for it
+    await trio.sleep_forever()
+
+
+async def root() -> None:
+    if "well" not in sys.argv:
+        supervisor.run("net", net)
+    supervisor.run("obey", obey)
+    await idle()
+
+
+async def tell() -> None:
+    """Tell the test when the tree is there, and the inspector listens."""
+    beside.append(supervisor.current_supervisor())
+    await beside[0].wait_ready("sidecars.inspector")
+    supervisor.signal(Signal.HEALTHY)
+    print("ready", flush=True)  # noqa: T201  as above
+    await trio.sleep_forever()
+
+
+if __name__ == "__main__":
+    supervisor.main(
+        root,
+        inspect=lambda tree: inspector(tree, path=sys.argv[1], values={}),
+        sidecars=lambda _: {"tell": tell},
+    )

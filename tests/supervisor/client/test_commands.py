@@ -1,0 +1,312 @@
+"""The commands that ask a running service: what they print, and their exit statuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from supervisor import _instances
+from supervisor.client._commands import RETRIES, status_of
+from supervisor.client._connection import Service
+
+from ..helpers.internals import parse
+from ..helpers.services import ENVIRONMENT, SIGTERM, next_line, service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+PAGE = Path(__file__).parents[3] / "docs" / "inspector.md"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder in which instances are looked for."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (home,) = _instances.folders()
+    home.mkdir(mode=0o700)
+    return home
+
+
+@pytest.fixture
+def netd(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A service that is called netd."""
+    with service("inspected.py", home / "netd.sock", stderr=subprocess.DEVNULL) as process:
+        assert next_line(process) == "ready"
+        yield process
+
+
+def ask(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Return the exit status of a command, and what it printed; times are left out."""
+    status = status_of(parse(list(arguments)))
+    out, err = capsys.readouterr()
+    return status, re.sub(r" *\d+\.\d s", " T", out), err
+
+
+STATUS = """\
+netd is not ready; 5 nodes: 3 HEALTHY, 1 DEAD, 1 CANCELED
+root      HEALTHY  T
+  net     HEALTHY  T
+    dhcp  DEAD T  restarts in 16 min 39 s; died of OSError: no lease
+    dns   CANCELED T  restarts in 16 min 39 s
+  obey    HEALTHY  T
+"""
+
+
+def in_one_space(text: str) -> str:
+    return re.sub(r" +", " ", text)
+
+
+@pytest.mark.usefixtures("netd")
+def test_status_shows_the_tree(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: 3 says that it is not ready."""
+    status, out, err = ask(capsys, "status")
+    assert (status, in_one_space(out), err) == (3, in_one_space(STATUS), "")
+
+
+@pytest.mark.usefixtures("netd")
+def test_status_of_a_node_begins_with_why(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: then come the nodes of its subtree."""
+    status, out, _ = ask(capsys, "status", "root.net")
+    first, *rest = out.splitlines()
+    assert status == 3
+    assert first.startswith("root.net is HEALTHY, but below it, root.net.dhcp died T ago")
+    assert [line.split()[0] for line in rest] == ["root.net", "dhcp", "dns"]
+
+
+@pytest.mark.usefixtures("netd")
+def test_the_page_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: but for the times."""
+    found = re.search(r"```text\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found is not None
+    prompt = "$ python -m supervisor "
+    for part in found[1].split(prompt)[1:]:
+        command, _, expected = part.partition("\n")
+        status_of(parse(command.split()))
+        assert timeless(capsys.readouterr().out) == timeless(expected)
+
+
+def timeless(text: str) -> str:
+    return re.sub(r" *(\d+ min )?\d+(\.\d)? s", " T", text)
+
+
+@pytest.mark.usefixtures("netd")
+def test_a_ready_part_of_a_tree_has_status_0(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: whatever the rest does."""
+    status, out, _ = ask(capsys, "status", "root.obey")
+    assert status == 0
+    assert out.startswith("root.obey is HEALTHY for T\n")
+
+
+@pytest.mark.usefixtures("netd")
+def test_status_shows_what_is_not_ready_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: with whole DNs."""
+    status, out, _ = ask(capsys, "status", "--failed")
+    assert status == 3
+    first, *rest = out.splitlines()
+    assert first == STATUS.splitlines()[0]
+    assert [line.split()[0] for line in rest] == ["root.net.dhcp", "root.net.dns"]
+
+
+@pytest.mark.usefixtures("netd")
+def test_status_is_told_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: the answer of the inspector, with why where a node was asked for."""
+    status = status_of(parse(["status", "root.net.dns", "--json"]))
+    answer = json.loads(capsys.readouterr().out)
+    assert status == 3
+    assert answer["nodes"][0]["state"] == "CANCELED"
+    assert answer["why"].startswith("root.net.dns is CANCELED since its group's root.net.dhcp died")
+
+
+@pytest.mark.usefixtures("netd")
+def test_a_node_that_is_not_there_is_4(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: with the nearest names."""
+    for arguments in (["status"], ["logs"], ["stack"], ["restart"], ["stop"]):
+        status, out, err = ask(capsys, *arguments, "root.net.dhpc")
+        assert (status, out) == (4, "")
+        assert err == "the tree has no node root.net.dhpc; root.net has dhcp, dns\n"
+
+
+@pytest.mark.usefixtures("netd")
+def test_a_wrong_argument_is_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: whether the command line sees it, or the inspector."""
+    for arguments in (["status", "net"], ["logs", "root", "--level", "loud"], ["stop", "root"]):
+        status, out, err = ask(capsys, *arguments)
+        assert (status, out) == (2, "")
+        assert err
+    for arguments in (["logs"], ["logs", "root", "-n", "x"], ["status", "--name", "a/b"]):
+        with pytest.raises(SystemExit) as caught:
+            parse(arguments)
+        assert caught.value.code == 2
+
+
+@pytest.mark.usefixtures("netd")
+def test_stack_shows_where_tasks_wait(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: by default those of the whole tree."""
+    assert "in obey" in ask(capsys, "stack")[1]
+    assert ask(capsys, "stack", "root.obey")[1].startswith("task root.obey:\n")
+    assert ask(capsys, "stack", "root.net.dns")[1] == "nothing of root.net.dns runs\n"
+
+
+@pytest.mark.usefixtures("netd")
+def test_restart_and_stop_act_on_the_group(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: they print the DNs of its members."""
+    expected = (0, "stops: root.net.dhcp, root.net.dns\n", "")
+    assert ask(capsys, "stop", "root.net.dns") == expected
+    assert ask(capsys, "restart", "root.obey") == (0, "restarts: root.obey\n", "")
+
+
+def test_logs_are_shown_and_followed(netd: subprocess.Popen[str], home: Path) -> None:
+    """S38: across a restart of the inspector nothing is lost, and nothing comes twice."""
+    assert netd.stdin is not None
+
+    def log(text: str) -> None:
+        assert netd.stdin is not None
+        netd.stdin.write(f"{text}\n")
+        netd.stdin.flush()
+        assert next_line(netd) == "done"
+
+    for text in ("one", "two", "three"):
+        log(text)
+    command = [sys.executable, "-m", "supervisor", "logs", "root.obey", "--socket"]
+    command.append(str(home / "netd.sock"))
+    shown = subprocess.run(
+        [*command, "-n", "2"], env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
+    assert [line.split()[1:] for line in shown.stdout.splitlines()] == [
+        ["INFO", "root.obey:", "two"],
+        ["INFO", "root.obey:", "three"],
+    ]
+    with subprocess.Popen(
+        [*command, "-f", "-n", "1"], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    ) as follower:
+        assert next_line(follower).endswith(" three")
+        log("restart the inspector")
+        for text in ("four", "five"):
+            log(text)
+        assert next_line(follower).endswith(" four")
+        log("six")
+        assert next_line(follower).endswith(" five")
+        assert next_line(follower).endswith(" six")
+        follower.kill()
+
+
+def test_a_follower_ends_when_the_service_has_ended(
+    netd: subprocess.Popen[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """S38: it tries again for 10 seconds."""
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        if not pauses:
+            netd.send_signal(SIGTERM)
+            netd.wait()
+        pauses.append(seconds)
+
+    monkeypatch.setattr("time.sleep", pause)
+    monkeypatch.setattr(Service, "events", break_off(Service.events))
+    status, _, err = ask(capsys, "logs", "root", "-f")
+    assert status == 1
+    assert "no answer from" in err
+    assert len(pauses) == RETRIES + 1  # the first is after the end of the stream
+
+
+def break_off(events: object) -> object:
+    """Return a method that walks through one event of a stream only."""
+
+    def first(*arguments: object) -> Iterator[object]:
+        assert callable(events)
+        for event in events(*arguments):
+            yield event
+            return
+
+    return first
+
+
+def test_list_shows_all_instances(
+    netd: subprocess.Popen[str], home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S38: those that run, and sockets that were left behind."""
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(home / "gone.sock"))
+    with service("inspected.py", home / "web.sock", "well", stderr=subprocess.DEVNULL) as other:
+        assert next_line(other) == "ready"
+        status, out, _ = ask(capsys, "list")
+        assert (status, [line.split()[:-1] for line in out.splitlines()]) == (
+            0,
+            [["gone", "gone"], ["netd", "not", "ready"], ["web", "ready"]],
+        )
+        status, out, err = ask(capsys, "status")
+        assert status == 1
+        assert err == "there are 2 instances: choose one by --name: netd, web\n"
+        assert ask(capsys, "status", "--name", "web")[0] == 0
+        assert ask(capsys, "status", "--socket", str(home / "netd.sock"))[0] == 3
+    assert netd.poll() is None
+
+
+def test_without_an_instance_each_path_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S38: with the instances there are, and the line that turns it on."""
+    status, _, err = ask(capsys, "status")
+    assert status == 1
+    assert f"  tried {home}/*.sock\n" in err
+    assert "supervisor.main(root, inspect=True)" in err
+    status, _, err = ask(capsys, "status", "--name", "netd")
+    assert status == 1
+    assert f"  tried {home}/netd.sock\n  tried /run/netd/netd.sock\n" in err
+    status, _, err = ask(capsys, "status", "--socket", f"{home}/x")
+    assert status == 1
+    assert "No such file or directory" in err
+    status, _, err = ask(capsys, "list")
+    assert status == 1
+    assert f"  looked into {home}\n" in err
+
+
+def test_an_instance_that_does_not_answer_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S38: something else listens there, or the service has just ended."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(home / "other.sock"))
+        other.listen()
+        other.shutdown(socket.SHUT_RDWR)
+        status, _, err = ask(capsys, "status")
+        assert status == 1
+        assert err
+
+
+def test_what_is_printed_steers_no_terminal(
+    netd: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S38: whatever a service logs."""
+    assert netd.stdin is not None
+    netd.stdin.write("\x1b[2J\n")
+    netd.stdin.flush()
+    assert next_line(netd) == "done"
+    assert ask(capsys, "logs", "root.obey")[1].endswith(" root.obey: \\x1b[2J\n")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(netd: subprocess.Popen[str], home: Path) -> None:
+    """S38: as with head."""
+    command = f"{sys.executable} -m supervisor stack --socket {home}/netd.sock | head -n 1"
+    done = subprocess.run(
+        ["/bin/bash", "-o", "pipefail", "-c", command],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert netd.poll() is None
