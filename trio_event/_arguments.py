@@ -5,6 +5,7 @@ Each error names the call, the argument and what was given, and says what to giv
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import operator
@@ -52,6 +53,8 @@ def check_function(call: str, name: str, function: object) -> None:
 def _is_async(function: object) -> bool:
     if type(function) is FunctionType:
         return bool(function.__code__.co_flags & ASYNC)
+    while isinstance(function, functools.partial):
+        function = function.func
     return any(
         inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
         for each in (function, type(function).__call__)

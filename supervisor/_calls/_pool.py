@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NoReturn, TypeVarTuple, Unpack, final
 
 import attrs
@@ -158,10 +159,10 @@ class Pool(Placed):
             check_count("max_children", max_children, least=1)
         self._max_children = max_children
         # Where it runs or will run, or has run last; whether it is that node's runnable itself, and
-        # not called by it; and those who wait until it has such a place.
+        # not called by it; and what tells those who wait that it has such a place, for each run.
         self._node: Node | None = None
         self._is_placed = False
-        self._found = trio.Event()
+        self._found: dict[trio.lowlevel.TrioToken, trio.Event] = {}
         # Its present run, or the last one.
         self._incarnation: Incarnation | None = None
         # It takes no children, and it has none.
@@ -238,7 +239,7 @@ class Pool(Placed):
         steps.become_pool(incarnation, self._child_ended)  # type: ignore[arg-type]  # of its class
         if incarnation.heartbeat is not None:
             incarnation.heartbeat.stop()  # the runnable has signalled HEALTHY itself
-        self._found.set()
+        self._tell_found()
         incarnation.node.group.publish()
         with StopScope(incarnation.waiters()):
             await self._emptied.wait()
@@ -251,7 +252,18 @@ class Pool(Placed):
         """Learn that it is the runnable of ``node`` from now on."""
         if self._incarnation is None or self._incarnation.ended:
             self._node, self._is_placed = node, True
-            self._found.set()
+            self._tell_found()
+
+    def _tell_found(self) -> None:
+        """Wake those who wait; in another run of Trio they find that the pool is not theirs."""
+        here = trio.lowlevel.current_trio_token()
+        while self._found:
+            token, found = self._found.popitem()
+            if token is here:
+                found.set()
+            else:
+                with contextlib.suppress(trio.RunFinishedError):
+                    token.run_sync_soon(found.set)
 
     def _check_place(self, incarnation: Incarnation) -> None:
         last = self._incarnation
@@ -290,7 +302,9 @@ class Pool(Placed):
     async def _wait(self, function: str, is_so: Callable[[], bool]) -> None:
         """Wait until ``is_so()``, which can only be while the pool takes children."""
         if self._node is None:
-            await self._found.wait()
+            found = self._found.setdefault(trio.lowlevel.current_trio_token(), trio.Event())
+            if self._node is None:  # still, for another thread may have placed it
+                await found.wait()
         self._check_run(self._placed(), function, waits=True)
         await trio.lowlevel.checkpoint()
         while not is_so():

@@ -56,7 +56,7 @@ def make_options(
     """
     nothing = backoff is None and limit is None and grace is None and start_timeout is None
     nothing = nothing and heartbeat is None and ordered is False
-    if nothing and restart is RestartPolicy.ON_FAILURE and fatal == ():
+    if nothing and restart is RestartPolicy.ON_FAILURE and type(fatal) is tuple and not fatal:
         return DEFAULT_OPTIONS
     check_backoff(backoff)
     check_kind("limit", limit, RestartLimit, "RestartLimit(3, within=60.0)")

@@ -165,6 +165,7 @@ def open_supervisor(
         RestartLimitExceeded: as :func:`supervise` does. Whatever leaves the tree
             cancels the body. If the body raises as well, both leave in an
             exception group.
+        RuntimeError: if it is entered a second time.
 
     Checkpoints:
         On leaving.
@@ -205,13 +206,18 @@ class OpenSupervisor(AbstractAsyncContextManager["Supervisor"]):
     the generator where it is, with the tree in it.
     """
 
-    __slots__ = ("_make", "_nursery", "_opened", "_tree")
+    __slots__ = ("_is_entered", "_make", "_nursery", "_opened", "_tree")
 
     def __init__(self, make: Callable[[], Supervisor]) -> None:
         self._make: Callable[[], Supervisor] = make
+        self._is_entered: bool = False
 
     @enable_ki_protection
     async def __aenter__(self) -> Supervisor:
+        if self._is_entered:
+            msg = "open_supervisor() was entered before: call it for each tree that is to run"
+            raise RuntimeError(msg)
+        self._is_entered = True
         self._tree: Supervisor = self._make()
         self._opened: AbstractAsyncContextManager[trio.Nursery, bool | None] = trio.open_nursery(
             strict_exception_groups=True

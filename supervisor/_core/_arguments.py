@@ -8,13 +8,17 @@ Every check comes before the first change, so that a wrong argument leaves every
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import re
 import sys
 from numbers import Real
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ._errors import InvalidNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _NAME: Final = re.compile(r"[a-z0-9_]{1,64}")
 
@@ -112,10 +116,23 @@ def check_kind(
 
 
 def check_function(name: str, value: object, returns: str) -> None:
-    """Raise :exc:`TypeError` unless ``value`` can be called."""
+    """Raise :exc:`TypeError` unless ``value`` can be called, and is not async."""
     if not callable(value):
         msg = f"{name}={shown(value)} is not callable: pass a function that returns {returns}"
         raise TypeError(msg)
+    if is_async(value):
+        msg = f"{name}={shown(value)} is async: pass a function that returns {returns} at once"
+        raise TypeError(msg)
+
+
+def is_async(function: Callable[..., object]) -> bool:
+    """Return whether it is known of a function that what it returns has to be awaited."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        for each in (function, type(function).__call__)
+    )
 
 
 def plain(name: object) -> str | None:

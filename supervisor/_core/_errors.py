@@ -21,7 +21,9 @@ class SupervisorError(Exception):
 
 
 def _copy(kind: type[SupervisorError], args: tuple[object, ...]) -> SupervisorError:
-    return kind.__new__(kind, *args)
+    copy = kind.__new__(kind, *args)
+    copy.args = args  # an OSError sets them in __init__
+    return copy
 
 
 @final

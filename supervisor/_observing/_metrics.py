@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Sequence
 from types import MappingProxyType
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeGuard, final
 import attrs
 import trio
 
-from supervisor._core._arguments import shown
+from supervisor._core._arguments import is_async, shown
 from supervisor._core._events import NodeMoved, NodeRemoved
 
 from ._logging import log
@@ -118,7 +117,7 @@ def check_metrics(metrics: object) -> tuple[Metrics, ...]:
 def _is_metrics(value: object) -> TypeGuard[Metrics]:
     methods = [getattr(value, name, None) for name in _METHODS]
     return not isinstance(value, type) and all(
-        callable(method) and not inspect.iscoroutinefunction(method) for method in methods
+        callable(method) and not is_async(method) for method in methods
     )
 
 

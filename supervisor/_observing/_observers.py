@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
-from supervisor._core._arguments import shown
+from supervisor._core._arguments import is_async, shown
 from supervisor._core._events import Event
 
 Observer = Callable[[Event], object]
@@ -38,16 +37,10 @@ def check_observer(observer: object) -> Observer:
     if not callable(observer):
         msg = f"the observer {shown(observer)} is no function: pass one that takes an event"
         raise TypeError(msg)
-    if any(_is_async(each) for each in (observer, getattr(observer, "__call__", None))):  # noqa: B004  an object's own
+    if is_async(observer):
         msg = (
             f"the observer {shown(observer)} is async, and nothing would await it: pass a function "
             "that is not, which may hand the event to a task, as by send_nowait()"
         )
         raise TypeError(msg)
     return cast("Observer", observer)
-
-
-def _is_async(function: object) -> bool:
-    # Mypy takes no object.
-    call: Any = function
-    return inspect.iscoroutinefunction(call) or inspect.isasyncgenfunction(call)

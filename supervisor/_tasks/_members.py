@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from supervisor._core import _steps as steps
@@ -67,22 +68,38 @@ def check_free(
 
 
 def check_runnable(runnable: object, what: str, name: object = None) -> None:
-    """Raise :exc:`TypeError` unless ``runnable`` can be called.
+    """Raise :exc:`TypeError` unless ``runnable`` may be an async function.
+
+    A plain function may be one: what it returns is known when it is called.
 
     Args:
         runnable: What is checked. A coroutine is closed: nobody will await it.
         what: What got it, with a ``%s`` for the name.
         name: The name under which it was to run, of whatever kind.
     """
-    if callable(runnable):
+    if callable(runnable) and not _makes_no_awaitable(runnable):
         return
     got = f"{what.replace('%s', shown(name))} got {shown(runnable)}"
     if inspect.iscoroutine(runnable):
         discard(runnable)
         msg = f"{got}: pass the async function and its arguments, without calling it"
+    elif inspect.isasyncgenfunction(runnable):
+        msg = f"{got}, an async generator: nothing would iterate over it, so leave out its yield"
     else:
         msg = f"{got}, which is not an async function"
     raise TypeError(msg)
+
+
+def _makes_no_awaitable(runnable: Callable[..., object]) -> bool:
+    """Return whether it is known before that a call returns nothing to await."""
+    while isinstance(runnable, functools.partial):
+        runnable = runnable.func
+    if isinstance(runnable, type):
+        return not hasattr(runnable, "__await__")
+    code = getattr(runnable, "__code__", None)  # a method has that of its function
+    return isinstance(code, CodeType) and bool(
+        code.co_flags & (inspect.CO_ASYNC_GENERATOR | inspect.CO_GENERATOR)
+    )
 
 
 def bind(

@@ -6,11 +6,13 @@ out of its range a ``ValueError``, and the message names the argument, the value
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 import re
 from numbers import Real
-from typing import Final
+from types import CodeType
+from typing import Any, Final
 
 from supervisor import InvalidNameError
 
@@ -48,6 +50,44 @@ def check_callable(adapter: str, what: object, wanted: str = "an async function"
     else:
         msg = f"{got}, which is not {wanted}"
     raise TypeError(msg)
+
+
+def check_async(adapter: str, what: object) -> None:
+    """Raise :exc:`TypeError` unless ``what`` may be an async function.
+
+    A plain function may be one: what it returns is known when it is called.
+    """
+    check_callable(adapter, what)
+    inner = _without_partial(what)
+    if isinstance(inner, type):
+        is_right = hasattr(inner, "__await__")
+    else:
+        code = getattr(inner, "__code__", None)
+        flags = code.co_flags if isinstance(code, CodeType) else 0
+        is_right = not flags & inspect.CO_ASYNC_GENERATOR and (
+            not flags & inspect.CO_GENERATOR or bool(flags & inspect.CO_ITERABLE_COROUTINE)
+        )
+    if not is_right:
+        msg = f"{adapter}() got {shown(what)}, which is not an async function"
+        raise TypeError(msg)
+
+
+def check_blocking(adapter: str, what: object, wanted: str) -> None:
+    """Raise :exc:`TypeError` unless ``what`` can be called, and is not async."""
+    check_callable(adapter, what, wanted)
+    inner: Any = _without_partial(what)
+    if any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        for each in (inner, type(inner).__call__)
+    ):
+        msg = f"{adapter}() got {shown(what)}, which is async: pass {wanted}, which nothing awaits"
+        raise TypeError(msg)
+
+
+def _without_partial(what: object) -> object:
+    while isinstance(what, functools.partial):
+        what = what.func
+    return what
 
 
 def check_seconds(adapter: str, name: str, value: object, *, above_zero: bool = False) -> float:

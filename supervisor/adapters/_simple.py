@@ -11,7 +11,7 @@ import trio
 import supervisor
 from supervisor import Signal
 
-from ._arguments import check_callable, check_seconds, check_share
+from ._arguments import check_async, check_seconds, check_share
 from ._own_grace import WithGrace
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def oneshot(
             {"migrate": oneshot(apply_migrations, database), "api": serve}, ordered=True
         )
     """
-    check_callable("oneshot", async_fn)
+    check_async("oneshot", async_fn)
 
     async def run() -> None:
         await async_fn(*args)
@@ -93,7 +93,7 @@ def from_start(
 
         supervisor.run("echo", from_start(trio.serve_tcp, echo, 8007))
     """
-    check_callable("from_start", async_fn)
+    check_async("from_start", async_fn)
 
     async def run() -> None:
         await async_fn(*args, task_status=_SIGNALS_HEALTHY)
@@ -157,7 +157,7 @@ def periodic(
 
         supervisor.run("clean_up", periodic(remove_old_files, folder, every=3600.0))
     """
-    check_callable("periodic", async_fn)
+    check_async("periodic", async_fn)
     every = check_seconds("periodic", "every", every, above_zero=True)
     jitter = check_share("periodic", "jitter", jitter)
 

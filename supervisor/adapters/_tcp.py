@@ -32,7 +32,7 @@ import trio
 import supervisor
 from supervisor import RunError, Signal, UnknownNameError
 
-from ._arguments import check_callable, check_count, check_grace, shown
+from ._arguments import check_async, check_count, check_grace, shown
 from ._listeners import Listening, address, addresses, check_listening
 from ._own_grace import GRACE
 from ._ungrouped import ungrouped
@@ -103,7 +103,7 @@ def tcp(
 
         supervisor.run("echo", tcp(echo, port=8007, max_connections=1000))
     """
-    check_callable("tcp", handler)
+    check_async("tcp", handler)
     listening = check_listening("tcp", host, port, sockets)
     if max_connections is not None:
         max_connections = check_count("tcp", "max_connections", max_connections)

@@ -22,7 +22,7 @@ import trio
 import supervisor
 from supervisor import Signal
 
-from ._arguments import check_callable, check_flag
+from ._arguments import check_blocking, check_flag
 from ._own_grace import WithGrace
 from ._ungrouped import ungrouped
 
@@ -78,9 +78,9 @@ def thread(
         jobs = queue.Queue()
         supervisor.run("consumer", thread(consume, jobs, on_stop=partial(jobs.put, None)))
     """
-    check_callable("thread", fn, "a function")
+    check_blocking("thread", fn, "a function")
     if on_stop is not None:
-        check_callable("thread", on_stop, "a function for on_stop=")
+        check_blocking("thread", on_stop, "a function for on_stop=")
     check_flag("thread", "healthy_at_start", healthy_at_start)
 
     async def run() -> None:

@@ -29,7 +29,7 @@ import supervisor
 from supervisor import GaveUpError, GroupState, Signal
 from supervisor._extras import needs
 
-from ._arguments import check_callable, check_name, check_seconds, shown
+from ._arguments import check_async, check_name, check_seconds, shown
 from ._ungrouped import ungrouped
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def restart_on_change(
     """
     with needs("restart_on_change", "watchfiles", extra="watch"):
         import watchfiles  # noqa: F401, PLC0415  it is an extra
-    check_callable("restart_on_change", runnable)
+    check_async("restart_on_change", runnable)
     name = check_name(name)
     debounce = check_seconds("restart_on_change", "debounce", debounce)
     watched = tuple(_check_paths(paths))

@@ -119,7 +119,7 @@ class AsynchronousCall:
 
 @pytest.mark.parametrize(
     "function",
-    [asynchronous, asynchronous_generator, partial(asynchronous), AsynchronousCall()],
+    [asynchronous, asynchronous_generator, partial(asynchronous), partial(AsynchronousCall())],
     ids=["function", "generator", "partial", "object"],
 )
 def test_functions_are_not_async(function: Any) -> None:  # noqa: ANN401

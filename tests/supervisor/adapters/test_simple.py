@@ -20,7 +20,7 @@ from ..helpers.runnables import idle
 from ..helpers.trees import open_recorded, open_started
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 ADAPTERS: list[Callable[..., Callable[[], Awaitable[None]]]] = [
     oneshot,
@@ -61,6 +61,25 @@ def test_what_is_no_function_is_refused_at_the_call(
     with pytest.raises(TypeError, match="and its arguments, without calling it"):
         adapter(do_nothing())
     assert not recwarn.list
+
+
+async def iterate() -> AsyncIterator[int]:
+    await trio.lowlevel.checkpoint()
+    yield 1
+
+
+def generate() -> Iterator[int]:
+    yield 1
+
+
+@over_adapters
+@pytest.mark.parametrize("function", [iterate, partial(iterate), generate, int], ids=repr)
+def test_what_returns_nothing_to_await_is_refused_at_the_call(
+    adapter: Callable[..., object], function: object
+) -> None:
+    """S24, S2: as far as that is known before it is called, as by supervisor.run()."""
+    with pytest.raises(TypeError, match=r"\(\) got .*, which is not an async function"):
+        adapter(function)
 
 
 # oneshot

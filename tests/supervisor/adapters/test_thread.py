@@ -311,6 +311,9 @@ async def test_two_hundred_threads_leave_room_for_a_process() -> None:
     [
         ((5,), {}, r"thread\(\) got 5, which is not a function$"),
         ((print,), {"on_stop": 5}, r"thread\(\) got 5, which is not a function for on_stop=$"),
+        ((trio.sleep,), {}, r"thread\(\) got .*, which is async: pass a function, which nothing"),
+        ((partial(trio.sleep),), {}, "which is async: pass a function"),
+        ((print,), {"on_stop": trio.sleep}, "is async: pass a function for on_stop=, which no"),
         ((print,), {"healthy_at_start": None}, "healthy_at_start=None is not a bool: pass"),
     ],
 )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from math import inf, nan
-from typing import Any, final
+from typing import Any, Final, final
 
 import pytest
 import trio
@@ -480,6 +481,91 @@ def test_a_root_that_cannot_be_called_is_refused(name: str, root: object) -> Non
     """S2: by each function that runs a tree."""
     with pytest.raises(TypeError, match=rf"^{name}\(\) got {root!r}, which is not an async"):
         trio.run(open_tree, name, root) if name != "main" else TREES[name](root)
+
+
+async def iterate() -> AsyncIterator[int]:
+    await trio.lowlevel.checkpoint()
+    yield 1
+
+
+def generate() -> Iterator[int]:
+    yield 1
+
+
+class NotAwaitable:
+    """A class is no runnable, but where its objects can be awaited."""
+
+
+NO_RUNNABLES: Final = (iterate, partial(iterate), generate, NotAwaitable)
+
+
+@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize(
+    "root", NO_RUNNABLES, ids=["async generator", "partial", "generator", "class"]
+)
+def test_a_root_that_returns_nothing_to_await_is_refused(name: str, root: object) -> None:
+    """S2: as far as that is known before it is called."""
+    with pytest.raises(TypeError, match=rf"^{name}\(\) got .* async"):
+        trio.run(open_tree, name, root) if name != "main" else TREES[name](root)
+
+
+@pytest.mark.parametrize(
+    "runnable", NO_RUNNABLES, ids=["async generator", "partial", "generator", "class"]
+)
+def test_a_runnable_that_returns_nothing_to_await_is_refused(runnable: Any) -> None:  # noqa: ANN401
+    """S2: in a group as well; and what only its call can show is no wrong argument."""
+    with pytest.raises(TypeError, match=r"^run\('child'\) got .* async"):
+        in_root(partial(supervisor.run, "child", runnable))
+    with pytest.raises(TypeError, match=r"^the runnable 'child' got .* async"):
+        in_root(partial(supervisor.run_group, {"fine": idle, "child": runnable}))
+    states = in_root(partial(supervisor.run, "child", lambda: idle()))  # noqa: PLW0108  no async one
+    assert states["root.child"] is NodeState.HEALTHY
+
+
+def test_what_is_called_for_its_answer_is_not_async(recwarn: pytest.WarningsRecorder) -> None:
+    """S9, S16, S34, S35: nothing would await it."""
+
+    class Observer:
+        async def __call__(self, event: object) -> None:
+            """Do nothing, at length."""
+
+    for observer in (idle, Observer(), partial(Observer()), iterate):
+        with pytest.raises(TypeError, match="is async, and nothing would await it"):
+            run_tree("supervise", observers=[observer])
+    with pytest.raises(TypeError, match=r"random=<function idle .* is async: pass a function"):
+        Backoff(random=idle)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"sidecars=<function idle .* is async: pass a function"):
+        supervisor.main(idle, sidecars=idle)  # type: ignore[arg-type]
+    gc.collect()
+    assert not recwarn.list
+
+
+def test_a_wrong_fatal_is_compared_with_nothing() -> None:
+    """S26: it is named, whatever it makes of a comparison."""
+
+    class Array:
+        def __eq__(self, other: object) -> bool:
+            raise OverflowError(other)
+
+        __hash__ = None  # type: ignore[assignment]
+
+        def __repr__(self) -> str:
+            return "array"
+
+    with pytest.raises(TypeError, match=r"^fatal=array is no class of exceptions"):
+        in_root(partial(supervisor.run, "child", idle, fatal=Array()))  # type: ignore[arg-type]
+
+
+async def test_an_open_supervisor_is_entered_once() -> None:
+    """S12: neither while its tree runs nor after that; the tree that runs goes on."""
+    opened = supervisor.open_supervisor(idle)
+    async with opened as tree:
+        await tree.wait_ready()
+        with pytest.raises(RuntimeError, match="was entered before: call it for each tree"):
+            await opened.__aenter__()
+        assert tree.ready()
+    with pytest.raises(RuntimeError, match="was entered before"):
+        await opened.__aenter__()
 
 
 async def open_tree(name: str, root: object) -> None:

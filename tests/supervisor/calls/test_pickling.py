@@ -67,12 +67,13 @@ ERRORS = [
 def test_an_error_can_be_copied(kind: type[SupervisorError], copied: Copy) -> None:
     """S10, S21: with its message, its attributes and its notes, but without its cause."""
     error = WITH_ATTRIBUTES.get(kind) or kind("what happened")
+    message = str(error)
     error = copy.copy(error)
     error.add_note("a note")
     error.__cause__ = ValueError()
     twin = copied(error)
     assert type(twin) is kind
-    assert str(twin) == str(error)
+    assert str(twin) == message != ""
     assert vars(twin) == vars(error)
     assert twin.__cause__ is None
 

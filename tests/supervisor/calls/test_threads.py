@@ -322,3 +322,62 @@ async def test_a_remote_runs_in_one_run_of_trio_at_a_time() -> None:
         with pytest.raises(NotSupervisedError, match=r"^__call__\(\) of <Remote"):
             await trio.to_thread.run_sync(in_trio, again)
         assert remote.incarnations == 1
+
+
+@pytest.mark.parametrize("operation", ["wait_healthy", "wait_for_slot"])
+async def test_who_waits_elsewhere_for_a_pool_to_start_is_refused_when_it_does(
+    operation: str,
+) -> None:
+    """S1, S23: the pool, and those who wait in its own run, go on."""
+    pool = supervisor.Pool()
+    waiting, passed, refused = trio.Event(), trio.Event(), trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    async def wait_there() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(getattr(pool, operation))
+            await wait_all_tasks_blocked()
+            token.run_sync_soon(waiting.set)
+
+    async def wait_in_thread() -> None:
+        with pytest.raises(ExceptionGroup) as caught:
+            await trio.to_thread.run_sync(trio.run, wait_there)
+        (error,) = caught.value.exceptions
+        assert isinstance(error, NotSupervisedError)
+        assert f"{operation}() of the pool root.pool was called in another thread" in str(error)
+        refused.set()
+
+    async def wait_here() -> None:
+        await getattr(pool, operation)()
+        passed.set()
+
+    async def root() -> None:
+        supervisor.run_group({"pool": pool})
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.signal(Signal.DONE)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait_in_thread)
+        nursery.start_soon(wait_here)
+        await waiting.wait()
+        async with open_harness(root) as tree:
+            await tree.wait_ready()
+            await passed.wait()
+            await refused.wait()
+            assert tree.snapshot().nodes["root.pool"].crashes == ()
+
+
+async def test_a_pool_starts_after_a_run_that_has_waited_for_it() -> None:
+    """S23: the wait has ended with its run."""
+    pool = supervisor.Pool()
+
+    async def wait_there() -> None:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pool.wait_healthy)
+                await wait_all_tasks_blocked()
+                scope.cancel()
+
+    await trio.to_thread.run_sync(trio.run, wait_there)
+    async with open_harness(pool) as tree:
+        await tree.wait_ready()
