@@ -1,4 +1,4 @@
-"""The command line, with a root of this module's: ``python blocked.py run blocked:root``."""
+"""The command line, with a root of this module's: ``python blocked.py run __main__:root``."""
 
 from __future__ import annotations
 
