@@ -183,3 +183,10 @@ def servers(session: nox.Session) -> None:
     """Have thousands of clients, good and bad, use the servers of the adapters."""
     install_wheel(session, "tests")
     session.run("python", "-m", "benchmarks.soak.servers", *session.posargs)
+
+
+@nox.session(requires=["build"])
+def viewers(session: nox.Session) -> None:
+    """Have viewers, good and bad, look at a tree of thousands of nodes."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.viewers", *session.posargs)
