@@ -109,7 +109,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: zipfile.ZipFile) -> N
     present = {
         path.relative_to(ROOT).as_posix()
         for package in ("supervisor", "trio_event")
-        for pattern in ("*.py", "py.typed")
+        for pattern in ("*.py", "page/*", "py.typed")
         for path in (ROOT / package).rglob(pattern)
     }
     assert shipped == present

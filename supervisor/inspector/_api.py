@@ -25,6 +25,7 @@ from supervisor._observing._ready import serves
 from supervisor._text._printable import single_line
 
 from ._changes import slices
+from ._page import FILES, read_file
 from ._rows import crash_of, encode, entry_of, fields_of, group_of, joined, sse
 from ._values import describe_value
 from ._why import why
@@ -102,6 +103,8 @@ class Api:
         """Answer a request."""
         await trio.lowlevel.checkpoint()
         refusal = self._access.refusal_of(request)
+        if refusal is None and request.path in FILES and request.method in {"GET", "HEAD"}:
+            return read_file(request.path)
         if refusal is None and not self._access.has_token(request):
             refusal = "the header Authorization does not have this run's token"
         if refusal is not None:
