@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar, final
 
 from .._graph import SEEN, Seen, Source
 from .._unset import UNSET, Unset
+from .._watcher import OWN_ERRORS, error_of_user
 from ._contents import Change
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Changes(Source["Sequence[Change[K, T]]"], Generic[K, T]):
         try:
             # All code of the keys runs here.
             return {contents.entries.get(entry.key, entry): entry for entry in pruned}
+        except OWN_ERRORS as error:
+            raise error_of_user("the hash or comparison of a key", error) from error
         finally:
             contents.finding -= 1
 

@@ -25,6 +25,7 @@ from trio_event import BacklogDone, MemoryValue, ValueMap, compose, follow, pipe
 from ..helpers.calls import Call
 from ..helpers.errors import TELLING, is_of_user
 from ..helpers.functions import anything, first, is_big
+from ..helpers.internals import DELETES_KEPT
 from ..helpers.piping import node, received, running
 
 if TYPE_CHECKING:
@@ -438,6 +439,45 @@ async def test_error_of_a_comparison_leaves_replace_all_and_changes_nothing() ->
             peers.replace_all({"b": Key(failing(error), 1), "a": Key(failing(error), 1)})
         assert caught.value is error
         assert (list(peers.mapping()), peers.version) == (["a"], 1)
+
+
+@final
+class Hashed:
+    """A key whose hash fails when ``error`` is set."""
+
+    error: BaseException | None = None
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hashed) and self.number == other.number
+
+    def __hash__(self) -> int:
+        if Hashed.error is not None:
+            raise Hashed.error
+        return self.number
+
+
+@pytest.mark.parametrize("name", TELLING)
+async def test_error_of_a_key_is_no_end_of_a_map(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """V6, V20: a watcher looks for keys whose deletes were pruned; then nothing is seen."""
+    keys = [Hashed(number) for number in range(3 * DELETES_KEPT)]
+    peers: ValueMap[Hashed, int] = ValueMap(dict.fromkeys(keys, 1))
+    watcher = peers.watch()
+    assert len(await watcher.get()) == len(keys)
+    for key in keys[1:]:
+        peers.delete(key)
+    error = TELLING[name]()
+    monkeypatch.setattr(Hashed, "error", error)
+    with pytest.raises(BaseException) as caught:  # noqa: PT011  each of them
+        await watcher.get()
+    assert is_of_user(caught.value, error)
+    assert caught.value is not error or name == "UnsetError"
+    monkeypatch.undo()
+    assert len(await watcher.get()) == len(keys) - 1
 
 
 async def test_looking_at_an_ended_watcher_in_a_predicate_does_not_end_follow() -> None:
