@@ -77,7 +77,8 @@ def run(
             :func:`wait_stop_requested` until it is cancelled; by default those of its
             attribute ``grace``, or 0 if it has none.
         start_timeout: It dies if it is still ``NEW`` after this many seconds.
-        heartbeat: The most seconds between two calls of :func:`beat`, once it is ``HEALTHY``; it
+        heartbeat: The most seconds, at least 0.01, between two calls of :func:`beat`, once it is
+            ``HEALTHY``; it
             dies of a :exc:`HeartbeatError` if it misses one. By default it need not call it.
         restart: ``RestartPolicy.NEVER``: when it dies, that is logged, its group is ``FAILED``, and
             the caller goes on. :meth:`Handle.restart` still brings it back.

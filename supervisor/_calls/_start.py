@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import check_flag, check_kind, check_seconds, plain, shown
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from supervisor._tasks._tree import Incarnation
+
+LEAST_HEARTBEAT: Final = 0.01
+"""The shortest heartbeat, in seconds: a loop may well be busy for about as long."""
 
 
 def make_options(
@@ -67,6 +70,13 @@ def make_options(
     beats = _by_name("heartbeat", heartbeat, above_zero=True) if by_name else None
     if beats is None and heartbeat is not None:
         beats = check_seconds("heartbeat", heartbeat, above_zero=True)
+    for seconds in beats.values() if isinstance(beats, Mapping) else (beats,):
+        if seconds is not None and seconds < LEAST_HEARTBEAT:
+            msg = (
+                f"heartbeat={seconds:g} is below {LEAST_HEARTBEAT:g} s, and would be missed "
+                "whenever the loop is busy: pass more"
+            )
+            raise ValueError(msg)
     if start_timeout is not None:
         start_timeout = check_seconds("start_timeout", start_timeout, above_zero=True)
     check_kind("restart", restart, RestartPolicy, "RestartPolicy.NEVER", optional=False)

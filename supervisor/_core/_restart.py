@@ -129,7 +129,7 @@ class Backoff:
         # delay would make half of a thousand failed groups start at one instant.
         low = mean * (1.0 - self.jitter)
         high = min(mean * (1.0 + self.jitter), self.maximum)
-        return low + (high - low) * share
+        return min(low + (high - low) * share, high)  # the sum may be rounded up
 
 
 @final

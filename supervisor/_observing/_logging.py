@@ -399,9 +399,14 @@ class TreeLog:
         # The children of a pool are alike, and may be many.
         of_pool = parent is not None and parent.is_pool
         key = parent.node.dn if parent is not None and of_pool else node.dn
-        if key in self._without_grace or len(self._without_grace) == WITHOUT_GRACE_REPORTED:
+        if key in self._without_grace or len(self._without_grace) > WITHOUT_GRACE_REPORTED:
             return
         self._without_grace.add(key)
+        if len(self._without_grace) > WITHOUT_GRACE_REPORTED:
+            text = "more than %d nodes wait for their stop requests and have no grace: "
+            text += "no further ones are reported"
+            self._log(_logger, logging.INFO, text, WITHOUT_GRACE_REPORTED)
+            return
         logger = node_logger(node)
         if is_wanted(logger, logging.INFO):
             text = "%s waits for its stop request, but will be cancelled in the same instant: "

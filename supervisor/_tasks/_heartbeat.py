@@ -6,6 +6,10 @@ has to call ``beat()`` at least that often, once it is ``HEALTHY``.
 To beat is to store the time. One timer looks at that when the next beat is due, counted from the
 last one it knows of, and is set anew if there was a beat since. So a beat costs the same however
 often it comes, and no task waits.
+
+While something blocks the loop, no task can beat, and the timer can't look either. So a look that
+is late finds beats missing for which the runnable is not to blame. It gives the runnable as much
+time again, but no more than one heartbeat: one that hangs dies all the same.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ _SAME_TIME: Final = 0.001
 class Heartbeat:
     """When an incarnation has beaten last, and what is done when a beat is missing."""
 
-    __slots__ = ("_missed", "_timer", "_timers", "has_beaten", "last", "seconds")
+    __slots__ = ("_due", "_missed", "_timer", "_timers", "has_beaten", "last", "seconds")
 
     def __init__(self, seconds: float, timers: Timers, missed: Callable[[], object]) -> None:
         """Expect a beat within so many seconds, and call ``missed`` if it does not come."""
@@ -38,6 +42,7 @@ class Heartbeat:
         self.has_beaten: bool = False
         self._missed: Callable[[], object] = missed
         self._timers: Timers = timers
+        self._due: float = self.last + seconds
         self._timer: Timer = timers.set(seconds, self._look)
 
     def beat(self, now: float) -> None:
@@ -50,8 +55,12 @@ class Heartbeat:
         self._timer.cancel()
 
     def _look(self) -> None:
-        left = self.last + self.seconds - trio.current_time()
-        if left > _SAME_TIME:
-            self._timer = self._timers.set(left, self._look)
-        else:
+        now = trio.current_time()
+        left = self.last + self.seconds - now
+        if left <= _SAME_TIME:
+            left = min(now - self._due, self.seconds)  # so late
+        if left <= _SAME_TIME:
             self._missed()
+            return
+        self._due = now + left
+        self._timer = self._timers.set(left, self._look)

@@ -282,6 +282,29 @@ async def test_a_missing_grace_is_reported_once(
         )
 
 
+async def test_the_log_says_when_it_reports_no_further_missing_grace(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """S32: 100 nodes are reported, and then that there are more."""
+    caplog.set_level(logging.INFO)
+
+    async def root() -> None:
+        for number in range(103):
+            supervisor.run(f"n{number}", supervisor.wait_stop_requested)
+        await idle()
+
+    async with open_supervisor(root):
+        await wait_all_tasks_blocked()
+    records = [each for each in of_package(caplog) if "no grace" in each.getMessage()]
+    assert len(records) == 101
+    assert len({each.name for each in records[:100]}) == 100
+    assert records[100].name == "supervisor"
+    assert records[100].getMessage() == (
+        "more than 100 nodes wait for their stop requests and have no grace: "
+        "no further ones are reported"
+    )
+
+
 async def test_a_missing_grace_is_reported_once_for_all_children_of_a_pool(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

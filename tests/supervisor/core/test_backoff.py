@@ -83,6 +83,12 @@ def test_jitter_of_one_can_draw_zero() -> None:
     assert drawn == [0.0, 16.0]
 
 
+def test_no_delay_is_longer_than_the_maximum_by_rounding() -> None:
+    """S9: low + (high - low) is above high for these numbers."""
+    backoff = Backoff(initial=58.1, maximum=58.1, jitter=0.9, random=lambda: 1.0)
+    assert backoff.delay(1) == 58.1
+
+
 def test_at_the_maximum_delays_still_differ() -> None:
     """S9: the range is cut at the maximum, so groups that failed together stay spread."""
     drawn = [

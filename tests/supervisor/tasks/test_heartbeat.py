@@ -107,7 +107,7 @@ async def test_a_worker_thread_may_beat(mock_clock: MockClock) -> None:
         mock_clock.jump(3.0)
         beats[0].set()
         await beats[1].wait()
-        for seconds, deaths in ((3.0, 0), (2.0, 1)):
+        for seconds, deaths in ((3.0, 0), (1.0, 1)):
             mock_clock.jump(seconds)
             await wait_all_tasks_blocked()
             assert len(tree.snapshot().nodes["root.worker"].crashes) == deaths
@@ -233,6 +233,64 @@ async def test_a_wrong_heartbeat_is_named(value: float) -> None:
         with pytest.raises((TypeError, ValueError), match=r"heartbeat=.* is not a number of sec"):
             pool.run("one", idle, heartbeat=value)
         assert len(pool) == 0
+
+
+async def test_a_heartbeat_that_a_busy_loop_would_miss_is_named() -> None:
+    """S31, S2: at the call, also by name."""
+    message = r"heartbeat=0\.001 is below 0\.01 s, and would be missed whenever the loop is busy"
+    async with open_pool() as (_, pool):
+        with pytest.raises(ValueError, match=message):
+            pool.run("one", idle, heartbeat=0.001)
+
+    async def root() -> None:
+        with pytest.raises(ValueError, match=message):
+            supervisor.run_group({"one": idle}, heartbeat={"one": 0.001})
+        await idle()
+
+    async with open_supervisor(root) as tree:
+        await tree.wait_ready()
+
+
+async def test_a_blocked_loop_is_no_missing_beat(autojump_clock: MockClock) -> None:
+    """S31: what could not beat meanwhile has the time for it; what hangs dies later."""
+
+    async def beat_each_second() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        while True:
+            await trio.sleep(1.0)
+            for _ in range(10):  # more turns of the loop than the timer needs
+                await trio.lowlevel.checkpoint()
+            supervisor.beat()
+
+    async def root() -> None:
+        supervisor.run("alive", beat_each_second, heartbeat=2.0)
+        supervisor.run("hangs", idle, heartbeat=2.0)
+        await idle()
+
+    async with open_supervisor(root, backoff=LONG) as tree:
+        await trio.sleep(0.5)
+        autojump_clock.jump(100.0)  # all of it in one turn of the loop
+        await trio.sleep(20.0)
+        nodes = tree.snapshot().nodes
+        assert nodes["root.alive"].crashes == ()
+        (crash,) = nodes["root.hangs"].crashes
+        assert crash.time == 102.5
+        assert "it has not called beat() since it became HEALTHY 102.5 s ago" in crash.error
+
+
+async def test_a_loop_that_is_blocked_for_a_moment_delays_a_death_by_that(
+    autojump_clock: MockClock,
+) -> None:
+    """S31: a hanging runnable gains no more than it may have lost."""
+    async with open_started(supervisor.run, "worker", idle, heartbeat=4.0, backoff=LONG) as (
+        tree,
+        _,
+    ):
+        await trio.sleep(3.5)
+        autojump_clock.jump(1.0)
+        await trio.sleep(5.0)
+        (crash,) = tree.snapshot().nodes["root.worker"].crashes
+        assert crash.time == 5.0
 
 
 async def test_a_heartbeat_for_nobody_is_named() -> None:
