@@ -22,7 +22,10 @@ endings = st.sampled_from(Ending)
 @settings(deadline=None, max_examples=200, derandomize=True)
 @given(root=trees, ending=endings)
 def test_every_tree_runs_and_ends_as_the_model_predicts(root: GroupPlan, ending: Ending) -> None:
-    """S3, S7, S9 to S14, S16, S20, S21, S25: all comes in time and order, and nothing is left."""
+    """S3, S7, S9 to S14, S16, S20, S21, S25, S26, S28, S30 to S32: all is in time and order.
+
+    Nothing is left.
+    """
     trio.run(Scenario(root, ending).run, clock=MockClock(autojump_threshold=0.0))
 
 
@@ -31,5 +34,5 @@ def test_every_tree_runs_and_ends_as_the_model_predicts(root: GroupPlan, ending:
 def test_whatever_operators_call_comes_as_the_model_predicts(
     root: GroupPlan, ending: Ending, commands: list[Command]
 ) -> None:
-    """S19, S21, S23: what is stopped stays stopped, restarts come at once, and no call hangs."""
+    """S19, S21, S23, S26: what is stopped stays so, restarts come at once, and no call hangs."""
     trio.run(Scenario(root, ending, commands).run, clock=MockClock(autojump_threshold=0.0))

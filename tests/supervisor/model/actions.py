@@ -20,26 +20,38 @@ if TYPE_CHECKING:
 AT_REST: Final = {GroupState.FINISHED, GroupState.FAILED}
 
 
-async def stop(observer: Observer, model: GroupModel) -> None:
-    """Stop a group; nothing of it is left when that returns, unless it was restarted meanwhile."""
+async def stop(observer: Observer, model: GroupModel, tree: Supervisor | None = None) -> None:
+    """Stop a group; nothing of it is left when that returns, unless it was restarted meanwhile.
+
+    It is done by the handle, or by ``tree``.
+    """
     handle, rounds = model.handle, model.rounds
     assert handle is not None
     if handle.state not in AT_REST or model.demand is Demand.RESTART:
         model.ask(Demand.STOP, trio.current_time())
-    await handle.stop()
+    if tree is None:
+        await handle.stop()
+    else:
+        assert await tree.stop_node(model.dns[0]) == model.dns
     if model.rounds == rounds and not model.over:
         assert not any(observer.tasks_below(dn) for dn in model.dns)
 
 
-async def restart(observer: Observer, model: GroupModel) -> None:
-    """Restart a group; it has started when that returns, and is not when that is refused."""
+async def restart(observer: Observer, model: GroupModel, tree: Supervisor | None = None) -> None:
+    """Restart a group; it has started when that returns, and is not when that is refused.
+
+    It is done by the handle, or by ``tree``.
+    """
     handle, rounds, demand = model.handle, model.rounds, model.demand
     assert handle is not None
     task = trio.lowlevel.current_task()
     steps = task._schedule_points
     model.ask(Demand.RESTART, trio.current_time())
     try:
-        await handle.restart()
+        if tree is None:
+            await handle.restart()
+        else:
+            await tree.restart(model.dns[0])
     except GaveUpError:
         if task._schedule_points == steps:  # it was refused at once, and nothing has changed
             model.demand = demand

@@ -49,6 +49,8 @@ class GroupModel:
     healthy_since: dict[str, float] = attrs.field(factory=dict)
     timeouts: dict[str, float] = attrs.field(factory=dict)
     """When each has to be ``HEALTHY``; at no time at which anything else happens."""
+    beats_due: dict[str, float] = attrs.field(factory=dict)
+    """When each that does not beat dies of that; at no such time either."""
     was_late: bool = False
     ready_since: float | None = None
     last: float = 0.0
@@ -62,6 +64,10 @@ class GroupModel:
     """Whether its members became ready when one below failed, in either order."""
     delay: float = 0.0
     gives_up: bool = False
+    is_down: bool = False
+    """Whether it has failed, and its policy is not to restart."""
+    dies_fatally: set[str] = attrs.field(factory=set)
+    """The members that raise what is not retried."""
     times: list[float] = attrs.field(factory=list)
     demand: Demand | None = None
     demanded_at: float = 0.0
@@ -78,9 +84,16 @@ class GroupModel:
     def late(self) -> bool:
         """Whether a member's start has timed out in the present round."""
         now = trio.current_time()
-        return self.was_late or any(
-            self.states[dn] is NodeState.NEW and now >= timeout
-            for dn, timeout in self.timeouts.items()
+        return (
+            self.was_late
+            or any(
+                self.states[dn] is NodeState.NEW and now >= timeout
+                for dn, timeout in self.timeouts.items()
+            )
+            or any(
+                self.states[dn] is NodeState.HEALTHY and now >= due
+                for dn, due in self.beats_due.items()
+            )
         )
 
     @property
@@ -90,7 +103,8 @@ class GroupModel:
             return None
         if self.demand is Demand.RESTART:
             return max(self.last, self.demanded_at)
-        return self.last + self.delay if self.failed and not self.gives_up else None
+        waits = self.failed and not self.gives_up and not self.is_down
+        return self.last + self.delay if waits else None
 
     @property
     def ready(self) -> bool:
@@ -101,7 +115,8 @@ class GroupModel:
     def will_not_be_ready(self) -> bool:
         """Whether it will not be ready again unless an operator restarts it."""
         at_rest = self.handle is not None and self.handle.state is GroupState.FAILED
-        return self.over or self.demand is Demand.STOP or (self.gives_up and at_rest)
+        ended = self.gives_up or self.is_down
+        return self.over or self.demand is Demand.STOP or (ended and at_rest)
 
     @property
     def all_ready(self) -> bool:
@@ -121,9 +136,11 @@ class GroupModel:
             self.states.clear()
             self.healthy_since.clear()
             self.timeouts.clear()
+            self.beats_due.clear()
+            self.dies_fatally.clear()
             self.was_late = False
             self.end_readiness(now)
-            self.failed = self.gives_up = self.unsure = False
+            self.failed = self.gives_up = self.is_down = self.unsure = False
             self.demand = None
         assert index == self.begun, f"{dn} is not the next"
         assert not self.disturbed, f"{dn} starts although its group is stopped"
@@ -145,15 +162,21 @@ class GroupModel:
             if self.all_ready and not self.disturbed:
                 self.ready_since = now
         if state is NodeState.DEAD and not self.failed:
-            self.fail(now)
+            self.fail(now, fatal=dn in self.dies_fatally)
 
-    def fail(self, now: float) -> None:
+    def fail(self, now: float, *, fatal: bool = False) -> None:
         """Record a failure, and compute what follows from it."""
         self.failed = True
         self.last = now
         self.before = self.failures
         limit = self.plan.limit
         self.end_readiness(now)
+        if fatal:
+            self.gives_up = True
+            return
+        if self.plan.never:
+            self.is_down = True
+            return
         self.count(self.failures + 1)
         if limit is not None:
             self.times = [*(time for time in self.times if now - time <= limit.within), now]

@@ -36,6 +36,10 @@ class FaultError(Exception):
     """What runnables raise."""
 
 
+class DeadlyError(FaultError):
+    """What runnables raise that is not retried."""
+
+
 class FatalError(BaseException):
     """What runnables raise that leaves the tree."""
 
@@ -78,6 +82,8 @@ class Observer:
         """The groups of each node, in order of start."""
         self.faults: list[str] = []
         self.fatal: list[FatalError] = []
+        self.unready: set[str] = set()
+        """The nodes that have withdrawn their readiness."""
         self.deaths = 0
         self.ended = False
         """Whether the tree has been asked to stop."""
@@ -104,6 +110,8 @@ class Observer:
                 assert not self._gone, f"no node began above {self._gone}"
                 model.move(dn, state, now)
                 model.unsure |= state is HEALTHY and any(map(self.must_die, model.dns))
+            if state in {NEW, DONE}:
+                self.unready.discard(dn)
             self.deaths += state is DEAD
             self.states[dn] = state
             self._record_time(dn)
@@ -169,11 +177,11 @@ class Observer:
             self.tasks[dn] -= 1
             self._record_time(dn)
 
-    def new_fault(self, dn: str) -> FaultError:
+    def new_fault(self, dn: str, kind: type[FaultError] = FaultError) -> FaultError:
         """Return an exception that has to be found in the log."""
         text = f"fault {len(self.faults)} of {dn}"
-        self.faults.append(f"FaultError: {text}")
-        return FaultError(text)
+        self.faults.append(f"{kind.__name__}: {text}")
+        return kind(text)
 
     def new_fatal_error(self, dn: str) -> FatalError:
         """Return an exception that leaves the tree."""
@@ -230,6 +238,7 @@ class Observer:
             bool(below)
             and all(nodes[name].group.state in SERVING for name in (*_above(dn), *below))
             and all(nodes[name].state in READY for name in below)
+            and not self.unready.intersection(below)
             and all(name in self._group_of[name].states for name in _above(dn))
             and all(
                 model.begun == len(model.dns)
@@ -294,10 +303,10 @@ class Observer:
             elif model.demand is Demand.STOP and not model.over:
                 assert group.state is GroupState.STOPPED
             elif group.state is GroupState.FAILED:
-                assert model.gives_up
+                assert model.gives_up or model.is_down
             elif self.undisturbed(dn) and not model.over:
                 assert (group.deadline, group.state is GroupState.BACKOFF) == (
-                    model.due, model.failed and not model.gives_up,
+                    model.due, model.failed and not (model.gives_up or model.is_down),
                 )  # fmt: skip
             assert group.deadline is None or group.deadline > now, f"{dn} is overdue"
             if self.must_die(dn) and node.state in RUNNING:
@@ -326,7 +335,11 @@ class Observer:
     @property
     def tree_is_over(self) -> bool:
         """Whether the tree is asked to end, gives up, or has finished: no node starts any more."""
-        return self.ended or self.root.gives_up or set(self.states.values()) == {DONE}
+        finished = all(
+            state is DONE or any(self._group_of[name].is_down for name in _above(dn))
+            for dn, state in self.states.items()
+        )
+        return self.ended or self.root.gives_up or finished
 
     def may_be_given_up(self, model: GroupModel) -> bool:
         """Return whether a group may be given up: it, or what is above it, is stopped or dead."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from supervisor import DuplicateNameError, RestartPolicy, RunError, UnknownNameError
 
 from . import actions
+from .observer import DeadlyError
 from .strategies import GroupPlan, children
 
 if TYPE_CHECKING:
@@ -132,11 +133,13 @@ class Operators:
                     name,
                     self.runnables.run,
                     child.members[0],
-                    backoff=child.backoff,
-                    limit=child.limit,
+                    backoff=None if child.never else child.backoff,
+                    limit=None if child.never else child.limit,
                     grace=child.grace,
                     start_timeout=child.start_timeout,
-                    restart=RestartPolicy.ON_FAILURE,
+                    heartbeat=child.heartbeat,
+                    restart=RestartPolicy.NEVER if child.never else RestartPolicy.ON_FAILURE,
+                    fatal=DeadlyError,
                 )
             except RunError:
                 observer.remove_group(model)

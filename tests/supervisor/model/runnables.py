@@ -9,9 +9,11 @@ import attrs
 import trio
 
 import supervisor
-from supervisor import Pool, Signal
+from supervisor import GroupState, NodeState, Pool, RestartPolicy, RestartRequested, Signal
 
 from . import actions
+from .group_model import Demand
+from .observer import DeadlyError
 from .strategies import Behaviour, End, GroupPlan, RunnablePlan
 
 if TYPE_CHECKING:
@@ -58,8 +60,13 @@ class Runnables:
             for number, group in enumerate(plan.groups):
                 self.start_group(dn, number, group)
             returns_when_asked = False
+            beats = self.has_heartbeat(dn) and behaviour.beats
             try:
-                if behaviour.returns_when_asked or behaviour.helpers:
+                if behaviour.uses_scope and not (behaviour.helpers or beats):
+                    with supervisor.stop_scope() as scope:
+                        await self.work(dn, behaviour, clean_up)
+                    returns_when_asked = scope.cancelled_caught
+                elif beats or behaviour.returns_when_asked or behaviour.helpers:
                     async with trio.open_nursery() as nursery:
 
                         async def leave() -> None:
@@ -72,6 +79,8 @@ class Runnables:
                             nursery.start_soon(leave)
                         for _ in range(behaviour.helpers):
                             nursery.start_soon(self.run_helper, dn)
+                        if beats:
+                            nursery.start_soon(self.beat, dn)
                         await self.work(dn, behaviour, clean_up)
                         nursery.cancel_scope.cancel()
                 else:
@@ -91,31 +100,85 @@ class Runnables:
     async def work(self, dn: str, behaviour: Behaviour, clean_up: CleanUp) -> None:
         await trio.sleep(behaviour.set_up)
         if behaviour.healthy:
+            self.expect_beats(dn, behaviour)
             supervisor.signal(Signal.HEALTHY)
             self.check()
-        await trio.sleep(behaviour.work)
+        if behaviour.healthy and behaviour.unready:
+            self.observer.unready.add(dn)
+            supervisor.set_ready(False, "it works")  # noqa: FBT003  it is what the function is for
+            self.check()
+            await trio.sleep(behaviour.work)
+            self.observer.unready.discard(dn)
+            supervisor.set_ready(True)
+            self.check()
+        else:
+            await trio.sleep(behaviour.work)
         model = self.observer.find(dn)
         if model is not None and model.handle is not None:  # the root has none
+            tree = self.tree if behaviour.by_tree else None
             if behaviour.end is End.STOP_OWN:
-                await actions.stop(self.observer, model)
+                await actions.stop(self.observer, model, tree)
             elif behaviour.end is End.RESTART_OWN:
-                await actions.restart(self.observer, model)
+                await actions.restart(self.observer, model, tree)
         if behaviour.end in {End.STAY, End.STOP_OWN, End.RESTART_OWN}:
             await trio.sleep_forever()
         await self.clean_up(clean_up)
-        if behaviour.end is End.DIE:
+        await self.end(dn, behaviour.end)
+
+    async def end(self, dn: str, end: End) -> None:
+        """End as planned."""
+        if end is End.REQUEST:
+            await self.request_restart(dn)
+        if end is End.DIE:
             raise self.observer.new_fault(dn)
-        if behaviour.end is End.DIE_TWICE:
+        if end is End.DIE_FATALLY:
+            model = self.observer.find(dn)
+            if model is not None:
+                model.dies_fatally.add(dn)
+            raise self.observer.new_fault(dn, DeadlyError)
+        if end is End.DIE_TWICE:
             faults = [self.observer.new_fault(dn), self.observer.new_fault(dn)]
             raise ExceptionGroup("both", faults)
-        if behaviour.end is End.FATAL:
+        if end is End.FATAL:
             raise self.observer.new_fatal_error(dn)
-        if behaviour.end is End.DONE:
+        if end is End.DONE:
             supervisor.signal(Signal.DONE)
 
     async def clean_up(self, clean_up: CleanUp) -> None:
         self.check()
         await clean_up()
+
+    async def request_restart(self, dn: str) -> None:
+        """End by a request to restart the group, if that is granted; the root makes none."""
+        model = self.observer.find(dn)
+        assert self.tree is not None
+        node = self.tree.snapshot().nodes[dn]
+        is_granted = node.state is NodeState.HEALTHY and node.group.state is GroupState.RUNNING
+        alone = not trio.lowlevel.current_task().child_nurseries
+        if model is None or model.handle is None or self.observer.cancelled or not alone:
+            await trio.sleep_forever()
+        assert model is not None
+        if not is_granted:
+            raise self.observer.new_fault(dn)
+        model.ask(Demand.RESTART, trio.current_time())
+        raise RestartRequested("it is time for it")
+
+    def has_heartbeat(self, dn: str) -> bool:
+        model = self.observer.find(dn)
+        return model is not None and model.plan.heartbeat is not None
+
+    def expect_beats(self, dn: str, behaviour: Behaviour) -> None:
+        """Tell the model when the runnable dies of a missing beat, if it does not beat."""
+        model = self.observer.find(dn)
+        if model is not None and model.plan.heartbeat is not None and not behaviour.beats:
+            model.beats_due[dn] = trio.current_time() + model.plan.heartbeat
+
+    async def beat(self, dn: str) -> None:
+        """Beat often enough."""
+        with self.observer.count_task(dn):
+            while True:
+                await trio.sleep(0.5)
+                supervisor.beat()
 
     async def run_helper(self, dn: str) -> None:
         with self.observer.count_task(dn):
@@ -139,11 +202,14 @@ class Runnables:
         }
         model.handle = supervisor.run_group(
             partial(self.make_runnables, model, runnables) if group.factory else runnables,
-            backoff=group.backoff,
-            limit=group.limit,
+            backoff=None if group.never else group.backoff,
+            limit=None if group.never else group.limit,
             grace=group.grace,
             ordered=group.ordered,
             start_timeout=group.start_timeout,
+            heartbeat=group.heartbeat,
+            restart=RestartPolicy.NEVER if group.never else RestartPolicy.ON_FAILURE,
+            fatal=DeadlyError,
         )
 
     def make_runnables(

@@ -31,6 +31,8 @@ class End(enum.Enum):
     DONE = "signals DONE and returns"
     STOP_OWN = "stops its own group"
     RESTART_OWN = "restarts its own group"
+    REQUEST = "raises RestartRequested"
+    DIE_FATALLY = "raises what its group does not retry"
     FATAL = "raises what is no Exception"
 
 
@@ -53,6 +55,14 @@ class Behaviour:
     shielded: bool = False
     stop_fault: bool = False
     """Whether it raises when it is stopped."""
+    by_tree: bool = False
+    """Whether it stops or restarts its own group by the tree, and not by its handle."""
+    uses_scope: bool = False
+    """Whether it returns when it is asked to stop by ``stop_scope()``."""
+    unready: bool = False
+    """Whether it is not ready, although it is ``HEALTHY``, while it works."""
+    beats: bool = True
+    """Whether it beats, if its group has a heartbeat."""
 
 
 @final
@@ -80,6 +90,9 @@ class GroupPlan:
     grace: float = 0.0
     ordered: bool = False
     start_timeout: float | None = None
+    heartbeat: float | None = None
+    never: bool = False
+    """Whether its policy is never to restart."""
     factory: bool = False
     """Whether it is a function that makes the runnables."""
     factory_faults: frozenset[int] = frozenset()
@@ -89,7 +102,17 @@ class GroupPlan:
 
 times = st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0])
 often = (End.STAY, End.STAY, End.DIE, End.DIE, End.DIE_TWICE, End.RETURN, End.DONE)
-ends = st.sampled_from([*often * 3, End.STOP_OWN, End.RESTART_OWN, End.RESTART_OWN, End.FATAL])
+ends = st.sampled_from(
+    [
+        *often * 3,
+        End.STOP_OWN,
+        End.RESTART_OWN,
+        End.RESTART_OWN,
+        End.REQUEST,
+        End.REQUEST,
+        End.FATAL,
+    ]
+)
 behaviours = st.builds(
     Behaviour,
     set_up=times,
@@ -101,6 +124,10 @@ behaviours = st.builds(
     clean_up=st.sampled_from([0.0, 0.0, 0.5, CLEAN_UP]),
     shielded=st.booleans(),
     stop_fault=st.sampled_from([False, False, True]),
+    by_tree=st.booleans(),
+    uses_scope=st.booleans(),
+    unready=st.sampled_from([False, False, True]),
+    beats=st.sampled_from([True, True, False]),
 )
 backoffs = st.builds(
     Backoff,
@@ -114,8 +141,15 @@ limits = st.none() | st.none() | st.builds(RestartLimit, st.integers(0, 2), st.j
 
 
 def runnable_plans(groups: st.SearchStrategy[GroupPlan] | None) -> st.SearchStrategy[RunnablePlan]:
-    """Return runnables that have such groups of children."""
-    below = st.just(()) if groups is None else st.lists(groups, max_size=2).map(tuple)
+    """Return runnables that have such groups of children.
+
+    Only one without children dies fatally: a group of children can't give up just then.
+    """
+    if groups is None:
+        fatally = behaviours.map(lambda each: attrs.evolve(each, end=End.DIE_FATALLY))
+        lists = st.lists(behaviours | behaviours | behaviours | fatally, max_size=3)
+        return st.builds(RunnablePlan, lists.map(tuple))
+    below = st.lists(groups, max_size=2).map(tuple)
     return st.builds(RunnablePlan, st.lists(behaviours, max_size=3).map(tuple), below)
 
 
@@ -129,6 +163,8 @@ def group_plans(members: st.SearchStrategy[RunnablePlan]) -> st.SearchStrategy[G
         grace=st.sampled_from([0.0, 0.0, 1.0, GRACE]),
         ordered=st.booleans(),
         start_timeout=st.sampled_from([None, None, 1.25, 2.25]),
+        heartbeat=st.sampled_from([None, None, None, 1.0625]),
+        never=st.sampled_from([False, False, False, True]),
         factory=st.booleans(),
         factory_faults=st.sampled_from([frozenset[int](), frozenset({2}), frozenset({2, 3})]),
     )
@@ -151,7 +187,7 @@ def alone(group: GroupPlan) -> GroupPlan:
 
 def as_root(group: GroupPlan) -> GroupPlan:
     """Make it a group that the root can be."""
-    return attrs.evolve(alone(group), start_timeout=None)
+    return attrs.evolve(alone(group), start_timeout=None, heartbeat=None, never=False)
 
 
 jobs = st.builds(
