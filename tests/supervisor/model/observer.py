@@ -19,7 +19,7 @@ from supervisor import GroupState, NodeState
 from ..helpers.loggers import text_of
 from ..helpers.transitions import CANCELED, DEAD, DONE, HEALTHY, LEGAL, NEW
 from .group_model import READY, Demand, GroupModel
-from .strategies import CLEAN_UP, GRACE
+from .strategies import CLEAN_UP, GRACE, End
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -204,6 +204,13 @@ class Observer:
         """The groups of which a handle is known."""
         return [each for each in self._group_of.values() if each.handle is not None]
 
+    def scope_not_cancelled(self, dn: str, end: End) -> None:
+        """Record that a runnable is cancelled in its ``stop_scope()``, and check that it may be."""
+        if self.cancelled or end in {End.STOP_OWN, End.RESTART_OWN}:
+            return  # it has no grace
+        with self._recording_violations():
+            assert not self._group_of[dn].plan.grace, f"{dn} was not told of its stop before"
+
     def stop_seen(self, dn: str) -> None:
         """Record that a runnable sees a stop; check the order if its parent has ended."""
         model = self._group_of[dn]
@@ -309,6 +316,11 @@ class Observer:
                     model.due, model.failed and not (model.gives_up or model.is_down),
                 )  # fmt: skip
             assert group.deadline is None or group.deadline > now, f"{dn} is overdue"
+            missed = model.beats_due.get(dn, math.inf)
+            asked = math.inf if model.demand is None or model.over else model.demanded_at
+            if node.state in RUNNING:
+                late = min(missed, asked) + GRACE + CLEAN_UP
+                assert now <= late, f"{dn} lives although a beat is missing, or it was stopped"
             if self.must_die(dn) and node.state in RUNNING:
                 failed = max(below.last for below in self.groups_below[dn] if below.gives_up)
                 assert now <= failed + GRACE + CLEAN_UP, f"{dn} lives although a group gave up"

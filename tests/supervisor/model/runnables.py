@@ -63,9 +63,7 @@ class Runnables:
             beats = self.has_heartbeat(dn) and behaviour.beats
             try:
                 if behaviour.uses_scope and not (behaviour.helpers or beats):
-                    with supervisor.stop_scope() as scope:
-                        await self.work(dn, behaviour, clean_up)
-                    returns_when_asked = scope.cancelled_caught
+                    returns_when_asked = await self.work_in_scope(dn, behaviour, clean_up)
                 elif beats or behaviour.returns_when_asked or behaviour.helpers:
                     async with trio.open_nursery() as nursery:
 
@@ -96,6 +94,17 @@ class Runnables:
                 await self.clean_up(clean_up)
                 if behaviour.stop_fault:
                     raise observer.new_fault(dn)
+
+    async def work_in_scope(self, dn: str, behaviour: Behaviour, clean_up: CleanUp) -> bool:
+        """Work until a stop is requested; return whether it was."""
+        with supervisor.stop_scope() as scope:
+            try:
+                await self.work(dn, behaviour, clean_up)
+            except trio.Cancelled:
+                if not scope.cancel_called:
+                    self.observer.scope_not_cancelled(dn, behaviour.end)
+                raise
+        return scope.cancelled_caught
 
     async def work(self, dn: str, behaviour: Behaviour, clean_up: CleanUp) -> None:
         await trio.sleep(behaviour.set_up)
