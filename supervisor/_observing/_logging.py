@@ -3,7 +3,8 @@
 Everything is standard :mod:`logging`, and nothing is configured here. The package adds two things.
 A node logs to ``supervisor.node.<dn>``, so that levels and handlers can be set for subtrees by
 name. And each record that is made inside a runnable, by any library, has the runnable's DN in its
-attribute ``dn`` (``-`` elsewhere), which formatters can show.
+attribute ``dn`` (``-`` elsewhere), and the number of its run in ``incarnation`` (``None``
+elsewhere), which formatters can show.
 
 How records get their ``dn``: ``logging.Logger.makeRecord`` and ``handle`` are wrapped when the
 package is imported. ``makeRecord`` runs in the task that logs. ``handle`` also gets records that
@@ -164,25 +165,35 @@ def label_records() -> None:
         **kwargs: Any,  # noqa: ANN401  as above
     ) -> logging.LogRecord:
         record = make(self, *args, **kwargs)
-        if "dn" in record.__dict__:
-            record.runnable_dn = _current_dn()
-        else:
-            record.dn = _current_dn()
+        _label(record, "runnable_dn" if "dn" in record.__dict__ else "dn")
         return record
 
     @functools.wraps(handle)
     def handle_labelled(self: logging.Logger, record: logging.LogRecord) -> None:
         if "dn" not in record.__dict__:
-            record.dn = _current_dn()
+            _label(record, "dn")
         handle(self, record)
 
     logging.Logger.makeRecord = make_labelled  # type: ignore[method-assign] # see above
     logging.Logger.handle = handle_labelled  # type: ignore[method-assign] # see above
 
 
-def _current_dn() -> str:
+def _label(record: logging.LogRecord, attribute: str) -> None:
+    dn, incarnation = runnable_of_caller()
+    setattr(record, attribute, "-" if dn is None else dn)
+    record.__dict__.setdefault("incarnation", incarnation)
+
+
+def runnable_of_caller() -> tuple[str | None, int | None]:
+    """Return the DN of the calling runnable and the number of its run; ``None`` if there is none.
+
+    The number is ``None`` as well if the caller is a task that a former run has left behind.
+    """
     incarnation = current.get(None)
-    return "-" if incarnation is None else incarnation.node.dn
+    if incarnation is None:
+        return None, None
+    node = incarnation.node
+    return node.dn, node.number if node.incarnation is incarnation else None
 
 
 label_records()
@@ -251,10 +262,12 @@ WITHOUT_GRACE_REPORTED: Final = 100
 class TreeLog:
     """Logs what happens in a tree, as an observer, and removes the loggers of its nodes (S17)."""
 
-    __slots__ = ("_port", "_without_grace", "loggers")
+    __slots__ = ("_event", "_port", "_without_grace", "loggers")
 
     def __init__(self, port: Port) -> None:
         self._port: Port = port
+        # The name of the event that is logged now.
+        self._event: str = ""
         # The names of the loggers that were made for nodes.
         self.loggers: dict[Node, set[str]] = {}
         # The DNs of which a missing grace was reported.
@@ -262,6 +275,7 @@ class TreeLog:
 
     def observe(self, event: Event) -> None:
         """Log an event, if it is one that is logged."""
+        self._event = type(event).__name__
         match event:
             case NodeDied():
                 self._log_death(event)
@@ -338,7 +352,9 @@ class TreeLog:
         logger = node_logger(node)
         if is_wanted(logger, logging.INFO):
             text = "%s is healthy again after %.1f s, incarnation %d"
-            self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH), seconds, node.number)
+            self._log(
+                logger, logging.INFO, text, cut(node.dn, DN_LENGTH), seconds, node.number, node=node
+            )
 
     def _log_stop_error(self, event: StopErrorRaised) -> None:
         """Report what a runnable raised, or was handling, after a stop was requested."""
@@ -350,7 +366,7 @@ class TreeLog:
             text = "%s was asked to stop while it was failing with, or handling, an error: %s"
         if is_wanted(logger, level):
             args = cut(crash.dn, DN_LENGTH), crash.error
-            self._log(logger, level, text, *args, crash=crash, error=error)
+            self._log(logger, level, text, *args, node=node, crash=crash, error=error)
 
     def stop_requested(self, reason: str) -> None:
         """Report why the tree is stopped from within (S21)."""
@@ -369,10 +385,10 @@ class TreeLog:
         if is_wanted(logger, level):
             text, dn = "%s raised %s, which leaves the tree", cut(node.dn, DN_LENGTH)
             if level == logging.ERROR:
-                shown = format_error(error)
-                self._log(logger, level, text, dn, one_line(error), error=error, exc_text=shown)
+                line, shown = one_line(error), format_error(error)
+                self._log(logger, level, text, dn, line, node=node, error=error, exc_text=shown)
             else:
-                self._log(logger, level, text, dn, one_line(error))
+                self._log(logger, level, text, dn, one_line(error), node=node)
 
     def _log_request(self, node: Node, reason: str) -> None:
         """Report that a runnable has ended to have its group restarted (S26)."""
@@ -380,7 +396,7 @@ class TreeLog:
         if is_wanted(logger, logging.INFO):
             who = "it" if len(node.group.members) == 1 else f"its group {node.group.dn}"
             text = "%s ended to be restarted: %s; %s restarts at once"
-            self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH), reason, who)
+            self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH), reason, who, node=node)
 
     def _log_readiness(self, node: Node, reason: str | None) -> None:
         """Report that a healthy node is not ready, or is ready again (S30)."""
@@ -389,9 +405,9 @@ class TreeLog:
         if is_wanted(logger, level):
             dn = cut(node.dn, DN_LENGTH)
             if reason is None:
-                self._log(logger, level, "%s is ready again", dn)
+                self._log(logger, level, "%s is ready again", dn, node=node)
             else:
-                self._log(logger, level, "%s is not ready: %s", dn, reason)
+                self._log(logger, level, "%s is not ready: %s", dn, reason, node=node)
 
     def _log_missing_grace(self, node: Node) -> None:
         """Report that a runnable waits for a stop request that can't help it, once (S32)."""
@@ -411,7 +427,7 @@ class TreeLog:
         if is_wanted(logger, logging.INFO):
             text = "%s waits for its stop request, but will be cancelled in the same instant: "
             text += "it has no grace, so pass grace= when it is started"
-            self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH))
+            self._log(logger, logging.INFO, text, cut(node.dn, DN_LENGTH), node=node)
 
     def _log_factory_error(self, event: FactoryFailed) -> None:
         """Report that the function that makes a group's runnables failed."""
@@ -433,11 +449,11 @@ class TreeLog:
         error: Exception,
     ) -> None:
         """Log a failure with its traceback, or instead how many equal ones there were in a row."""
+        shown: Exception | None = error
         if node.repeats % SUMMARISED:
             text += " (the same death again, %d in a row)"
-            self._log(logger, logging.ERROR, text, *args, node.repeats + 1, crash=crash)
-        else:
-            self._log(logger, logging.ERROR, text, *args, crash=crash, error=error)
+            args, shown = (*args, node.repeats + 1), None
+        self._log(logger, logging.ERROR, text, *args, node=node, crash=crash, error=shown)
 
     def _log_stuck(self, late: Sequence[Node], when: str) -> None:
         """Report nodes that have not ended, and where they wait (S18)."""
@@ -463,7 +479,7 @@ class TreeLog:
         logger = node_logger(node)
         if is_wanted(logger, logging.WARNING) and node.incarnation is not None:
             dn, stacks = cut(node.dn, DN_LENGTH), stacks_of(node.incarnation)
-            self._log(logger, logging.WARNING, text, dn, what, stacks)
+            self._log(logger, logging.WARNING, text, dn, what, stacks, node=node)
 
     def _log(
         self,
@@ -471,13 +487,16 @@ class TreeLog:
         level: int,
         text: str,
         *args: object,
+        node: Node | None = None,
         error: BaseException | None = None,
         crash: Crash | None = None,
         exc_text: str | None = None,
     ) -> None:
-        extra = None
-        if crash is not None:
-            extra = {"crash": crash}
+        extra: dict[str, object] | None = None
+        if crash is None and node is not None:
+            extra = {"event": self._event, "incarnation": node.number}
+        elif crash is not None:
+            extra = {"event": self._event, "incarnation": crash.incarnation, "crash": crash}
             exc_text = crash.traceback if error is not None else None
         abort = self._port.abort
         log(abort, logger, level, text, *args, exc_info=error, exc_text=exc_text, extra=extra)

@@ -1,4 +1,4 @@
-"""Log records: the newest ones by node, and formatters for :mod:`logging`.
+"""Log records: the newest ones by node, formatters for :mod:`logging`, what other loggers need.
 
 :func:`supervisor.main` sets up both where logging is not set up. They serve any program::
 
@@ -15,6 +15,8 @@ from ._current import current_buffer as current_buffer
 from ._entry import LogEntry as LogEntry
 from ._follower import LogFollower as LogFollower
 from ._formatters import JSONFormatter as JSONFormatter, TextFormatter as TextFormatter
+from ._klog import parse_klog as parse_klog
+from ._structlog import add_dn as add_dn
 
 __all__ = (
     "JSONFormatter",
@@ -22,5 +24,7 @@ __all__ = (
     "LogEntry",
     "LogFollower",
     "TextFormatter",
+    "add_dn",
     "current_buffer",
+    "parse_klog",
 )

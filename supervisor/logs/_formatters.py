@@ -20,6 +20,7 @@ import time
 from types import TracebackType
 from typing import Final, final
 
+from supervisor._core._records import Crash
 from supervisor._text._exceptions import format_error, one_line
 from supervisor._text._printable import cut, label, printable, type_name
 
@@ -42,7 +43,11 @@ CONTINUED: Final = "  | "
 
 @final
 class TextFormatter(logging.Formatter):
-    """One line to a record, the DNs below each other, coloured by level if wanted."""
+    """One line to a record, the DNs below each other, coloured by level if wanted (S22).
+
+    What has more lines, such as a traceback, goes on below, with a mark. What a terminal would obey
+    is escaped.
+    """
 
     def __init__(self, *, colour: bool = False) -> None:
         """Make a formatter, with colours or without."""
@@ -68,21 +73,52 @@ class TextFormatter(logging.Formatter):
 
 @final
 class JSONFormatter(logging.Formatter):
-    """One JSON object to a record, on one line."""
+    """One JSON object to a record, on one line of ASCII (S22).
+
+    Its keys are ``time`` (UTC), ``level``, ``dn``, ``logger`` and ``message``. Where the record has
+    such, there are ``incarnation``, ``event`` (the name of the event in a tree that it tells of, as
+    in :mod:`supervisor.tree_events`), ``error`` (type and message in a line) and ``traceback``; and
+    each field that ``extra=`` gave. A field with one of these names is called ``extra_…``.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Format time (UTC), level, DN, logger and message, with any traceback in it."""
+        """Format a record."""
         seconds, fraction = divmod(created(record), 1)
         clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        return json.dumps(
-            {
-                "time": f"{clock}.{int(fraction * 1000):03}Z",
-                "level": _text(record.levelname),
-                "dn": origin(record),
-                "logger": _text(record.name),
-                "message": message(record),
-            }
-        )
+        found: dict[str, object] = {
+            "time": f"{clock}.{int(fraction * 1000):03}Z",
+            "level": _text(record.levelname),
+            "dn": origin(record),
+            "incarnation": getattr(record, "incarnation", None),
+            "event": getattr(record, "event", None),
+            "logger": _text(record.name),
+            "message": _message(record),
+            "error": _error(record),
+            "traceback": _details(record),
+        }
+        own = set(found)
+        for key in ("incarnation", "event"):
+            if found[key] is not None:
+                found[key] = _field(found[key])
+        found = {key: value for key, value in found.items() if value is not None}
+        for key, value in record.__dict__.items():
+            if key not in _ATTRIBUTES and not (key == "dn" and "runnable_dn" not in vars(record)):
+                name = _text(key)
+                found[f"extra_{name}" if name in own else name] = _field(value)
+        return json.dumps(found)
+
+
+_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    # What logging's own formatters add, and what later Pythons have.
+    "asctime",
+    "message",
+    "taskName",
+    # What this package adds, which has keys of its own.
+    "crash",
+    "event",
+    "incarnation",
+    "runnable_dn",
+}
 
 
 def origin(record: logging.LogRecord) -> str:
@@ -97,14 +133,29 @@ def origin(record: logging.LogRecord) -> str:
 
 def message(record: logging.LogRecord) -> str:
     """Return the message with the traceback and the stack that belong to it."""
-    parts = [_message(record)]
+    details = _details(record)
+    return _message(record) if details is None else f"{_message(record)}\n{details}"
+
+
+def _details(record: logging.LogRecord) -> str | None:
+    """Return the traceback and the stack of a record."""
+    parts = []
     if record.exc_text:
         parts.append(_text(record.exc_text))
-    elif record.exc_info:
-        parts.append(_traceback(record.exc_info))
+    elif record.exc_info and (found := _error_of(record.exc_info)) is not None:
+        parts.append(format_error(*found, machinery=True))
     if record.stack_info:
         parts.append(_text(record.stack_info))
-    return "\n".join(parts)
+    return "\n".join(parts) if parts else None
+
+
+def _error(record: logging.LogRecord) -> str | None:
+    """Return the error of a record in one line."""
+    crash = getattr(record, "crash", None)
+    if isinstance(crash, Crash):
+        return crash.error
+    found = _error_of(record.exc_info) if record.exc_info else None
+    return None if found is None else one_line(found[0])
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -115,14 +166,25 @@ def _message(record: logging.LogRecord) -> str:
         return f"{pair} (it can't be formatted: {one_line(broken)})"
 
 
-def _traceback(exc_info: object) -> str:
-    """Format what :mod:`logging` has of an exception; in a record made by hand, it is anything."""
+def _error_of(exc_info: object) -> tuple[BaseException, TracebackType | None] | None:
+    """Take what :mod:`logging` has of an exception; in a record made by hand, it is anything."""
     match exc_info:
         case (_, BaseException() as error, TracebackType() as start):
-            return format_error(error, start, machinery=True)
+            return error, start
         case (_, BaseException() as error, _) | (BaseException() as error):
-            return format_error(error, machinery=True)
-    return ""
+            return error, None
+    return None
+
+
+def _field(value: object) -> object:
+    """Return what ``extra=`` gave as plain JSON can have it, within the limit."""
+    if isinstance(value, str):
+        return _text(value)
+    try:
+        text = json.dumps(value, allow_nan=False, default=_text)
+        return json.loads(text) if len(text) <= MESSAGE_LENGTH else cut(text, MESSAGE_LENGTH)
+    except Exception:  # noqa: BLE001  it refers to itself, or its methods are users'
+        return _text(value)
 
 
 def _text(what: object) -> str:

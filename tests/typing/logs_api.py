@@ -5,13 +5,32 @@ from __future__ import annotations
 import logging
 from typing import assert_type
 
+import structlog
 import trio
 
-from supervisor.logs import LogBuffer, LogEntry, LogFollower, current_buffer
+from supervisor.logs import (
+    JSONFormatter,
+    LogBuffer,
+    LogEntry,
+    LogFollower,
+    TextFormatter,
+    add_dn,
+    current_buffer,
+    parse_klog,
+)
 
 
 def handler() -> logging.Handler:
     return LogBuffer(per_node=10, total=1000)
+
+
+def formatters() -> list[logging.Formatter]:
+    return [TextFormatter(colour=True), JSONFormatter()]
+
+
+def others() -> None:
+    structlog.configure(processors=[add_dn, structlog.processors.JSONRenderer()])
+    assert_type(parse_klog("I0412 09:13:29 1 a.go:7] x"), tuple[int, str] | None)
 
 
 async def follow() -> None:

@@ -8,11 +8,17 @@ import json
 import logging
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from trio.testing import wait_all_tasks_blocked
 
+import supervisor
+
+from ..helpers.backoffs import AT_ONCE
 from ..helpers.internals import JSONFormatter, TextFormatter, preset_logging
+from ..helpers.runnables import idle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,22 +104,125 @@ def test_json_keeps_every_character(message: str) -> None:
     assert json.loads(text)["message"] == message
 
 
-def test_json_has_the_traceback_in_the_message() -> None:
+def test_json_has_error_and_traceback_apart_from_the_message() -> None:
     """S22: the record of an exception is one line too."""
     text = JSONFormatter().format(a_record("no room", error=an_error()))
     assert "\n" not in text
-    message = json.loads(text)["message"]
-    assert re.match(r"(?s)no room\nTraceback \(most recent call last\):\n.*an_error\n", message)
-    assert message.endswith("\nOSError: the disk is full")
+    found = json.loads(text)
+    assert (found["message"], found["error"]) == ("no room", "OSError: the disk is full")
+    traceback = found["traceback"]
+    assert re.match(r"(?s)Traceback \(most recent call last\):\n.*an_error\n", traceback)
+    assert traceback.endswith("\nOSError: the disk is full")
 
 
-@pytest.mark.parametrize("formatter", [JSONFormatter(), TextFormatter(colour=False)])
-def test_a_stack_is_shown_after_the_message(formatter: logging.Formatter) -> None:
-    """S22: the stack that stack_info=True asks for is shown."""
+def test_a_stack_is_shown_after_the_message() -> None:
+    """S22: the stack that stack_info=True asks for is shown, in JSON as the traceback."""
     record = a_record("here")
     record.stack_info = "Stack (most recent call last):\n  a frame"
-    text = formatter.format(record).replace("\\n", "\n").replace("\n  | ", "\n")
+    text = TextFormatter().format(record).replace("\n  | ", "\n")
     assert "here\nStack (most recent call last):\n  a frame" in text
+    assert json.loads(JSONFormatter().format(record))["traceback"] == record.stack_info
+
+
+async def test_json_says_what_a_record_of_the_tree_tells() -> None:
+    """S22, S17: the event, and the incarnation of the node that it is about; no crash record."""
+    lines: list[dict[str, object]] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(json.loads(JSONFormatter().format(record)))
+
+    deaths = 0
+
+    async def child() -> None:
+        nonlocal deaths
+        deaths += 1
+        logging.getLogger("some.library").error("started")
+        if deaths < 3:
+            raise OSError("the disk is full")
+        await idle()
+
+    async def root() -> None:
+        supervisor.run("child", child, backoff=AT_ONCE)
+        await idle()
+
+    handler = Kept()
+    logging.getLogger().addHandler(handler)
+    try:
+        async with supervisor.open_supervisor(root) as tree:
+            await tree.wait_settled()
+            await wait_all_tasks_blocked()
+    finally:
+        logging.getLogger().removeHandler(handler)
+    shown = [
+        [line.get(key) for key in ("dn", "incarnation", "event", "error", "logger")]
+        for line in lines
+    ]
+    node = "supervisor.node.root.child"
+    died = ["NodeDied", "OSError: the disk is full", node]
+    assert shown == [
+        ["root.child", 1, None, None, "some.library"],
+        ["root.child", 1, *died],
+        ["root.child", 2, None, None, "some.library"],
+        ["root.child", 2, *died],
+        ["root.child", 3, None, None, "some.library"],
+    ]
+    assert ["traceback" in line for line in lines] == [False, True, False, False, False]
+    assert not any("crash" in line for line in lines)
+
+
+class Refusing:
+    """Can be shown in no way."""
+
+    def __repr__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"peer": "192.0.2.1:80", "size": 3, "ratio": 0.5, "ok": True, "of": None}, ...),
+        ({"labels": {"a": [1, 2]}}, ...),
+        (
+            {"path": Path("/var/lib"), "when": {"a": Path("x")}},
+            {"path": "/var/lib", "when": {"a": "x"}},
+        ),
+        (
+            {"level": 3, "error": "x", "time": 1},
+            {"extra_level": 3, "extra_error": "x", "extra_time": 1},
+        ),
+        ({"dn": "cn=x"}, {"extra_dn": "cn=x"}),
+        ({"ratio": float("nan"), "most": float("inf")}, {"ratio": "nan", "most": "inf"}),
+        ({"keys": {(1, 2): 3}}, {"keys": "{(1, 2): 3}"}),
+        ({"event": "Started", "incarnation": 7}, ...),
+        ({"stream": "raw"}, ...),
+    ],
+    ids=str,
+)
+def test_json_has_the_fields_that_extra_gave(given: dict[str, object], expected: object) -> None:
+    """S22: as JSON has them, or as text; a name that the formatter uses gets a prefix."""
+    logger = logging.getLogger("tests.extra")
+    record = logger.makeRecord("tests.extra", logging.INFO, "m.py", 1, "m", (), None, extra=given)
+    found = json.loads(JSONFormatter().format(record))
+    for key in ("time", "level", "dn", "logger", "message"):
+        del found[key]
+    assert found == (given if expected is ... else expected)
+
+
+def test_a_field_that_refers_to_itself_or_is_long_is_text() -> None:
+    """S22: it can't break the line, nor make it longer than the limit."""
+    circle: list[object] = []
+    circle.append(circle)
+    record = a_record()
+    vars(record).update(circle=circle, many=list(range(100_000)), long="x" * 100_000)
+    vars(record).update(refusing=Refusing())
+    text = JSONFormatter().format(record)
+    found = json.loads(text)
+    assert found["circle"] == "[[...]]"
+    assert found["refusing"] == "<its __str__ raised ValueError>"
+    assert "characters left out" in found["many"]
+    assert "characters left out" in found["long"]
+    assert len(text) < 3 * 64 * 1024
 
 
 # Where a record comes from

@@ -183,7 +183,10 @@ class Silent:
 def test_a_record_of_any_kind_is_written(fields: dict[str, Any], expected: str) -> None:
     """S22: as far as possible, and not in the midst of the log as an error of logging's."""
     record = a_record(**fields)
-    assert expected in json_of(record)["message"]
+    message, *details = expected.splitlines()
+    found = json_of(record)
+    assert message in found["message"]
+    assert found.get("traceback", "").splitlines() == details
     assert expected.splitlines()[-1] in text_of(record)
 
 
@@ -193,7 +196,8 @@ def test_a_record_of_any_size_has_a_limit() -> None:
     record = a_record(huge, stack_info=huge)
     error = an_error(huge)
     record.exc_info = (type(error), error, error.__traceback__)
-    for text in (text_of(record), json_of(record)["message"]):
+    found = json_of(record)
+    for text in (text_of(record), found["message"] + found["traceback"]):
         assert len(text) < 4 * MESSAGE_LENGTH
         assert text.count("characters left out ...]") == 3
 
@@ -473,13 +477,17 @@ async def test_no_record_is_made_that_nobody_wants(
 
 
 async def test_a_logger_that_cannot_be_asked_harms_nothing(
-    child_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+    child_logger: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """S17: standard error says what could not be logged, with nothing that a terminal obeys."""
     child_logger.__class__ = Refusing
 
     async def child() -> None:
-        raise OSError("red \x1b[31m")
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.set_ready(False, "red \x1b[31m")  # noqa: FBT003  as its docs have it
+        raise OSError("a death is logged all the same")
 
     async def root() -> None:
         supervisor.run("child", child, backoff=PATIENT)
@@ -490,5 +498,6 @@ async def test_a_logger_that_cannot_be_asked_harms_nothing(
         await tree.wait_settled()
     errors = capsys.readouterr().err
     assert "no space left" in errors
-    assert "could not log this: root.child died" in errors
+    assert "could not log this: root.child is not ready" in errors
     assert "\x1b" not in errors
+    assert "root.child died" in caplog.text

@@ -187,7 +187,8 @@ def test_a_tree_that_gives_up_exits_with_1() -> None:
         status, (death, end) = end_of(process)
     assert status == 1
     assert (death["level"], death["dn"]) == ("ERROR", "root")
-    assert "in give_up" in death["message"]
+    assert "in give_up" in death["traceback"]
+    assert death["error"] == "OSError: the disk is full"
     assert end["level"] == "CRITICAL"
     assert end["message"].startswith("root gave up: 0 restarts within 1 s are allowed")
     assert end["message"].endswith("(root: OSError: the disk is full)")
@@ -199,9 +200,9 @@ def test_a_root_that_uses_the_package_wrongly_ends_the_process() -> None:
         status, (death, end) = end_of(process)
     assert status == 1
     assert (death["level"], death["dn"]) == ("ERROR", "root")
-    assert "it gives up (that is fatal)\nTraceback" in death["message"]
-    assert death["message"].count("Traceback") == 1
-    assert "in misname\n" in death["message"]
+    assert death["message"].endswith("; it gives up (that is fatal)")
+    assert death["traceback"].count("Traceback") == 1
+    assert "in misname\n" in death["traceback"]
     assert (end["level"], "Traceback" in end["message"]) == ("CRITICAL", False)
     assert end["message"].startswith(
         "root gave up: it died of what is fatal (root: InvalidNameError: "
@@ -246,7 +247,8 @@ def test_a_pipe_gets_a_json_object_a_line() -> None:
     with service("logs.py") as process:
         status, log = end_of(process)
     assert status == 0
-    assert [set(record) for record in log] == [{"time", "level", "dn", "logger", "message"}] * 4
+    keys = {"time", "level", "dn", "incarnation", "logger", "message"}
+    assert [set(record) for record in log] == [*[keys] * 3, keys | {"error", "traceback"}]
     assert [(record["level"], record["dn"], record["logger"]) for record in log] == [
         ("INFO", "root.child", "supervisor.node.root.child"),
         ("WARNING", "root.child.http", "supervisor.node.root.child.http"),
@@ -254,7 +256,8 @@ def test_a_pipe_gets_a_json_object_a_line() -> None:
         ("ERROR", "root.child", "supervisor.node.root.child"),
     ]
     assert log[0]["message"] == "two\nlines of „text“"
-    assert re.match(r"(?s)no room\nTraceback .*\nOSError: the disk is full$", log[3]["message"])
+    assert (log[3]["message"], log[3]["error"]) == ("no room", "OSError: the disk is full")
+    assert re.match(r"(?s)Traceback .*\nOSError: the disk is full$", log[3]["traceback"])
 
 
 def on_terminal(**environment: str) -> str:
