@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import logging
 import math
 import os
 import reprlib
@@ -23,6 +24,7 @@ from supervisor.client._arguments import add_commands, instance
 from supervisor.inspector._access import check_address
 from supervisor.inspector._inspector import Inspector, check_socket_path
 
+from ._logging_preset import FORMATS, check_level
 from ._main import LIMIT, main as serve
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ def main(argv: list[str] | None = None, *, program: str = AS_MODULE) -> NoReturn
         limit=given.limit,
         blocked_after=given.blocked_after,
         backoff=given.backoff,
+        log_level=given.log_level,
+        log_format=given.log_format,
         inspect=_inspect(given),
     )
 
@@ -121,6 +125,20 @@ def parse(argv: list[str] | None, *, program: str = AS_MODULE) -> argparse.Names
         metavar="S",
         help="after how long the log says what blocks the event loop, or 'none' (5)",
     )
+    run.add_argument(
+        "--log-level",
+        type=level,
+        default=logging.INFO,
+        metavar="LEVEL",
+        help="from which level on records are logged (INFO)",
+    )
+    run.add_argument(
+        "--log-format",
+        choices=FORMATS,
+        default="auto",
+        help="how records are written to standard error; auto is text on a terminal, journal where "
+        "systemd reads it, and json elsewhere (auto)",
+    )
     shown = run.add_mutually_exclusive_group()
     shown.add_argument(
         "--inspect",
@@ -177,6 +195,15 @@ def blocked_after(text: str) -> float | None:
         msg = f"{text!r} is not a number of seconds above 0, nor 'none'"
         raise argparse.ArgumentTypeError(msg)
     return value
+
+
+def level(text: str) -> int:
+    """Parse the name of a level, or its number."""
+    try:
+        return check_level(int(text) if text.isdecimal() else text)
+    except ValueError:
+        msg = f"{text!r} is no level, such as INFO"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def limit(text: str) -> RestartLimit | None:

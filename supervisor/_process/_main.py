@@ -9,13 +9,14 @@ import sys
 import threading
 from functools import partial
 from inspect import iscoroutine
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, TypeVarTuple, Unpack
 
 import trio
 
 from supervisor._calls._supervisor import Supervisor
 from supervisor._core._arguments import check_function, check_seconds, shown
 from supervisor._core._restart import RestartLimit
+from supervisor._observing._logging import log
 from supervisor._tasks._members import bind, check_runnable
 from supervisor.logs import LogBuffer
 from supervisor.logs._current import set_current
@@ -23,7 +24,7 @@ from supervisor.logs._current import set_current
 from ._countdown import Request
 from ._inspection import inspection
 from ._last_resort import LastResort
-from ._logging_preset import preset_logging
+from ._logging_preset import check_format, check_level, preset_logging
 from ._programming_errors import is_programming_error
 from ._service import Service, status_of
 from ._signals import DUMP_SIGNAL, RELOAD_SIGNAL, STOP_SIGNALS
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from ._inspection import Inspect
 
 ArgsT = TypeVarTuple("ArgsT")
+
+_logger: Final = logging.getLogger("supervisor")
 
 LIMIT: Final = RestartLimit(5, within=60.0)
 """How often the root may restart, unless another limit is passed."""
@@ -59,6 +62,8 @@ def main(
     sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None = None,
     blocked_after: float | None = 5.0,
     inspect: Inspect | None = None,
+    log_level: int | str = logging.INFO,
+    log_format: Literal["auto", "text", "json", "journal"] = "auto",
 ) -> NoReturn:
     """Run a tree as a service's ``main`` until it ends or a signal stops the process (S22).
 
@@ -113,9 +118,10 @@ def main(
     ends it 5 seconds later, with the status that was decided. If a program such as a test catches
     what ``main`` raises, and drops it, the former handlers are set again.
 
-    Unless logging is set up already, records from level ``INFO`` go to standard error: as text on a
-    terminal, as one JSON object a line in a pipe or a file. The newest records are kept, by node,
-    in a buffer that :func:`supervisor.logs.current_buffer` returns.
+    Unless logging is set up already, which the log says then, records from ``log_level`` on go to
+    standard error: as text on a terminal, as lines with priorities to the journal of systemd, as
+    one JSON object a line to anything else. The newest records are kept, by node, in a buffer that
+    :func:`supervisor.logs.current_buffer` returns.
 
     Args:
         root: The root runnable.
@@ -140,6 +146,8 @@ def main(
         inspect: Whether there is an inspector, beside the sidecars (S38): ``True``, the path of its
             socket, or a function of the tree that returns an ``inspector()``. By default,
             ``$SUPERVISOR_INSPECT`` says it: ``1`` or a path.
+        log_level: From which level on records are logged, as a number or a name.
+        log_format: ``text``, ``json``, ``journal``, or ``auto`` for what suits standard error.
 
     Raises:
         SystemExit: with the status, unless one of the errors below is raised.
@@ -147,7 +155,8 @@ def main(
         TypeError: if ``root``, ``reload`` or ``sidecars`` is not callable, or an option is of a
             wrong kind.
         ValueError: if ``grace``, ``report_after``, ``timeout``, ``drain`` or ``blocked_after`` is
-            out of its range, or ``dump_signal`` can't be caught or stops the process.
+            out of its range, or ``dump_signal`` can't be caught or stops the process, or there is
+            no such level or format.
         BaseException: what else left the tree, or what ``sidecars`` raised.
 
     Example::
@@ -159,6 +168,7 @@ def main(
     timeout = check_seconds("timeout", timeout)
     drain = check_seconds("drain", drain)
     requests = _requests(reload, dump_signal)
+    level, chosen = check_level(log_level), check_format(log_format)
     if blocked_after is not None:
         blocked_after = check_seconds("blocked_after", blocked_after, above_zero=True)
         if math.isinf(blocked_after):
@@ -172,7 +182,7 @@ def main(
             "main thread, which gets the signals, or call trio.run(supervisor.supervise, ...)"
         )
         raise RuntimeError(msg)
-    preset_logging(sys.stderr)
+    was_bare = preset_logging(sys.stderr, level, chosen)
     make = partial(
         Supervisor,
         bind(root, args),
@@ -200,6 +210,8 @@ def main(
     last_resort.start()
     logging.getLogger().addHandler(buffer)
     try:
+        if not was_bare:
+            _report_left_out(level, chosen)
         status = trio.run(_serve, make, serve, last_resort, buffer)
     except BaseException as error:
         if last_resort.is_attached:
@@ -217,6 +229,21 @@ def main(
         raise end
     finally:
         del end  # its traceback refers to this frame, which would keep it alive
+
+
+def _report_left_out(level: int, log_format: str) -> None:
+    """Say that logging was set up already: what was asked for then is left out (S22)."""
+    asked = [f"log_level={logging.getLevelName(level)!r}"] if level != logging.INFO else []
+    asked += [f"log_format={log_format!r}"] if log_format != "auto" else []
+    text = "logging is set up already, so main() leaves it as it is"
+    if asked:
+        log(_leave, _logger, logging.WARNING, f"{text}, without %s", " and ".join(asked))
+    else:
+        log(_leave, _logger, logging.INFO, text)
+
+
+def _leave(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _requests(reload: object, dump_signal: object) -> dict[signals.Signals, Request]:

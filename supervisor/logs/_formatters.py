@@ -57,16 +57,13 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Format time, level, DN and message; what has more lines goes on below, with a mark."""
-        source = origin(record)
-        if source == "-":
-            source = _text(record.name)
-        source = label(source, NAME_LENGTH)
+        name = label(source(record), NAME_LENGTH)
         # The column grows with the names that come, so that it is as narrow as it can be.
-        self._width = max(self._width, min(len(source), 40))
+        self._width = max(self._width, min(len(name), 40))
         clock = time.strftime("%H:%M:%S", self.converter(created(record)))
         level = label(_text(record.levelname)[:1], NAME_LENGTH)
         said = printable(message(record)).expandtabs(4).replace("\n", f"\n{CONTINUED}")
-        line = f"{clock} {level} {source:{self._width}}  {said}"
+        line = f"{clock} {level} {name:{self._width}}  {said}"
         colour = _COLOURS.get(record.levelno)
         return f"\033[{colour}m{line}\033[0m" if self._colour and colour else line
 
@@ -129,6 +126,12 @@ def origin(record: logging.LogRecord) -> str:
         return dn
     # The first is there where the second is somebody else's.
     return _text(getattr(record, "runnable_dn", None) or getattr(record, "dn", "-"))
+
+
+def source(record: logging.LogRecord) -> str:
+    """Return the DN that a record comes from or is about, or else the name of the logger."""
+    dn = origin(record)
+    return _text(record.name) if dn == "-" else dn
 
 
 def message(record: logging.LogRecord) -> str:

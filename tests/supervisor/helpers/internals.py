@@ -17,6 +17,7 @@ from supervisor._process._sidecars import Sidecars, check_sidecars
 from supervisor._process._signals import DUMP_SIGNAL, STOP_SIGNALS
 from supervisor._tasks._timers import Timer, Timers
 from supervisor.logs import JSONFormatter, TextFormatter
+from supervisor.logs._journal import JournalFormatter
 
 if TYPE_CHECKING:
     from supervisor import Handle
@@ -35,6 +36,7 @@ __all__ = [
     "GroupMoved",
     "Incarnation",
     "JSONFormatter",
+    "JournalFormatter",
     "Node",
     "Request",
     "RestartHistory",

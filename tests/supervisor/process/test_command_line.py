@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal as signals
 import subprocess
@@ -88,6 +89,41 @@ def test_timeout_is_the_budget_of_a_stop() -> None:
     assert "SIGTERM: stopping, within 1.5 s" in log
 
 
+def test_level_and_format_of_the_log_are_options() -> None:
+    """S22: with --log-level and --log-format, whatever standard error is."""
+    options = ("--log-level", "error", "--log-format", "journal", "--limit", "0/1")
+    result = run("run", "services.endings:give_up", *options)
+    assert result.returncode == 1
+    died, *lines, end = result.stderr.splitlines()
+    assert died.startswith("<3>root: root died in incarnation 1, ")
+    assert all(line.startswith("<3>  | ") for line in lines)
+    assert end.startswith("<2>supervisor: root gave up: ")
+
+
+@pytest.mark.usefixtures("modules")
+@pytest.mark.parametrize("level", ["debug", "DEBUG", "10"])
+def test_a_level_is_a_name_or_a_number(level: str) -> None:
+    """S22: in letters of either kind."""
+    assert parse(["run", "odd:Roots.root", "--log-level", level]).log_level == logging.DEBUG
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--log-level=loud", "argument --log-level: 'loud' is no level, such as INFO"),
+        ("--log-format=xml", "argument --log-format: invalid choice: 'xml'"),
+    ],
+)
+def test_a_bad_level_or_format_is_named(
+    option: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """S22: the status is 2."""
+    with pytest.raises(SystemExit) as exit_:
+        main(["run", "odd:Roots.root", option])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("modules")
 def test_timeout_is_half_a_minute_by_default() -> None:
     """S22: the default is that of main(), and the help says so."""
@@ -119,6 +155,7 @@ def test_options_are_those_of_main() -> None:
     assert (given.drain, given.grace, given.backoff, given.arguments) == (0.0, 0.0, None, [])
     assert given.limit == RestartLimit(5, within=60.0)
     assert given.blocked_after == 5.0
+    assert (given.log_level, given.log_format) == (logging.INFO, "auto")
     options = "--drain 5 --grace 10 --limit 3/1.5 --backoff 1/30 --blocked-after 0.5"
     given = parse(["run", "odd:Roots.root", *options.split()])
     assert (given.drain, given.grace) == (5.0, 10.0)

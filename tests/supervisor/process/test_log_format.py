@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import os
 import re
 import time
 from pathlib import Path
@@ -17,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 import supervisor
 
 from ..helpers.backoffs import AT_ONCE
-from ..helpers.internals import JSONFormatter, TextFormatter, preset_logging
+from ..helpers.internals import JournalFormatter, JSONFormatter, TextFormatter, preset_logging
 from ..helpers.runnables import idle
 
 if TYPE_CHECKING:
@@ -337,8 +338,69 @@ def test_the_preset_is_text_on_a_terminal(
 def test_the_preset_changes_no_logging_that_is_set_up() -> None:
     """S22: where there is a handler, nothing changes, and a second preset does nothing."""
     with bare_logging() as root:
-        preset_logging(io.StringIO())
+        assert preset_logging(io.StringIO())
         before = root.handlers.copy()
         root.setLevel(logging.ERROR)
-        preset_logging(io.StringIO())
+        assert not preset_logging(io.StringIO())
         assert (root.handlers, root.level) == (before, logging.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("log_format", "pattern"),
+    [
+        ("text", r"\d\d:\d\d:\d\d D root          seen\n"),
+        ("json", r'\{"time": .*"message": "seen"\}\n'),
+        ("journal", r"<7>root: seen\n"),
+        ("auto", r'\{"time": .*"message": "seen"\}\n'),
+    ],
+)
+def test_level_and_format_can_be_chosen(log_format: str, pattern: str) -> None:
+    """S22: where there is no terminal, text has no colours."""
+    stream = io.StringIO()
+    with bare_logging() as root:
+        preset_logging(stream, logging.DEBUG, log_format)
+        root.debug("seen")
+    assert re.fullmatch(pattern, stream.getvalue())
+
+
+# The journal
+
+
+def test_each_line_for_the_journal_has_its_priority() -> None:
+    """S22: DN and message; further lines have a mark as well, and no control character is left."""
+    record = a_record("two\n%s", "\x1b[31mlines", level=logging.WARNING)
+    assert JournalFormatter().format(record) == "<4>root.net: two\n<4>  | \\x1b[31mlines"
+
+
+@pytest.mark.parametrize(
+    ("level", "priority"),
+    [
+        (logging.NOTSET, 7),
+        (logging.DEBUG, 7),
+        (logging.INFO, 6),
+        (25, 6),
+        (logging.WARNING, 4),
+        (logging.ERROR, 3),
+        (logging.CRITICAL, 2),
+        (90, 2),
+    ],
+)
+def test_the_priority_is_syslogs(level: int, priority: int) -> None:
+    """S22: as sd-daemon(3) has them."""
+    text = JournalFormatter().format(a_record(level=level, name="library", dn="-"))
+    assert text == f"<{priority}>library: hello"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_the_journal_is_known_by_device_and_inode(
+    *, ours: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S22: a program inherits JOURNAL_STREAM also where its standard error goes elsewhere."""
+    path = tmp_path / "stderr"
+    with path.open("w") as stream, bare_logging() as root:
+        status = os.fstat(stream.fileno())
+        inode = status.st_ino if ours else status.st_ino + 1
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{inode}")
+        preset_logging(stream)
+        root.info("seen")
+    assert (path.read_text() == "<6>root: seen\n") is ours

@@ -243,11 +243,11 @@ def test_a_stream_that_can_only_be_written_to_is_no_terminal(stream: Any) -> Non
     assert json.loads(text)["message"] == "hello"
 
 
-def test_without_standard_error_nothing_is_set_up() -> None:
-    """S22: there is nowhere to write to, and who logs is not disturbed."""
+def test_without_standard_error_there_is_no_handler() -> None:
+    """S22: there is nowhere to write to; the level is set, for the handlers that there are."""
     with bare_logging() as root:
-        preset_logging(None)
-        assert root.handlers == []
+        assert preset_logging(None, logging.DEBUG)
+        assert (root.handlers, root.level) == ([], logging.DEBUG)
 
 
 def closed(stream: IO[str]) -> IO[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pty
 import re
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 import trio
@@ -19,6 +20,7 @@ import trio
 import supervisor
 from supervisor import Backoff, InMemoryMetrics, NodeState, RestartLimit, Signal
 
+from ..helpers.runnables import finish
 from ..helpers.services import (
     ENVIRONMENT,
     LONG,
@@ -311,6 +313,55 @@ def test_logging_that_is_set_up_stays_as_it_is() -> None:
 
 
 # In this process
+
+
+@pytest.mark.parametrize(
+    ("options", "level", "text"),
+    [
+        ({}, "INFO", ""),
+        ({"log_level": "debug"}, "WARNING", ", without log_level='DEBUG'"),
+        ({"log_format": "json"}, "WARNING", ", without log_format='json'"),
+        (
+            {"log_level": 30, "log_format": "text"},
+            "WARNING",
+            ", without log_level='WARNING' and log_format='text'",
+        ),
+    ],
+    ids=str,
+)
+def test_the_log_says_once_that_it_was_set_up(
+    options: dict[str, Any], level: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """S22: and what was asked for in vain; pytest has set it up here."""
+    caplog.set_level(logging.INFO, logger="supervisor")
+
+    async def root() -> None:
+        await finish()
+
+    assert status_of(partial(supervisor.main, root, dump_signal=None, **options)) == 0
+    told = [each for each in caplog.records if each.getMessage().startswith("logging is set up")]
+    assert [(each.levelname, each.getMessage()) for each in told] == [
+        (level, f"logging is set up already, so main() leaves it as it is{text}")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"log_level": "LOUD"}, ValueError, "log_level='LOUD' is no level: pass one, such as"),
+        ({"log_level": None}, TypeError, "log_level=None is no level: pass one, such as"),
+        ({"log_level": -1}, ValueError, "log_level=-1 is not a whole number of at least 0"),
+        ({"log_format": "xml"}, ValueError, "log_format='xml' is no format: pass one of auto, "),
+        ({"log_format": 1}, TypeError, "log_format=1 is no format: pass one of auto, "),
+    ],
+    ids=str,
+)
+def test_a_level_or_format_that_there_is_not_is_refused(
+    options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    """S22, S2: before anything is set up."""
+    with pytest.raises(error, match=text):
+        supervisor.main(finish, **options)
 
 
 def test_main_hands_on_what_it_is_given() -> None:
