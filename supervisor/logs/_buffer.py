@@ -27,7 +27,7 @@ import logging
 from collections import OrderedDict, deque
 from contextlib import AbstractContextManager
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final, final
 
 from trio.lowlevel import enable_ki_protection
@@ -42,7 +42,7 @@ from ._selection import ROOT, Selection
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
 TEXT_LENGTH: Final = 16 * 1024
@@ -214,14 +214,15 @@ class LogBuffer(logging.Handler):
         selection = Selection(dn, level, children=children)
         count = _check_number(n)
         with self._lock:
+            newest_first: Iterator[LogEntry]
             if children:
-                entries = list(self._order.values())
+                newest_first = reversed(self._order.values())
             else:
                 ring = self._rings.get(dn)
-                entries = [] if ring is None else list(ring.entries)
-        if raw is not None:
-            entries = [entry for entry in entries if (entry.stream is not None) is raw]
-        return _newest(entries, selection, count)
+                newest_first = iter(()) if ring is None else reversed(ring.entries)
+            if raw is not None:
+                newest_first = (each for each in newest_first if (each.stream is not None) is raw)
+            return _newest(newest_first, selection, count)
 
     def follow(
         self,
@@ -289,18 +290,17 @@ class LogBuffer(logging.Handler):
     def _begin(self, selection: Selection, count: int | None, after: int | None) -> LogFollower:
         """Make a follower, with what is there now."""
         follower = LogFollower(self._lock, selection.wants, self._leave)
-        missed = 0
         with self._lock:
-            entries = list(self._order.values())
-            if after is not None:
-                missed = self._missing(selection, after)
+            newest_first: Iterator[LogEntry] = reversed(self._order.values())
+            if after is None:
+                follower.begin(_newest(newest_first, selection, count), missed=0)
+            else:
+                newest_first = takewhile(lambda entry: entry.seq > after, newest_first)
+                backlog = _newest(newest_first, selection, None)
+                follower.begin(backlog, self._missing(selection, after))
             self._followers += (follower,)
             if self._closed:
                 follower.end()
-        # The task that calls is in Trio's thread, so nothing is received before this is done.
-        if after is not None:
-            entries, count = [entry for entry in entries if entry.seq > after], None
-        follower.begin(_newest(entries, selection, count), missed)
         return follower
 
     def _missing(self, selection: Selection, after: int) -> int:
@@ -356,9 +356,10 @@ def _check_number(n: int | None) -> int | None:
     return None if n is None else check_count("n", n, least=0)
 
 
-def _newest(entries: list[LogEntry], selection: Selection, count: int | None) -> list[LogEntry]:
-    """Return the last ``count`` of the wanted entries, in order."""
-    wanted = filter(selection.wants, reversed(entries))
-    newest = list(islice(wanted, count))
+def _newest(
+    newest_first: Iterator[LogEntry], selection: Selection, count: int | None
+) -> list[LogEntry]:
+    """Return the last ``count`` of the wanted entries, oldest first."""
+    newest = list(islice(filter(selection.wants, newest_first), count))
     newest.reverse()
     return newest
