@@ -8,6 +8,11 @@ when they are called, and nothing is imported before.
 from __future__ import annotations
 
 from ._asgi import AsgiServer as AsgiServer, asgi as asgi
+from ._command import (
+    Command as Command,
+    CommandError as CommandError,
+    command as command,
+)
 from ._simple import (
     from_start as from_start,
     oneshot as oneshot,
@@ -19,8 +24,11 @@ from ._watch import restart_on_change as restart_on_change
 
 __all__ = (
     "AsgiServer",
+    "Command",
+    "CommandError",
     "TcpServer",
     "asgi",
+    "command",
     "from_start",
     "oneshot",
     "periodic",

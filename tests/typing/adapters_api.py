@@ -7,6 +7,7 @@ an ignore that is not needed is itself an error.
 from __future__ import annotations
 
 import queue
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -20,8 +21,11 @@ from starlette.applications import Starlette
 import supervisor
 from supervisor.adapters import (
     AsgiServer,
+    Command,
+    CommandError,
     TcpServer,
     asgi,
+    command,
     from_start,
     oneshot,
     periodic,
@@ -101,3 +105,29 @@ def a_handler_gets_a_stream() -> None:
     supervisor.run_group({"echo": server})
     tcp(serve)  # type: ignore[arg-type]
     tcp(echo, max_connections="10")  # type: ignore[arg-type]
+
+
+def a_command_is_a_runnable_with_a_process() -> None:
+    program = command(
+        ["server", Path("settings")],
+        cwd=Path("data"),
+        env={"HOME": "data"},
+        ready_port=("::1", 80),
+        stop_signal=signal.SIGINT,
+        grace=1,
+        parse=lambda line: (20, line),
+    )
+    assert_type(program, Command)
+    assert_type(program.pid, int | None)
+    supervisor.run_group({"server": program}, ordered=True)
+    program.send_signal(signal.SIGHUP)
+    command(["server"], ready=partial(serve, 80, "::"))
+    command(["server"], ready=compute)  # type: ignore[arg-type]
+    command(["server", 80])  # type: ignore[list-item]
+    command(["server"], parse=str.upper)  # type: ignore[arg-type]
+
+
+def a_command_dies_of_an_error_that_tells_how(error: CommandError) -> None:
+    assert_type(error.status, int | None)
+    assert_type(error.signal, int | None)
+    assert_type(error.lines, tuple[str, ...])
