@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+# Behind all other places, so that the packages which are tested stay those of the wheel.
+sys.path.append(str(Path(__file__).parents[3]))
 
 from benchmarks.soak.viewers import compare, disturb
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_bad_viewers_harm_neither_the_service_nor_the_inspector(tmp_path: Path) -> None:
