@@ -13,6 +13,7 @@ import supervisor
 from supervisor.inspector._inspector import Inspector
 from supervisor.testing import open_harness
 
+from ..helpers.folders import tmp_path  # noqa: F401  a short one, for a socket
 from ..helpers.internals import inspect_of, inspection, parse
 from ..helpers.runnables import idle
 from ..helpers.services import ENVIRONMENT
@@ -133,9 +134,10 @@ def test_wrong_options_of_run_are_named(
     assert message in capsys.readouterr().err
 
 
-def test_a_run_is_seen_by_its_name(tmp_path: Path) -> None:
+def test_a_run_is_seen_by_its_name(tmp_path: Path) -> None:  # noqa: F811  the fixture
     """S38: and not when it has ended."""
     environment = {**ENVIRONMENT, "XDG_RUNTIME_DIR": str(tmp_path), "RUNTIME_DIRECTORY": ""}
+    environment.pop("PYTHONSAFEPATH", None)  # the module is found from the working directory
     command = [sys.executable, "-m", "supervisor"]
     with subprocess.Popen(
         [*command, "run", "services.asked:idle", "--name", "netd"],
@@ -145,8 +147,9 @@ def test_a_run_is_seen_by_its_name(tmp_path: Path) -> None:
         text=True,
     ) as process:
         assert process.stderr is not None
-        while "the tree is ready" not in process.stderr.readline():
-            pass
+        for line in process.stderr:
+            if "the tree is ready" in line:
+                break
         listed = subprocess.run(
             [*command, "list"], env=environment, capture_output=True, text=True, check=True
         )

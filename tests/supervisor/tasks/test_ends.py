@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NoReturn
 
@@ -144,10 +144,6 @@ def sync_function() -> int:
     return 3
 
 
-async def async_generator() -> AsyncIterator[int]:
-    yield 3
-
-
 async def wants_two(first: object, second: object) -> None:
     raise AssertionError(first, second)
 
@@ -156,7 +152,6 @@ async def wants_two(first: object, second: object) -> None:
     ("function", "error"),
     [
         (sync_function, "is not an async function: it returned 3"),
-        (async_generator, "is not an async function: it returned <async_generator object"),
         (partial(wants_two, 1), "TypeError: wants_two() missing 1 required positional argument"),
     ],
 )
