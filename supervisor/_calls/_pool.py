@@ -158,8 +158,8 @@ class Pool(Placed):
         if max_children is not None:
             check_count("max_children", max_children, least=1)
         self._max_children = max_children
-        # Where it runs or will run, or has run last; whether it is that node's runnable itself, and
-        # not called by it; and what tells those who wait that it has such a place, for each run.
+        # The node where it runs, will run, or ran last. Whether it is that node's runnable, and not
+        # called by it. For each Trio run, what wakes the tasks that wait until it has a node.
         self._node: Node | None = None
         self._is_placed = False
         self._found: dict[trio.lowlevel.TrioToken, trio.Event] = {}

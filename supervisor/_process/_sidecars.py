@@ -60,7 +60,7 @@ def check_sidecars(
             check_runnable(runnable, "the sidecar %s", name)
             own_grace(name, runnable)
             runnables[name] = runnable
-    except BaseException:
+    except BaseException:  # nobody will await the coroutines among them
         for _, runnable in items:
             discard(runnable)
         raise

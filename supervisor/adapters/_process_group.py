@@ -44,6 +44,10 @@ STUB: Final = 'read -r line && exec "$@" </dev/null'
 OWN_NAMES: Final = {"IFS", "OPTIND", "PPID"}
 """Variables that a shell sets."""
 
+# Fields of /proc/PID/stat, counted from the state: the process group, and the bytes of memory.
+_GROUP: Final = 2
+_SIZE: Final = 20
+
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -179,7 +183,7 @@ async def start(
             _close(theirs)
         try:
             group = ProcessGroup(process, ours, logger)
-        except BaseException:
+        except BaseException:  # nobody else has the process
             process.kill()
             with trio.CancelScope(shield=True):
                 await process.wait()
@@ -277,7 +281,3 @@ def _fields(process: Path) -> list[str]:
     """Return what the kernel says of a process, from its state on."""
     # Its name may hold anything, but it is the only field in parentheses.
     return (process / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-
-
-_GROUP: Final = 2
-_SIZE: Final = 20

@@ -7,14 +7,13 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+from supervisor._text._durations import duration
 from supervisor._text._printable import printable, single_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ._connection import Json
-
-MINUTE: Final = 60
 
 LEVELS_INDENTED: Final = 30
 """Deeper nodes are not indented further, so that lines stay readable."""
@@ -56,7 +55,7 @@ def _note(row: Json, now: float) -> str:
     if row["not_ready"] is not None:
         notes.append(f"not ready: {single_line(row['not_ready'])}")
     if row["deadline"] is not None:
-        notes.append(f"restarts in {duration(max(0.0, row['deadline'] - now))}")
+        notes.append(f"restarts in {duration(row['deadline'] - now)}")
     elif row["group_state"] not in _RUNS:
         notes.append(f"group {row['group_state']}")
     if row["error"] is not None:
@@ -71,18 +70,6 @@ def _indented(dn: str, top: int) -> str:
     if level > LEVELS_INDENTED:
         name = f"(level {level}) {name}"
     return "  " * min(level, LEVELS_INDENTED) + name
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words."""
-    if seconds < MINUTE:
-        return f"{max(0.0, seconds):.1f} s"
-    minutes, rest = divmod(int(seconds), MINUTE)
-    hours, minutes = divmod(minutes, MINUTE)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def entry(data: Json) -> str:

@@ -2,8 +2,9 @@
 
 A Unix socket is this user's and root's. A TCP port of the loopback interface is open to all users
 of the machine, and to each page in their browsers. So there, a request needs the token, which only
-the process's own output has. The header ``Host`` has to name the port: that of a page whose name
-was made to lead to 127.0.0.1 does not. And the ``Origin`` of a page has to be the port itself.
+the process's own output has. The header ``Host`` has to name the port. A page may have a name
+that resolves to 127.0.0.1: its ``Host`` is that name, and is refused. The ``Origin`` of a page has
+to be the port itself.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from supervisor._core._states import (
     STOPPING,
 )
 from supervisor._core._tree import subtree
+from supervisor._text._durations import duration
 from supervisor._text._printable import cut, single_line
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ _FOLLOWS: Final = {
     STOPPED: "; the group is stopped for good",
 }
 """What becomes of a group in these states."""
-
-MINUTE: Final = 60
 
 
 def why(port: Port, node: Node, unready: Node | None) -> str:
@@ -176,13 +175,5 @@ class _Explanation:
         return f"{text}; it {self._death(node)}" if node.crashes else text
 
     def _ago(self, time: float) -> str:
-        """Return a time that has passed, in words."""
-        seconds = max(0.0, self._now - time)
-        if seconds < MINUTE:
-            return f"{seconds:.1f} s"
-        minutes, seconds = divmod(int(seconds), MINUTE)
-        hours, minutes = divmod(minutes, MINUTE)
-        days, hours = divmod(hours, 24)
-        if days:
-            return f"{days} d {hours} h"
-        return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+        """Return how long ago a time was."""
+        return duration(self._now - time)

@@ -56,8 +56,8 @@ class LogFollower(trio.abc.ReceiveChannel[LogEntry]):
     def missed(self) -> int:
         """How many entries are missing up to the one that was received last.
 
-        If entries had left the buffer before the follower could resume, it is that many from the
-        start. Other nodes' entries may be among these.
+        A follower that resumes begins with the number of entries that have left the buffer since,
+        which may include entries of other nodes.
         """
         return self._missed
 

@@ -15,7 +15,7 @@ _PRIORITIES: Final = (
     (logging.WARNING, 4),
     (logging.INFO, 6),
 )
-"""From a level on, the number of syslog's priority; below all of them it is that of debugging."""
+"""The priority in syslog of records of at least this level; the first that fits counts."""
 
 _DEBUG: Final = 7
 

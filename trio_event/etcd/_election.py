@@ -33,6 +33,7 @@ from .._absent import ABSENT
 from .._arguments import check_seconds
 from .._value import compose
 from ._calling._endpoints import pauses
+from ._calling._leases import END_TIME
 from ._calling._requests import (
     Compare,
     Delete,
@@ -59,9 +60,6 @@ if TYPE_CHECKING:
     from ._calling._lease import Lease
     from ._calling._requests import Operation
     from ._client import EtcdClient
-
-# In seconds: how long the end of a lease may take, beside the grace of the child.
-_FAREWELL: Final = 1.0
 
 _current: Final[ContextVar[Leadership]] = ContextVar("trio_event.etcd.leadership")
 
@@ -281,7 +279,7 @@ class Election:
     ) -> None:
         """Make one; users get theirs from :func:`elect`."""
         self._grace: float = getattr(runnable, "grace", 0.0)
-        self.grace: float = self._grace + _FAREWELL
+        self.grace: float = self._grace + END_TIME
         self._client = client
         self._name = name
         self._runnable = runnable
@@ -409,7 +407,7 @@ class _Term:
         self._loss = ""
         self._error: Exception | None = None
         self._has_returned = False
-        self._is_over = trio.Event()
+        self._has_ended = trio.Event()
         self._scope: trio.CancelScope | None = None
 
     async def run(self, grace: float) -> bool:
@@ -461,7 +459,7 @@ class _Term:
                 self._error = error
                 raise
         if not self._has_returned:
-            await self._is_over.wait()  # its end is a stop by the election, and no death
+            await self._has_ended.wait()  # its end is a stop by the election, and no death
 
     async def _watch_lease(self) -> None:
         with self._leadership.lease._scope(self._margin):
@@ -480,7 +478,7 @@ class _Term:
         await self._end_child()
 
     async def _end_child(self) -> None:
-        self._is_over.set()
+        self._has_ended.set()
         try:
             await self._pool.stop(self._child)
         except (UnknownNameError, RunError):  # it has ended, or its pool is ended

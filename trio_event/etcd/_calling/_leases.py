@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _HIGHEST_ID: Final = 2**63 - 1
 
 # In seconds: for how long the cluster is told that a lease is over.
-_FAREWELL: Final = 1.0
+END_TIME: Final = 1.0
 
 
 @final
@@ -66,7 +66,7 @@ class Leases:
             lease = await self._grant(number, ttl)
         except EtcdError:
             raise  # what may have been granted all the same ends by itself
-        except BaseException:
+        except BaseException:  # it may have been granted
             await self._revoke(number)  # noqa: ASYNC102, ASYNC120  it shields, for a second
             raise
         self._keepalives.add(lease)
@@ -87,7 +87,7 @@ class Leases:
 
     async def _revoke(self, number: int) -> None:
         with (
-            trio.move_on_after(_FAREWELL, shield=True),
+            trio.move_on_after(END_TIME, shield=True),
             suppress(EtcdError, trio.ClosedResourceError),
         ):
             await self._call("lease", revoke_request(number))
