@@ -211,7 +211,10 @@ async def test_the_steps_of_a_group_restart_are_linear_in_its_members() -> None:
     assert (more - few, many - more) == (2 * 100, 2 * 1000)
 
 
-async def test_restarts_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_restarts_leave_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+    mock_clock: object,  # noqa: ARG001  on a slow machine, a look for NEW nodes would come between
+) -> None:
     """S14, S16: what a tree keeps of its past is bounded, however often a leaf restarts."""
     # Pytest would keep each record.
     monkeypatch.setattr(logging.getLogger("supervisor.node.root.mortal"), "disabled", True)
