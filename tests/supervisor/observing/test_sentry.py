@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import sentry_sdk
@@ -34,10 +35,16 @@ class Kept(Transport):
         self.events.append(dict(event))
 
 
+# What the integration puts in place of callHandlers(), which it does once in a process.
+_replacements: list[Any] = []
+
+
 @contextlib.contextmanager
 def sentry() -> Iterator[list[dict[str, Any]]]:
     """Have errors that are logged captured for a while."""
     transport = Kept()
+    logger_class: Any = logging.Logger
+    call_handlers = logger_class.callHandlers
     sentry_sdk.init(
         dsn="https://key@sentry.invalid/1",
         transport=transport,
@@ -45,9 +52,13 @@ def sentry() -> Iterator[list[dict[str, Any]]]:
         auto_enabling_integrations=False,
         integrations=[LoggingIntegration()],
     )
+    if logger_class.callHandlers is not call_handlers:
+        _replacements.append(logger_class.callHandlers)
+    (logger_class.callHandlers,) = _replacements
     try:
         yield transport.events
     finally:
+        logger_class.callHandlers = call_handlers
         # Without a DSN, nothing is captured. The defaults would change subprocess for good.
         sentry_sdk.init(default_integrations=False, auto_enabling_integrations=False)
 
