@@ -90,7 +90,7 @@ from ._states import (
     NodeEvent,
     NodeState,
 )
-from ._tree import descendants, subtree
+from ._tree import DeathHistory, descendants, subtree
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -353,9 +353,10 @@ def signal(incarnation: Incarnation, event: NodeEvent, now: float) -> bool:
     """
     _set_node_state(incarnation, event, now)
     node, group = incarnation.node, incarnation.node.group
-    if event is SIGNALLED_HEALTHY and node.down_since is not None:
-        group.siblings.tree.events.append(NodeRecovered(node, now - node.down_since))
-        node.down_since = None
+    history = node.death_history
+    if event is SIGNALLED_HEALTHY and history is not None and history.down_since is not None:
+        group.siblings.tree.events.append(NodeRecovered(node, now - history.down_since))
+        history.down_since = None
     return event is SIGNALLED_HEALTHY and (not group.unready or group.options.ordered)
 
 
@@ -447,9 +448,9 @@ def died(
     """
     node, group = incarnation.node, incarnation.node.group
     _set_node_state(incarnation, DIED, crash.time)
-    _add_crash(node, crash)
-    if node.down_since is None:
-        node.down_since = crash.time
+    history = _add_crash(node, crash)
+    if history.down_since is None:
+        history.down_since = crash.time
     incarnation.failure = None  # its traceback keeps what the children used alive
     _record_failure(group, crash, error, share, fatal=fatal)
     action = _set_group_state(group, MEMBER_DIED)
@@ -457,13 +458,17 @@ def died(
     return action if len(group.members) > 1 else None  # no other member has to be stopped
 
 
-def _add_crash(node: Node, crash: Crash) -> None:
+def _add_crash(node: Node, crash: Crash) -> DeathHistory:
     """Keep the newest few crashes of a node, and count those that are the same in a row (S14)."""
-    last = node.crashes[-1] if node.crashes else None
+    history = node.death_history
+    if history is None:
+        history = node.death_history = DeathHistory()
+    last = history.crashes[-1] if history.crashes else None
     same = last is not None and (last.error, last.traceback) == (crash.error, crash.traceback)
-    node.repeats = node.repeats + 1 if same else 0
-    node.crashes = (*node.crashes, crash)[-CRASHES_KEPT:]
-    node.deaths += 1
+    history.repeats = history.repeats + 1 if same else 0
+    history.crashes = (*history.crashes, crash)[-CRASHES_KEPT:]
+    history.deaths += 1
+    return history
 
 
 def stop_error_raised(
@@ -481,14 +486,16 @@ def stop_error_raised(
     if was_handled:
         text = f"{crash.dn} was failing with {crash.error}"
     for other in group.members:
-        run = other.incarnation
-        if run is not None and run.round == group.rounds and run.phase is DEAD and other.crashes:
-            death = other.crashes[-1]
+        run, history = other.incarnation, other.death_history
+        if history is None or run is None:
+            continue
+        if run.round == group.rounds and run.phase is DEAD:
+            death = history.crashes[-1]
             if len(death.meanwhile) >= MEANWHILE_LENGTH:
                 continue
             meanwhile = f"{death.meanwhile}; {text}" if death.meanwhile else text
             named = attrs.evolve(death, meanwhile=meanwhile)
-            other.crashes = (*other.crashes[:-1], named)
+            history.crashes = (*history.crashes[:-1], named)
             if group.causes and group.causes[-1] is death:
                 group.causes[-1] = named
 

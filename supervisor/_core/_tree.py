@@ -157,20 +157,32 @@ class Siblings:
         return self.closed and not self.unended and (self.parent_has_ended or not self.down)
 
 
+class DeathHistory:
+    """What a node keeps of its deaths (S14)."""
+
+    __slots__ = ("crashes", "deaths", "down_since", "repeats")
+
+    def __init__(self) -> None:
+        # The last few, oldest first, and how many there were in all.
+        self.crashes: tuple[Crash, ...] = ()
+        self.deaths: int = 0
+        # When the node died, or died first, if it was not HEALTHY since.
+        self.down_since: float | None = None
+        # How many deaths in a row were the same as the one before.
+        self.repeats: int = 0
+
+
 class Node:
     """A runnable's place in the tree, through all its incarnations."""
 
     __slots__ = (
         "call",
-        "crashes",
-        "deaths",
-        "down_since",
+        "death_history",
         "grace",
         "group",
         "incarnation",
         "name",
         "number",
-        "repeats",
         "stop_error",
     )
 
@@ -189,14 +201,8 @@ class Node:
         # The current or last one, and its number, from 1.
         self.incarnation: Incarnation | None = None
         self.number: int = 0
-        # The last few deaths, oldest first; most nodes never have one.
-        self.crashes: tuple[Crash, ...] = ()
-        # How many there were in all.
-        self.deaths: int = 0
-        # When it died, or died first, if it was not HEALTHY since.
-        self.down_since: float | None = None
-        # How many deaths in a row were the same as the one before.
-        self.repeats: int = 0
+        # Most nodes never die.
+        self.death_history: DeathHistory | None = None
         # What the last incarnation raised when it had been asked to stop.
         self.stop_error: Crash | None = None
 
@@ -207,6 +213,16 @@ class Node:
         if parent is None:
             return self.name
         return f"{self.group.siblings.tree.dn_of(parent.node)}.{self.name}"
+
+    @property
+    def crashes(self) -> tuple[Crash, ...]:
+        """The last few deaths, oldest first."""
+        return () if self.death_history is None else self.death_history.crashes
+
+    @property
+    def deaths(self) -> int:
+        """How many deaths there were in all."""
+        return 0 if self.death_history is None else self.death_history.deaths
 
     @property
     def is_present(self) -> bool:

@@ -450,9 +450,11 @@ class TreeLog:
     ) -> None:
         """Log a failure with its traceback, or instead how many equal ones there were in a row."""
         shown: Exception | None = error
-        if node.repeats % SUMMARISED:
+        assert node.death_history is not None  # this death is in it
+        repeats = node.death_history.repeats
+        if repeats % SUMMARISED:
             text += " (the same death again, %d in a row)"
-            args, shown = (*args, node.repeats + 1), None
+            args, shown = (*args, repeats + 1), None
         self._log(logger, logging.ERROR, text, *args, node=node, crash=crash, error=shown)
 
     def _log_stuck(self, late: Sequence[Node], when: str) -> None:

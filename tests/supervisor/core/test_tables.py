@@ -40,6 +40,7 @@ from supervisor._core._states import (
 )
 from supervisor._core._tree import (
     DEFAULT_OPTIONS,
+    DeathHistory,
     Group,
     Incarnation,
     Node,
@@ -238,7 +239,7 @@ MUTATING = {
 
 def test_only_the_steps_write_to_the_model() -> None:
     """S3: nothing else assigns to, deletes or mutates an attribute of what a tree is made of."""
-    names = {name for kind in MODEL for name in kind.__slots__}
+    names = {name for kind in (*MODEL, DeathHistory) for name in kind.__slots__}
     package = Path(supervisor.__file__).parent
     model = {package / "_core" / "_steps.py", package / "_core" / "_tree.py"}
     found = [
