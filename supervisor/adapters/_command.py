@@ -81,10 +81,10 @@ class CommandError(SupervisorError, RuntimeError):
         self, argv: tuple[str, ...], returncode: int, seconds: float, lines: list[str]
     ) -> None:
         """Make the error of an end that :mod:`subprocess` calls ``returncode``."""
-        self.argv = argv
-        self.status = returncode if returncode >= 0 else None
-        self.signal = -returncode if returncode < 0 else None
-        self.lines = tuple(lines)
+        self.argv: tuple[str, ...] = argv
+        self.status: int | None = returncode if returncode >= 0 else None
+        self.signal: int | None = -returncode if returncode < 0 else None
+        self.lines: tuple[str, ...] = tuple(lines)
         super().__init__(
             f"{shown(argv[0])} {_end(returncode)} after {seconds:.1f} s{_hint(returncode)}"
         )

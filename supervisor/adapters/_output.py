@@ -114,7 +114,7 @@ class Output:
     ) -> None:
         """Make it for two pipes, which are closed elsewhere."""
         self.last_lines: deque[str] = deque(maxlen=KEPT_LINES)
-        self.matched = trio.Event()
+        self.matched: trio.Event = trio.Event()
         self._pipes = _Pipe("stdout", stdout), _Pipe("stderr", stderr)
         self._pid = pid
         self._logger = logger
