@@ -9,7 +9,7 @@ import trio
 
 from trio_event.etcd import EtcdClient, UnavailableError, UnknownOutcomeError
 
-from .helpers.servers import in_thread, running
+from .helpers.servers import HANG, in_thread, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +32,11 @@ def used_by(client: EtcdClient, cluster: Cluster) -> Member:
 
 async def test_calls_go_on_at_once_when_a_member_dies(cluster: Cluster, prefix: str) -> None:
     """E6: the next member is asked without a pause, in less than an election takes."""
-    async with EtcdClient(cluster.endpoints) as client:
+    async with EtcdClient(cluster.endpoints, timeout=HANG) as client:
         await client.put(f"{prefix}a", b"1")
         member = used_by(client, cluster)
         await in_thread(member.kill)
-        with trio.fail_after(5):
+        with trio.fail_after(HANG):
             stored = await client.get(f"{prefix}a")
         assert stored is not None
         assert used_by(client, cluster) is not member
@@ -45,12 +45,12 @@ async def test_calls_go_on_at_once_when_a_member_dies(cluster: Cluster, prefix: 
 
 async def test_a_read_leaves_a_frozen_member(cluster: Cluster, prefix: str) -> None:
     """E6: after two seconds, by another member."""
-    async with EtcdClient(cluster.endpoints) as client:
+    async with EtcdClient(cluster.endpoints, timeout=HANG) as client:
         await client.put(f"{prefix}a", b"1")
         member = used_by(client, cluster)
         member.freeze()
         try:
-            with trio.fail_after(5):
+            with trio.fail_after(HANG):
                 assert await client.get(f"{prefix}a", serializable=True) is not None
         finally:
             member.thaw()
@@ -72,7 +72,7 @@ async def test_without_a_quorum_a_write_is_not_made(cluster: Cluster, prefix: st
         finally:
             for other in others:
                 other.thaw()
-    async with EtcdClient(cluster.endpoints, timeout=20) as client:
+    async with EtcdClient(cluster.endpoints, timeout=HANG) as client:
         stored = await client.get_range(prefix)
         assert [item.value for item in stored.items] == [b"1"]
 
@@ -144,6 +144,7 @@ async def test_no_write_is_made_twice_or_lost(cluster: Cluster, prefix: str) -> 
             for name in "abcdefgh":
                 nursery.start_soon(writes.make, name)
             nursery.start_soon(disturb, client, cluster, writes)
+    async with EtcdClient(cluster.endpoints, timeout=HANG) as client:
         found = await client.get_range(prefix)
     applied = {item.key.decode(): item for item in found.items}
     for item in applied.values():

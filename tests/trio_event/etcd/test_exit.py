@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .helpers.servers import HANG
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -57,7 +59,7 @@ def test_a_process_ends_with_everything_open(node: Cluster, tmp_path: Path, how:
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG,
         )
         assert (ended.returncode, ended.stderr) == (0, "")
 
@@ -106,7 +108,7 @@ def interrupt(script: Path, node: Cluster) -> None:
         assert process.stdout.readline() == "put\n"
         try:
             os.kill(process.pid, signal.SIGINT)
-            output, errors = process.communicate(timeout=20)
+            output, errors = process.communicate(timeout=HANG)
         finally:
             process.kill()
     assert output.splitlines()[-1] == "interrupted"

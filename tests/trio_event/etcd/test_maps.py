@@ -12,7 +12,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 from trio_event import ABSENT, UNSET, Change, ValueWatch, compose, follow
 from trio_event.etcd import Compare, DecodeError, Delete, EtcdClient, Json, Put, RefusedError, Text
 
-from .helpers.servers import in_thread, running
+from .helpers.servers import HANG, in_thread, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -262,7 +262,8 @@ async def test_after_a_compaction_exactly_the_difference_comes(
     """E3: added, changed, deleted, deleted and put again; once, in one batch."""
     with running(binary, tmp_path / "etcd") as cluster:
         (member,) = cluster.members
-        async with EtcdClient(cluster.endpoints) as client, client.map("g/", Text()) as opened:
+        client = EtcdClient(cluster.endpoints, timeout=HANG)
+        async with client, client.map("g/", Text()) as opened:
             for key in ("changed", "same", "gone", "again"):
                 await opened.wait_revision(await opened.put(key, "old"))
             with opened.watch() as watcher:
@@ -280,6 +281,7 @@ async def test_after_a_compaction_exactly_the_difference_comes(
                 await in_thread(member.restart)
                 version = opened.version
                 await opened.wait_revision(revision)
+                await client.get("g/same")  # over a new connection, so that the next write is
                 assert opened.version == version + 1
                 assert pairs(await watcher.get()) == {
                     "changed": ("old", "new"),

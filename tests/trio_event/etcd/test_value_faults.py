@@ -10,7 +10,7 @@ import trio
 
 from trio_event.etcd import Bytes, EtcdClient, EtcdError, Text, UnknownOutcomeError
 
-from .helpers.servers import in_thread, running
+from .helpers.servers import HANG, in_thread, running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -131,7 +131,7 @@ async def freeze(client: EtcdClient, cluster: Cluster, progress: Progress) -> No
     member = followed_by(client, cluster)
     member.freeze()
     try:
-        with trio.fail_after(5):
+        with trio.fail_after(HANG):
             await wait_followed(client, other_than=member)
     finally:
         member.thaw()
@@ -144,7 +144,7 @@ async def lose_quorum(client: EtcdClient, cluster: Cluster, _: Progress) -> None
     for other in others:
         other.freeze()
     try:
-        with client.health.watch() as watcher, trio.fail_after(10):
+        with client.health.watch() as watcher, trio.fail_after(HANG):
             await watcher.get(predicate=lambda health: health.state == "stale")
     finally:
         for other in others:
@@ -180,7 +180,7 @@ async def test_nothing_is_lost_and_nothing_comes_twice(
                 await fault(client, cluster, progress)
                 await progress.wait_more(100)
                 progress.is_over = True
-            with trio.fail_after(20):
+            with trio.fail_after(HANG):
                 for record in records:
                     await record.value.wait_revision(max(record.acknowledged.values()))
             nursery.cancel_scope.cancel()
@@ -201,7 +201,8 @@ async def test_what_was_compacted_while_cut_off_is_found_by_a_read(
     """E3: the newest data come, once, and the stream goes on behind them."""
     with running(binary, tmp_path / "etcd") as cluster:
         (member,) = cluster.members
-        async with EtcdClient(cluster.endpoints) as client, client.value("a", Text()) as value:
+        client = EtcdClient(cluster.endpoints, timeout=HANG)
+        async with client, client.value("a", Text()) as value:
             await client.put("same", b"1")
             async with client.value("same", Text()) as same:
                 await value.wait_revision(await value.put("1"))
@@ -213,6 +214,7 @@ async def test_what_was_compacted_while_cut_off_is_found_by_a_read(
                 await in_thread(member.kill)
                 await in_thread(member.restart)
                 await value.wait_revision(revision)
+                await client.get("a")  # over a new connection, so that the next write is
                 assert (value.peek(), value.version) == ("3", 3)
                 assert same.version == 1
                 await value.wait_revision(await value.put("4"))
@@ -224,11 +226,13 @@ async def test_a_restored_backup_is_noticed(binary: Path, tmp_path: Path) -> Non
     with running(binary, tmp_path / "etcd") as cluster:
         (member,) = cluster.members
         backup = tmp_path / "backup"
-        async with EtcdClient(cluster.endpoints) as client, client.value("a", Text()) as value:
+        client = EtcdClient(cluster.endpoints, timeout=HANG)
+        async with client, client.value("a", Text()) as value:
             await value.put("old")
             await in_thread(member.kill)
             await in_thread(lambda: shutil.copytree(cluster.folder, backup))
             await in_thread(member.restart)
+            await client.get("a")  # over a new connection, so that the next write is
             for i in range(20):
                 await value.put(str(i))
             await value.wait_revision(await value.put("newest"))
@@ -236,9 +240,10 @@ async def test_a_restored_backup_is_noticed(binary: Path, tmp_path: Path) -> Non
             await in_thread(lambda: shutil.rmtree(cluster.folder))
             await in_thread(lambda: shutil.copytree(backup, cluster.folder))
             await in_thread(member.restart)
-            with trio.fail_after(2):
+            with trio.fail_after(HANG):
                 await value.wait_for(lambda data: data == "old")
-            with trio.fail_after(2):
+            await client.get("a")
+            with trio.fail_after(HANG):
                 await value.put("new")
                 await value.wait_for(lambda data: data == "new")
             assert "gone back" in client.health.peek().reason

@@ -21,7 +21,7 @@ from trio_event.etcd import (
     Text,
 )
 
-from .helpers.servers import in_thread, running
+from .helpers.servers import HANG, in_thread, running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -144,7 +144,7 @@ async def test_five_hundred_values_are_open_on_one_stream(client: EtcdClient, pr
                 all_open.set()
             await all_open.wait()
 
-    with trio.fail_after(5):
+    with trio.fail_after(HANG):
         async with trio.open_nursery() as nursery:
             for number in range(500):
                 nursery.start_soon(open_one, number)
@@ -225,7 +225,7 @@ async def test_a_revision_of_another_key_is_reached_as_well(
     """E1: a process can be told to wait for whatever the cluster has done."""
     async with client.value(f"{prefix}a", Text()) as value:
         revision = await other.put(f"{prefix}b", b"1")
-        with trio.fail_after(5):
+        with trio.fail_after(HANG):
             await value.wait_revision(revision)
         assert value.revision >= revision
         assert value.version == 1
@@ -431,7 +431,7 @@ async def test_a_key_that_may_not_be_read_is_told_and_disturbs_no_other(
         client = EtcdClient(cluster.endpoints, user="app", password="app")  # noqa: S106
         async with client, client.value("app/a", Text()) as allowed:
             denied = pytest.raises(RefusedError, match="'sys/a': user 'app' has no permission")
-            with trio.fail_after(2), denied:
+            with trio.fail_after(HANG), denied:
                 await open_value(client, "sys/a")
             await allowed.wait_revision(await allowed.put("1"))
             assert allowed.health.peek().state == "current"
@@ -444,7 +444,10 @@ async def test_a_wrong_password_is_told_when_a_value_is_opened(
     with running(binary, tmp_path / "etcd") as cluster:
         await in_thread(lambda: cluster.require_users(app="app/"))
         async with EtcdClient(cluster.endpoints, user="app", password="no") as client:  # noqa: S106
-            with trio.fail_after(2), pytest.raises(RefusedError, match="check user= and password="):
+            with (
+                trio.fail_after(HANG),
+                pytest.raises(RefusedError, match="check user= and password="),
+            ):
                 await open_value(client, "app/a")
 
 
