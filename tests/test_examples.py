@@ -6,6 +6,8 @@ None of these tests waits for a time: each reads what an example prints until it
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import re
 import runpy
 import signal
@@ -15,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import psutil
 import pytest
 
@@ -190,6 +193,24 @@ def test_echo_service_says_goodbye_to_each_client() -> None:
         assert process.wait() == 0, log
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)))
+
+
+def test_procs_shows_a_page_while_its_program_restarts() -> None:
+    """The worker restarts with the program that it needs; nothing is left at the end."""
+    with started("procs.py", "--port", 0) as process:
+        log = [*map(json.loads, read_until(process, "the tree is ready"))]
+        (url,) = re.findall(r"serves at (\S+)", "\n".join(each["message"] for each in log))
+        assert re.fullmatch(r"the newest prime is \d+\n", httpx.get(url).text)
+        (first,) = [each["pid"] for each in log if "pid" in each]
+        os.kill(first, signal.SIGKILL)
+        log = [*map(json.loads, read_until(process, "root.program is healthy again"))]
+        assert "its group root.{program,worker} restarts in" in log[0]["message"]
+        (second,) = [each["pid"] for each in log if "pid" in each]
+        assert re.fullmatch(r"the newest prime is \d+\n", httpx.get(url).text)
+        process.terminate()
+        read_until(process, "the tree has stopped")
+        assert process.wait() == 0
+        assert not {first, second} & {*psutil.pids()}
 
 
 def test_thermostat_heats_and_rests() -> None:
