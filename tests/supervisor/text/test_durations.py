@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor._text._durations import duration
+from supervisor._text._durations import duration, rounded_up
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,19 @@ from supervisor._text._durations import duration
 )
 def test_a_duration_has_its_two_largest_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1.0, "0 s"),
+        (3.14, "4 s"),
+        (59.5, "1 min"),
+        (61.0, "2 min"),
+        (3600.0, "1 h"),
+        (3601.0, "2 h"),
+        (86_401.0, "2 d"),
+    ],
+)
+def test_a_duration_that_is_rounded_up_has_one_unit(seconds: float, text: str) -> None:
+    assert rounded_up(seconds) == text
