@@ -10,6 +10,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -211,6 +212,64 @@ def test_procs_shows_a_page_while_its_program_restarts() -> None:
         read_until(process, "the tree has stopped")
         assert process.wait() == 0
         assert not {first, second} & {*psutil.pids()}
+
+
+def skip_unless_installed(program: str) -> None:
+    folders = runpy.run_path(str(EXAMPLES / "databases.py"))["FOLDERS"]
+    if shutil.which(program, path=os.pathsep.join([os.environ["PATH"], *folders])) is None:
+        pytest.skip(f"{program} is not installed here")
+    if NOT_AS_ROOT and shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv, and PostgreSQL does not run as root")
+
+
+NOT_AS_ROOT = ["--user", "nobody"] if os.geteuid() == 0 else []
+
+
+def test_databases_stops_postgresql_while_a_client_is_connected() -> None:
+    """At its stop signal it does not wait for the client, so no grace is used up."""
+    skip_unless_installed("postgres")
+    with started("databases.py", *NOT_AS_ROOT) as process:
+        text = "\n".join(json.loads(line)["message"] for line in read_until(process, "is ready,"))
+        (folder,) = re.findall(r'on Unix socket "(.+)/', text)
+        argv = ["psql", "-h", folder, "-U", "postgres", "-At"]
+        with subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as client:
+            assert client.stdin is not None
+            assert client.stdout is not None
+            client.stdin.write("SELECT 'connected';\n")
+            client.stdin.flush()
+            assert client.stdout.readline() == "connected\n"
+            process.terminate()
+            log = "\n".join(read_until(process, "the tree has stopped"))
+            assert process.wait() == 0
+    assert "database system is shut down" in log
+    assert "SIGKILL" not in log
+    assert not Path(folder).exists()
+
+
+def test_databases_asks_redis_for_something() -> None:
+    """Its client has run, and it has shut down by itself, when the example has ended."""
+    skip_unless_installed("redis-server")
+    with started("databases.py", *NOT_AS_ROOT) as process:
+        log = [*map(json.loads, read_until(process, "the tree is ready"))]
+        assert "PONG" in {each["message"] for each in log if each["dn"] == "root.redis.client"}
+        process.terminate()
+        assert "bye bye" in "\n".join(read_until(process, "the tree has stopped"))
+        assert process.wait() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be told not to be root")
+def test_databases_tells_root_what_to_pass() -> None:
+    """PostgreSQL would refuse again and again."""
+    skip_unless_installed("postgres")
+    result = run("databases.py")
+    assert result.returncode == 2
+    assert "pass another user, as in --user nobody" in result.stderr
 
 
 def test_thermostat_heats_and_rests() -> None:
