@@ -190,3 +190,10 @@ def viewers(session: nox.Session) -> None:
     """Have viewers, good and bad, look at a tree of thousands of nodes."""
     install_wheel(session, "tests")
     session.run("python", "-m", "benchmarks.soak.viewers", *session.posargs)
+
+
+@nox.session(requires=["build"])
+def scrapes(session: nox.Session) -> None:
+    """Measure how long a scrape of a large tree delays its loop."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.scrapes", *session.posargs)

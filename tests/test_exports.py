@@ -13,6 +13,7 @@ import supervisor
 import supervisor.adapters
 import supervisor.inspector
 import supervisor.logs
+import supervisor.prometheus
 import supervisor.testing
 import supervisor.tree_events
 import trio_event
@@ -27,6 +28,7 @@ PUBLIC = (
     *FACADES,
     supervisor.adapters,
     supervisor.inspector,
+    supervisor.prometheus,
     supervisor.testing,
     supervisor.tree_events,
     trio_event.abc,

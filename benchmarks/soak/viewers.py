@@ -68,13 +68,15 @@ class Lags:
         return statistics.quantiles(self.seconds, n=100)[98] * 1000
 
 
-@contextlib.asynccontextmanager
-async def open_service(nodes: int, path: Path) -> AsyncIterator[tuple[Supervisor, Supervisor]]:
-    """Run a tree of so many nodes, with an inspector beside it."""
+async def leaf() -> None:
+    """Be healthy for ever."""
+    supervisor.signal(Signal.HEALTHY)
+    await trio.sleep_forever()
 
-    async def leaf() -> None:
-        supervisor.signal(Signal.HEALTHY)
-        await trio.sleep_forever()
+
+@contextlib.asynccontextmanager
+async def open_tree(nodes: int) -> AsyncIterator[Supervisor]:
+    """Run a tree of so many nodes."""
 
     async def parent() -> None:
         for number in range(IN_GROUPS):
@@ -86,15 +88,22 @@ async def open_service(nodes: int, path: Path) -> AsyncIterator[tuple[Supervisor
             supervisor.run(f"p{number}", parent)
         await leaf()
 
+    async with supervisor.open_supervisor(root) as tree:
+        await tree.wait_ready()
+        yield tree
+
+
+@contextlib.asynccontextmanager
+async def open_service(nodes: int, path: Path) -> AsyncIterator[tuple[Supervisor, Supervisor]]:
+    """Run a tree of so many nodes, with an inspector beside it."""
+
     async def beside() -> None:
         supervisor.run("inspector", inspector(tree, path=path, logs=LogBuffer()))
         await leaf()
 
-    async with supervisor.open_supervisor(root) as tree:
-        await tree.wait_ready()
-        async with supervisor.open_supervisor(beside) as other:
-            await other.wait_ready()
-            yield tree, other
+    async with open_tree(nodes) as tree, supervisor.open_supervisor(beside) as other:
+        await other.wait_ready()
+        yield tree, other
 
 
 async def restart_nodes(tree: Supervisor, nodes: int, rate: float) -> None:
