@@ -186,6 +186,13 @@ def servers(session: nox.Session) -> None:
 
 
 @nox.session(requires=["build"])
+def commands(session: nox.Session) -> None:
+    """Start, stop and kill programs in numbers, and look at what is left of them."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.commands", *session.posargs)
+
+
+@nox.session(requires=["build"])
 def viewers(session: nox.Session) -> None:
     """Have viewers, good and bad, look at a tree of thousands of nodes."""
     install_wheel(session, "tests")

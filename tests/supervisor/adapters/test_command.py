@@ -8,6 +8,7 @@ import pickle
 import re
 import signal as signals
 import socket
+import sys
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,11 @@ import supervisor
 from supervisor import GroupState, NodeState, RunError, Signal
 from supervisor.adapters import Command, CommandError, command
 from supervisor.testing import Remote, open_harness
+
+# Behind all other places, so that the packages which are tested stay those of the wheel.
+sys.path.append(str(Path(__file__).parents[3]))
+
+from benchmarks.soak.commands import serve_by_nginx
 
 from ..helpers.backoffs import AT_ONCE, STEADY
 from ..helpers.programs import (
@@ -417,6 +423,12 @@ async def test_what_does_not_end_in_its_grace_is_killed(
         assert tree.snapshot().nodes["root.program"].stop_error is None
     (warning,) = warnings(caplog)
     assert re.fullmatch(f"'[^']+', process {pid}, had not ended, and got SIGKILL", warning)
+
+
+async def test_nginx_serves_and_stops_and_leaves_nothing(mock_clock: MockClock) -> None:
+    """S24: a master with two workers, which finish their requests at SIGQUIT."""
+    mock_clock.rate = 1.0
+    assert await serve_by_nginx(1) == []
 
 
 async def test_what_a_leader_leaves_is_killed_at_its_exit(
