@@ -7,11 +7,13 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
+import grpc
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio_event.etcd._wire._grpc import _CREDIT, GrpcStream, connect
+from trio_event.etcd._wire import _grpc
+from trio_event.etcd._wire._grpc import _CREDIT, GrpcConnection, GrpcStream, connect
 from trio_event.etcd._wire._seam import CallError, Code
 
 from .helpers.echo import STREAM, UNARY, serving
@@ -199,6 +201,84 @@ async def test_a_closed_connection_ends_its_calls() -> None:
             assert await trio.to_thread.run_sync(begun.wait, 30)
             connection.close()
         over.set()
+
+
+# The thread of calls that follow each other. On this clock no time passes between them
+
+
+def echo_once(request: bytes, _: Context) -> bytes:
+    return request
+
+
+async def test_calls_that_follow_each_other_share_a_thread(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E9: to start one for each would take as long as the call."""
+    assert mock_clock.rate == 0
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def record(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", record)
+    with (
+        serving(unary=echo_once, has_health=True) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        await connection.unary(UNARY, b"", seconds=30)
+        await connection.unary(UNARY, b"", seconds=30)
+        assert any(name.endswith("(_run)") for name in started)  # as grpcio names them
+        started.clear()
+        for _ in range(10):
+            await connection.unary(UNARY, b"", seconds=30)
+    assert not any(name.endswith("(_run)") for name in started)
+
+
+async def test_a_call_now_and_then_leaves_no_thread(mock_clock: MockClock) -> None:
+    """E9: the server is asked for nothing else, and grpcio's thread ends with the call."""
+    with (
+        serving(unary=echo_once, has_health=True) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert isinstance(connection, GrpcConnection)
+        for _ in range(3):
+            await connection.unary(UNARY, b"", seconds=30)
+            mock_clock.jump(1)
+        assert connection._spare is None
+
+
+async def test_a_server_that_knows_no_health_check_is_asked_once(mock_clock: MockClock) -> None:
+    """E9: calls are only slower."""
+    assert mock_clock.rate == 0
+    with serving(unary=echo_once) as endpoint, connected(endpoint) as connection:
+        assert isinstance(connection, GrpcConnection)
+        await connection.unary(UNARY, b"", seconds=30)
+        await connection.unary(UNARY, b"", seconds=30)
+        spare = connection._spare
+        assert await trio.to_thread.run_sync(spare.code) is grpc.StatusCode.UNIMPLEMENTED
+        assert await connection.unary(UNARY, b"a", seconds=30) == b"a"
+        assert connection._spare is spare
+
+
+async def test_while_calls_go_on_the_thread_is_kept_again_and_again(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E9: what keeps it ends by itself, and is made anew by the next call."""
+    assert mock_clock.rate == 0
+    monkeypatch.setattr(_grpc, "_SPARE_TIME", 0.001)
+    with (
+        serving(unary=echo_once, has_health=True) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert isinstance(connection, GrpcConnection)
+        await connection.unary(UNARY, b"", seconds=30)
+        await connection.unary(UNARY, b"", seconds=30)
+        spare = connection._spare
+        assert await trio.to_thread.run_sync(spare.code) is grpc.StatusCode.DEADLINE_EXCEEDED
+        await connection.unary(UNARY, b"", seconds=30)
+        assert connection._spare is not spare
 
 
 # Streams

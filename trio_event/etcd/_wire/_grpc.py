@@ -23,6 +23,12 @@ The invariants:
   no thread that ends it, and ``close()`` would wait for it for ever.
 - Nothing touches a channel in a finaliser, where grpcio can block for ever (grpc/grpc#36927).
 
+grpcio starts a thread for a channel with its first call under way, and ends it with the last one.
+Where one call follows the other that is a thread for each, which takes as long as the call. So
+there a *spare call* is under way as well: a health check that the server has answered, and of which
+nobody reads the answer, since gRPC tells the end of a call after its answers. It costs the server
+nothing, and ends by its own deadline. If a server does not know it, calls are only slower.
+
 Only failed attempts to connect say for certain that nothing was sent (E7), and they say so by their
 text alone: the code is UNAVAILABLE, as it is for a connection that was lost after a request. A
 connection that is not made within a second is given up, which is less than any attempt waits. Hence
@@ -35,6 +41,7 @@ Rejected: HTTP/2 of our own on ``h2`` (twice the code, a third slower with many 
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections import deque
@@ -78,6 +85,12 @@ _OPTIONS: Final = {
     "grpc.http2.ping_timeout_ms": 2000,
 }
 
+# A call that every gRPC server may know, without an argument and without a permission.
+_SPARE_CALL: Final = "/grpc.health.v1.Health/Check"
+# In seconds: what follows so soon is one of many calls; how long their thread stays after the last.
+_SOON: Final = 0.1
+_SPARE_TIME: Final = 10.0
+
 # What grpcio says where it has not connected, so that nothing was sent.
 _NOT_CONNECTED: Final = ("failed to connect to all addresses", "errors resolving ")
 
@@ -109,6 +122,10 @@ class GrpcConnection(Connection):
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
         self._calls: dict[str, Any] = {}
+        self._is_open = True
+        # When a call was answered last, and the spare one; see the design note.
+        self._answered_at = -math.inf
+        self._spare: Any = None
 
     @enable_ki_protection
     async def unary(
@@ -144,6 +161,7 @@ class GrpcConnection(Connection):
         await trio.lowlevel.wait_task_rescheduled(abort)
         if future.code() is not grpc.StatusCode.OK:
             raise _error_of(future)
+        self._keep_thread()
         answer: bytes = future.result()
         return answer
 
@@ -157,7 +175,22 @@ class GrpcConnection(Connection):
 
     @enable_ki_protection
     def close(self) -> None:
+        self._is_open = False
+        if self._spare is not None:
+            self._spare.cancel()  # otherwise its finaliser might
         self._channel.close()
+
+    def _keep_thread(self) -> None:
+        """Let the thread stay, if one call follows the other."""
+        now, before = trio.current_time(), self._answered_at
+        self._answered_at = now
+        if now - before > _SOON or not self._is_open:
+            return
+        if self._spare is None or (
+            not self._spare.is_active() and self._spare.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        ):
+            call: Any = self._channel.unary_stream(_SPARE_CALL)
+            self._spare = call(b"", timeout=_SPARE_TIME)
 
 
 @final

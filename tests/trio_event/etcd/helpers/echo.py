@@ -15,6 +15,7 @@ Context = grpc.ServicerContext
 
 UNARY = "/test/Unary"
 STREAM = "/test/Stream"
+HEALTH = "/grpc.health.v1.Health/Check"
 
 
 @final
@@ -23,12 +24,16 @@ class _Handlers(grpc.GenericRpcHandler):
         self,
         unary: Callable[[bytes, Context], bytes] | None,
         stream: Callable[[Iterator[bytes], Context], Iterator[bytes]] | None,
+        *,
+        has_health: bool,
     ) -> None:
         self._handlers: dict[str, Any] = {}
         if unary is not None:
             self._handlers[UNARY] = grpc.unary_unary_rpc_method_handler(unary)
         if stream is not None:
             self._handlers[STREAM] = grpc.stream_stream_rpc_method_handler(stream)
+        if has_health:
+            self._handlers[HEALTH] = grpc.unary_unary_rpc_method_handler(lambda *_: b"\x08\x01")
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:  # noqa: ANN401  as there
         return self._handlers.get(handler_call_details.method)
@@ -39,10 +44,17 @@ def serving(
     *,
     unary: Callable[[bytes, Context], bytes] | None = None,
     stream: Callable[[Iterator[bytes], Context], Iterator[bytes]] | None = None,
+    has_health: bool = False,
 ) -> Iterator[str]:
-    """Serve, and yield the endpoint. The functions run in threads."""
+    """Serve, and yield the endpoint. The functions run in threads.
+
+    Args:
+        unary: Answers :data:`UNARY`.
+        stream: Answers :data:`STREAM`.
+        has_health: Whether the server knows :data:`HEALTH`, as etcd does.
+    """
     with ThreadPoolExecutor(8) as threads:
-        server = grpc.server(threads, handlers=[_Handlers(unary, stream)])
+        server = grpc.server(threads, handlers=[_Handlers(unary, stream, has_health=has_health)])
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:
