@@ -13,6 +13,7 @@ import supervisor
 import supervisor.adapters
 import supervisor.inspector
 import supervisor.logs
+import supervisor.opentelemetry
 import supervisor.prometheus
 import supervisor.testing
 import supervisor.tree_events
@@ -28,6 +29,7 @@ PUBLIC = (
     *FACADES,
     supervisor.adapters,
     supervisor.inspector,
+    supervisor.opentelemetry,
     supervisor.prometheus,
     supervisor.testing,
     supervisor.tree_events,
