@@ -1,4 +1,4 @@
-"""What some functions need beyond the core, and how a user gets it (S24)."""
+"""What some functions and commands need beyond the core, and how a user gets it (S24)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def needs(function: str, package: str, *, extra: str) -> Iterator[None]:
-    """Say which extra to install if the block can't import what a function needs.
+def needs(who: str, package: str, *, extra: str) -> Iterator[None]:
+    """Say which extra to install if the block can't import what it needs.
 
     Args:
-        function: The function that needs it.
+        who: What needs it: a function, with its brackets, or a command.
         package: Its name, as its project writes it.
         extra: The extra of ours that has it.
 
@@ -26,5 +26,5 @@ def needs(function: str, package: str, *, extra: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if error.name != package.lower():
             raise
-        msg = f"{function}() needs {package}: python -m pip install 'trio-supervisor[{extra}]'"
+        msg = f"{who} needs {package}: python -m pip install 'trio-supervisor[{extra}]'"
         raise ImportError(msg, name=error.name) from None

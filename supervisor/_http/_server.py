@@ -58,7 +58,7 @@ class HttpServer:
         Raises:
             ImportError: if h11 is not installed.
         """
-        with needs(function, "h11", extra="inspect"):
+        with needs(f"{function}()", "h11", extra="inspect"):
             from ._client import Client  # noqa: PLC0415  it is an extra
         self._client_class = Client
         self._handle = handle

@@ -104,7 +104,7 @@ def asgi(
         web = asgi(Starlette(routes=routes), port=8080)
         supervisor.run_group({"database": database, "web": web}, ordered=True)
     """
-    with needs("asgi", "Hypercorn", extra="asgi"):
+    with needs("asgi()", "Hypercorn", extra="asgi"):
         import hypercorn  # noqa: PLC0415  it is an extra
     check_callable("asgi", app, "an ASGI app")
     listening = check_listening("asgi", host, port, sockets)

@@ -86,7 +86,7 @@ def restart_on_change(
 
         supervisor.run("web", restart_on_change(serve, "settings.toml", "templates/"))
     """
-    with needs("restart_on_change", "watchfiles", extra="watch"):
+    with needs("restart_on_change()", "watchfiles", extra="watch"):
         import watchfiles  # noqa: F401, PLC0415  it is an extra
     check_async("restart_on_change", runnable)
     name = check_name(name)

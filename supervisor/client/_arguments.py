@@ -39,6 +39,7 @@ def add_commands(commands: argparse._SubParsersAction[Any]) -> None:
     restart.add_argument("dn", metavar="DN")
     stop = _command(commands, "stop", "stop the group of a node until it is restarted")
     stop.add_argument("dn", metavar="DN")
+    _command(commands, "watch", "show the nodes as they change, until q is pressed")
     listed = commands.add_parser(
         "list", help="list the services of this user that run", epilog=STATUSES
     )

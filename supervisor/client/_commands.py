@@ -7,19 +7,18 @@ import os
 import sys
 import time
 from typing import TYPE_CHECKING, Final, NoReturn
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
+from supervisor._extras import needs
 from supervisor._instances import folders, instances
 from supervisor._text._printable import printable
 
 from ._choice import choose, listens
-from ._connection import ConnectionFailedError, RefusalError, Service
-from ._text import entry, is_ready, summary, table
+from ._connection import ConnectionFailedError, RefusalError, Service, page_of
+from ._text import acted, entry, is_ready, missed, summary, table
 
 if TYPE_CHECKING:
     import argparse
-
-    from ._connection import Json
 
 GOOD: Final = 0
 NO_CONNECTION: Final = 1
@@ -44,7 +43,7 @@ def status_of(given: argparse.Namespace) -> int:
     try:
         status = _COMMANDS[given.command](given)
         sys.stdout.flush()
-    except ConnectionFailedError as error:
+    except (ConnectionFailedError, ImportError) as error:
         return _fail(error, NO_CONNECTION)
     except RefusalError as error:
         return _fail(error, _STATUSES.get(error.status, WRONG_ARGUMENTS))
@@ -72,13 +71,9 @@ def _service(given: argparse.Namespace) -> Service:
     return choose(path=given.socket, name=given.name)
 
 
-def _node(dn: str, part: str = "") -> str:
-    return f"/v1/nodes/{quote(dn, safe='')}{part}"
-
-
 def _status(given: argparse.Namespace) -> int:
     service = _service(given)
-    known = None if given.dn is None else service.get(_node(given.dn))
+    known = None if given.dn is None else service.get(page_of(given.dn))
     query = "" if given.dn is None else f"?{urlencode({'dn': given.dn})}"
     tree = service.get(f"/v1/tree{query}")
     head = summary(tree)
@@ -100,7 +95,7 @@ def _logs(given: argparse.Namespace) -> int:
     query: dict[str, str | int] = {"n": given.n}
     if given.level is not None:
         query["level"] = given.level
-    target = _node(given.dn, f"/logs?{urlencode(query)}")
+    target = page_of(given.dn, f"/logs?{urlencode(query)}")
     if not given.follow:
         for data in service.get(target)["entries"]:
             _say(entry(data))
@@ -117,7 +112,7 @@ def _follow(service: Service, target: str) -> int:
             for event in service.events(target, last):
                 failures = 0
                 if event.name == "missed":
-                    _say(_missed(event.data))
+                    _say(missed(event.data))
                 else:
                     _say(entry(event.data))
                     last = event.number
@@ -129,23 +124,30 @@ def _follow(service: Service, target: str) -> int:
         time.sleep(PAUSE)
 
 
-def _missed(data: Json) -> str:
-    if data["missed"] is None:
-        return "-- another process from here on --"
-    return f"-- {data['missed']} records are missing here --"
-
-
 def _stack(given: argparse.Namespace) -> int:
-    text = _service(given).get(_node(given.dn, "/stack"))["stack"]
+    text = _service(given).get(page_of(given.dn, "/stack"))["stack"]
     _say(printable(text) or f"nothing of {given.dn} runs")
     return GOOD
 
 
 def _act(given: argparse.Namespace) -> int:
-    dns = _service(given).post(_node(given.dn, f"/{given.command}"))["dns"]
-    what = "restarts" if given.command == "restart" else "stops"
-    _say(f"{what}: {', '.join(dns)}")
+    dns = _service(given).post(page_of(given.dn, f"/{given.command}"))["dns"]
+    _say(acted(given.command, dns))
     return GOOD
+
+
+def _watch(given: argparse.Namespace) -> int:
+    with needs("watch", "Textual", extra="tui"):
+        import textual  # noqa: F401, PLC0415  it is an extra
+    from ._watch import Watch  # noqa: PLC0415  which is made of that
+
+    service = _service(given)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        msg = "watch needs a terminal: elsewhere, use status"
+        raise ValueError(msg)
+    app = Watch(service.path)
+    app.run()
+    return app.return_code or GOOD
 
 
 def _list(_: argparse.Namespace) -> int:
@@ -156,7 +158,7 @@ def _list(_: argparse.Namespace) -> int:
             _say(f"{name:{width}}  gone       {path}")
             continue
         try:
-            ready = Service(path).get(_node("root"))["ready"]
+            ready = Service(path).get(page_of("root"))["ready"]
         except (ConnectionFailedError, RefusalError):
             _say(f"{name:{width}}  no answer  {path}")
         else:
@@ -174,5 +176,6 @@ _COMMANDS: Final = {
     "stack": _stack,
     "restart": _act,
     "stop": _act,
+    "watch": _watch,
     "list": _list,
 }

@@ -6,7 +6,9 @@ import contextlib
 import http.client
 import json
 import socket
+import threading
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,11 @@ class RefusalError(Exception):
         self.status: int = status
 
 
+def page_of(dn: str, part: str = "") -> str:
+    """Return the path of what an inspector tells of a node."""
+    return f"/v1/nodes/{quote(dn, safe='')}{part}"
+
+
 class ServerEvent(NamedTuple):
     """An event of a stream."""
 
@@ -46,11 +53,26 @@ class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=ANSWER_TIME)
         self._path: Final = path
+        # Of its own: http.client forgets the socket while the answer is still read from it.
+        self._socket: socket.socket | None = None
+        self._is_hung_up = False
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock = self._socket = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
+        # Asked after the attribute was set, and looked at there before it is shut down: whichever
+        # thread comes second sees what the other one did.
+        if self._is_hung_up:
+            msg = "hung up"
+            raise ConnectionAbortedError(msg)
+
+    def hang_up(self) -> None:
+        """End what waits for this connection, in whatever thread."""
+        self._is_hung_up = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # it is not connected yet, or closed
+                self._socket.shutdown(socket.SHUT_RDWR)
 
 
 @final
@@ -59,6 +81,19 @@ class Service:
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
+        self._lock: Final = threading.Lock()
+        self._connections: Final[set[_UnixConnection]] = set()
+        self._is_hung_up = False
+
+    def hang_up(self) -> None:
+        """End each request, in whatever thread it waits, and let no further one be sent.
+
+        They raise :exc:`ConnectionFailedError`.
+        """
+        with self._lock:
+            self._is_hung_up = True
+            for connection in self._connections:
+                connection.hang_up()
 
     def get(self, target: str) -> Json:
         """Return the answer to a ``GET``.
@@ -105,8 +140,7 @@ class Service:
         self, method: str, target: str, headers: dict[str, str]
     ) -> Iterator[http.client.HTTPResponse]:
         """Send a request; yield the answer if it is good."""
-        connection = _UnixConnection(self.path)
-        with contextlib.closing(connection):
+        with self._connection() as connection:
             with self._named():
                 with contextlib.suppress(BrokenPipeError):  # refused; the answer says why
                     connection.request(method, target, headers=headers)
@@ -114,6 +148,21 @@ class Service:
                 if response.status >= http.client.BAD_REQUEST:
                     raise RefusalError(response.status, _reason(response))
             yield response
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[_UnixConnection]:
+        """Make a connection that can be hung up, and close it."""
+        connection = _UnixConnection(self.path)
+        with self._lock:
+            self._connections.add(connection)
+            if self._is_hung_up:
+                connection.hang_up()
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                self._connections.discard(connection)
+            connection.close()
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:

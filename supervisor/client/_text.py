@@ -43,9 +43,13 @@ def table(rows: Sequence[Json], now: float, *, indented: bool) -> Iterator[str]:
     names = [_indented(row["dn"], top) if indented else row["dn"] for row in rows]
     width = max(map(len, names), default=0)
     for name, row in zip(names, rows, strict=True):
-        since = duration(now - row["since"])
-        line = f"{name:{width}}  {row['state']:8}  {since:>11}"
-        yield f"{line}  {_note(row, now)}".rstrip()
+        yield f"{name:{width}}  {facts(row, now)}"
+
+
+def facts(row: Json, now: float) -> str:
+    """Return the state of a node, since when it has that, and what else is to be said."""
+    since = duration(now - row["since"])
+    return f"{row['state']:8}  {since:>11}  {_note(row, now)}".rstrip()
 
 
 def _note(row: Json, now: float) -> str:
@@ -77,3 +81,15 @@ def entry(data: Json) -> str:
     when = datetime.fromtimestamp(data["time"]).astimezone().strftime("%H:%M:%S")
     level = logging.getLevelName(data["level"])
     return f"{when} {level:7} {data['dn']}: {printable(data['text'])}"
+
+
+def missed(data: Json) -> str:
+    """Return a line for what is missing of a log."""
+    if data["missed"] is None:
+        return "-- another process from here on --"
+    return f"-- {data['missed']} records are missing here --"
+
+
+def acted(action: str, dns: Sequence[str]) -> str:
+    """Return what a restart or stop has begun."""
+    return f"{'restarts' if action == 'restart' else 'stops'}: {', '.join(dns)}"

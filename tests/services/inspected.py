@@ -13,6 +13,7 @@ from supervisor.inspector import inspector
 LONG = Backoff(initial=1000.0, maximum=1000.0, jitter=0.0)
 
 beside: list[Supervisor] = []
+told_to_die = trio.Event()
 
 
 async def idle() -> None:
@@ -26,18 +27,28 @@ async def die() -> None:
     raise OSError(msg)
 
 
+async def die_when_told() -> None:
+    supervisor.signal(Signal.HEALTHY)
+    await told_to_die.wait()
+    msg = "no lease"
+    raise OSError(msg)
+
+
 async def net() -> None:
-    supervisor.run_group({"dhcp": die, "dns": idle}, backoff=LONG)
+    dhcp = die_when_told if "mortal" in sys.argv else die
+    supervisor.run_group({"dhcp": dhcp, "dns": idle}, backoff=LONG)
     await idle()
 
 
 async def obey() -> None:
-    """Log each line, or restart the inspector."""
+    """Log each line, or do what it says."""
     supervisor.signal(Signal.HEALTHY)
     while line := await trio.to_thread.run_sync(sys.stdin.readline, abandon_on_cancel=True):
         if line == "restart the inspector\n":
             await beside[0].restart("sidecars.inspector")
             await beside[0].wait_ready()
+        elif line == "let dhcp die\n":
+            told_to_die.set()
         else:
             supervisor.logger().info("%s", line.rstrip())
         print("done", flush=True)  # noqa: T201  the test waits for it
