@@ -6,11 +6,15 @@
 from __future__ import annotations
 
 import argparse
+import array
+import contextlib
+import fcntl
 import logging
 import re
 import socket
 import struct
 import sys
+import termios
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, final
@@ -20,15 +24,21 @@ from trio.testing import wait_all_tasks_blocked
 
 import supervisor
 from supervisor import Signal
-from supervisor.adapters import asgi, tcp
+from supervisor.adapters import AsgiServer, asgi, tcp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 
     Message = MutableMapping[str, Any]
 
 CLIENTS: Final = 10
 """So many clients connect at a time."""
+
+TOLERANCE: Final = 0.5
+"""The seconds that a stop may take longer than it has to."""
+
+UNREAD_TIMEOUT: Final = 10.0
+"""The seconds after which a connection is ended whose client takes nothing."""
 
 
 async def answer_path(
@@ -41,6 +51,42 @@ async def answer_path(
     headers = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def answer_late(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]
+) -> None:
+    """Answer as ``answer_path()`` does, after a second."""
+    if scope["type"] == "http":
+        await trio.sleep(1)
+    await answer_path(scope, receive, send)
+
+
+async def answer_without_end(
+    scope: Message, receive: Callable[[], Awaitable[Message]], send: Callable[[Message], Any]
+) -> None:
+    """Answer a request with a body that has no end."""
+    assert scope["type"] == "http"
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while True:
+        await send({"type": "http.response.body", "body": bytes(65536), "more_body": True})
+
+
+@contextlib.asynccontextmanager
+async def serving(server: AsgiServer) -> AsyncIterator[tuple[supervisor.Handle, tuple[str, int]]]:
+    """Run a server, which is ready, as ``root.web``; yield its handle and address, too."""
+    handles: list[supervisor.Handle] = []
+
+    async def root() -> None:
+        handles.append(supervisor.run("web", server))
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep_forever()
+
+    async with supervisor.open_supervisor(root) as tree:
+        await tree.wait_ready()
+        host, _, port = server.addresses[0].removeprefix("http://").partition(":")
+        yield handles[0], (host, int(port))
 
 
 async def get(address: tuple[str, int], number: int) -> str:
@@ -95,6 +141,71 @@ async def connect_in_restarts(connections: int, restarts: int) -> Counter[str]:
                         await trio.lowlevel.checkpoint()
                     await handles[0].restart()
     return results
+
+
+async def stop_with_requests(requests: int) -> tuple[float, list[str]]:
+    """Stop a server while it has so many requests in flight, which take a second.
+
+    Returns:
+        How many seconds the stop takes, and what is wrong.
+    """
+    results: Counter[str] = Counter()
+    in_flight = 0
+    all_in_flight = trio.Event()
+
+    async def app(scope: Message, receive: Any, send: Any) -> None:
+        nonlocal in_flight
+        if scope["type"] == "http":
+            in_flight += 1
+            if in_flight == requests:
+                all_in_flight.set()
+        await answer_late(scope, receive, send)
+
+    async with serving(asgi(app, port=0)) as (handle, address), trio.open_nursery() as nursery:
+
+        async def client(number: int) -> None:
+            results[await get(address, number)] += 1
+
+        for number in range(requests):
+            nursery.start_soon(client, number)
+        await all_in_flight.wait()
+        began = trio.current_time()
+        await handle.stop()
+        took = trio.current_time() - began
+    wrong = [] if results["answered"] == requests else [f"the requests were {dict(results)}"]
+    if took > 1 + TOLERANCE:
+        wrong.append(f"the stop took {took:.2f} s")
+    return took, wrong
+
+
+async def stop_with_deaf_client(grace: float) -> tuple[float, list[str]]:
+    """Stop a server one of whose clients takes nothing any more.
+
+    Returns:
+        How many seconds later than it has to the stop ends, and what is wrong.
+    """
+    server = asgi(answer_without_end, port=0, grace=grace)
+    async with contextlib.AsyncExitStack() as stack:
+        handle, address = await stack.enter_async_context(serving(server))
+        stream = await stack.enter_async_context(await trio.open_tcp_stream(*address))
+        await stream.send_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        last = await wait_until_full(stream)
+        due = max(trio.current_time() + grace, last + UNREAD_TIMEOUT)
+        await handle.stop()
+        late = trio.current_time() - due
+    return late, [f"the stop was {late:.2f} s late"] * (late > TOLERANCE)
+
+
+async def wait_until_full(stream: trio.SocketStream) -> float:
+    """Wait until a stream that nobody reads takes no more, and return when it took the last."""
+    last, held = trio.current_time(), 0
+    while not held or trio.current_time() < last + 0.2:
+        await trio.sleep(0.01)
+        now = array.array("i", [0])
+        fcntl.ioctl(stream.socket.fileno(), termios.FIONREAD, now)
+        if now[0] != held:
+            last, held = trio.current_time(), now[0]
+    return last
 
 
 @final
@@ -203,19 +314,33 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak.servers", description=__doc__)
     parser.add_argument("--connections", type=int, default=500, help="to the ASGI server (500)")
     parser.add_argument("--restarts", type=int, default=20, help="of the ASGI server (20)")
+    parser.add_argument("--requests", type=int, default=50, help="in flight at its stop (50)")
     parser.add_argument("--tcp", type=int, default=10_000, help="TCP connections (10000)")
     arguments = parser.parse_args(argv)
+    failures: list[str] = []
+
+    def report(what: str, figures: str, wrong: list[str]) -> None:
+        print(f"{what}: {figures}, {len(wrong)} violations", *wrong, sep="\n  ", flush=True)
+        failures.extend(wrong)
+
     logging.getLogger("supervisor").setLevel(logging.CRITICAL + 1)
     began = time.monotonic()
     results = trio.run(connect_in_restarts, arguments.connections, arguments.restarts)
     seconds = time.monotonic() - began
-    print(f"asgi(): {arguments.restarts} restarts in {seconds:.1f} s, connections {dict(results)}")
+    wrong = ["connections were refused"] if results["refused"] else []
+    figures = f"{seconds:.1f} s, connections {dict(results)}"
+    report(f"asgi(), {arguments.restarts} restarts", figures, wrong)
+    took, wrong = trio.run(stop_with_requests, arguments.requests)
+    report(f"asgi(), a stop with {arguments.requests} requests of 1 s", f"{took:.2f} s", wrong)
+    for grace in (UNREAD_TIMEOUT / 5, UNREAD_TIMEOUT + 2):
+        late, wrong = trio.run(stop_with_deaf_client, grace)
+        what = f"asgi(), a stop with a client that takes nothing, grace {grace:.0f} s"
+        report(what, f"{late:+.2f} s late", wrong)
     logging.getLogger("supervisor").setLevel(logging.ERROR)
     began = time.monotonic()
     wrong = trio.run(serve_all_kinds, arguments.tcp)
-    seconds = time.monotonic() - began
-    print(f"tcp(): {arguments.tcp} connections in {seconds:.1f} s, {len(wrong)} violations", *wrong)
-    return 1 if results["refused"] or wrong else 0
+    report(f"tcp(), {arguments.tcp} connections", f"{time.monotonic() - began:.1f} s", wrong)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
