@@ -15,6 +15,7 @@ import supervisor.inspector
 import supervisor.logs
 import supervisor.opentelemetry
 import supervisor.prometheus
+import supervisor.systemd
 import supervisor.testing
 import supervisor.tree_events
 import trio_event
@@ -31,6 +32,7 @@ PUBLIC = (
     supervisor.inspector,
     supervisor.opentelemetry,
     supervisor.prometheus,
+    supervisor.systemd,
     supervisor.testing,
     supervisor.tree_events,
     trio_event.abc,

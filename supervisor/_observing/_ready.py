@@ -15,7 +15,7 @@ from supervisor._core._states import NodeState
 from supervisor._core._tree import subtree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from supervisor._core._events import Event
     from supervisor._core._tree import Group, Node
@@ -58,9 +58,14 @@ class Readiness:
     def __init__(self, port: Port, dn: str) -> None:
         self._port: Final = port
         self._dn: Final = dn
-        # The top of the subtree, if it is there, and what is not ready in it.
+        # The top of the subtree, if it is there, and what is not ready in it, the oldest first.
         self._top: Node | None = None
-        self._unready: set[Node] = set()
+        self._unready: dict[Node, None] = {}
+
+    @property
+    def unready(self) -> Collection[Node]:
+        """What is not ready in itself, the one first that is not for the longest time."""
+        return self._unready.keys()
 
     def is_given(self) -> bool:
         """Return whether the whole subtree is ready."""
@@ -84,7 +89,7 @@ class Readiness:
         elif isinstance(event, GroupMoved):
             self._look_at(event.group, event.group.members)
         elif isinstance(event, NodeRemoved):
-            self._unready.discard(event.node)
+            self._unready.pop(event.node, None)
             if event.node is self._top:
                 self._top = None
 
@@ -92,16 +97,17 @@ class Readiness:
         path = self._port.path(self._dn)
         if path is not None:
             self._top = path[-1]
-            self._unready = {node for node in subtree(self._top) if not node.is_ready}
+            unready = (node for node in subtree(self._top) if not node.is_ready)
+            self._unready = dict.fromkeys(unready)
 
     def _look_at(self, group: Group, nodes: Iterable[Node]) -> None:
         is_below = self._is_below_top(group)
         for node in nodes:
             if is_below or node is self._top:
                 if node.is_ready:
-                    self._unready.discard(node)
+                    self._unready.pop(node, None)
                 else:
-                    self._unready.add(node)
+                    self._unready.setdefault(node)
 
     def _is_below_top(self, group: Group) -> bool:
         if self._top is not None and self._top.group.parent is None:

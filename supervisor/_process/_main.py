@@ -25,6 +25,7 @@ from ._countdown import Request
 from ._inspection import inspection
 from ._last_resort import LastResort
 from ._logging_preset import check_format, check_level, preset_logging
+from ._notifier import notifiers
 from ._programming_errors import is_programming_error
 from ._service import Service, status_of
 from ._signals import DUMP_SIGNAL, RELOAD_SIGNAL, STOP_SIGNALS
@@ -93,7 +94,8 @@ def main(
     *Sidecars* are runnables that show the service to the outside, such as a server for probes
     (S35). They run in a tree of their own, which starts before the service's and is stopped after
     it, within 5 seconds. They restart as other nodes do. Neither readiness nor the exit status
-    depends on them.
+    depends on them. Where systemd has set ``NOTIFY_SOCKET``, one of them tells it when the tree is
+    ready, how it is, and when it stops (S40).
 
     ====================================== ====== ==================================================
     What happened                          Status What was logged last
@@ -182,6 +184,9 @@ def main(
             "main thread, which gets the signals, or call trio.run(supervisor.supervise, ...)"
         )
         raise RuntimeError(msg)
+    own_sidecars = notifiers()  # the first, so they end last
+    if make_inspector is not None:
+        own_sidecars["inspector"] = make_inspector
     was_bare = preset_logging(sys.stderr, level, chosen)
     make = partial(
         Supervisor,
@@ -201,7 +206,7 @@ def main(
         drain=drain,
         timeout=timeout,
         reload=reload,
-        own_sidecars={} if make_inspector is None else {"inspector": make_inspector},
+        own_sidecars=own_sidecars,
         sidecars=sidecars,
         blocked_after=blocked_after,
         last_resort=last_resort,

@@ -26,9 +26,11 @@ from supervisor import (
     open_supervisor,
 )
 from supervisor.logs import LogBuffer, current_buffer
+from supervisor.systemd import listen_sockets, notify
 from supervisor.testing import open_harness
 
 from .helpers.buffers import attached, put
+from .helpers.notifications import open_manager
 from .helpers.runnables import finish, idle
 from .helpers.services import status_of
 
@@ -277,3 +279,23 @@ def test_the_example_of_current_buffer(capsys: pytest.CaptureFixture[str]) -> No
 
     assert status_of(lambda: supervisor.main(root, dump_signal=None)) == 0
     assert capsys.readouterr().out == "no lease\n"
+
+
+async def test_the_example_of_notify(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S40: two fields at once."""
+    with open_manager() as manager:
+        monkeypatch.setenv("NOTIFY_SOCKET", manager.variable)
+        await called(notify, notify=notify)()
+        assert manager.next() == "STATUS=reading 200 000 leases\nEXTEND_TIMEOUT_USEC=30000000"
+
+
+async def test_the_example_of_listen_sockets() -> None:
+    """S40: without sockets there is a port."""
+    told: list[dict[str, object]] = []
+    await called(
+        listen_sockets,
+        listen_sockets=listen_sockets,
+        echo=idle,
+        tcp=lambda _, **where: told.append(where),
+    )()
+    assert told == [{"port": 8007, "sockets": None}]

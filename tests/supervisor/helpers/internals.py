@@ -13,6 +13,7 @@ from supervisor._process._command_line import _inspect as inspect_of, load, main
 from supervisor._process._countdown import DOUBLED, FOLLOWING, LAST_RESORT, Countdown, Request
 from supervisor._process._inspection import inspection
 from supervisor._process._logging_preset import preset_logging
+from supervisor._process._notifier import QUIET, Notifier, Watchdog, notifiers
 from supervisor._process._sidecars import Sidecars, check_sidecars
 from supervisor._process._signals import DUMP_SIGNAL, STOP_SIGNALS
 from supervisor._tasks._timers import Timer, Timers
@@ -28,6 +29,7 @@ __all__ = [
     "FOLLOWING",
     "LAST_RESORT",
     "NODES_SHOWN",
+    "QUIET",
     "STOP_SIGNALS",
     "Countdown",
     "DrainBegun",
@@ -38,6 +40,7 @@ __all__ = [
     "JSONFormatter",
     "JournalFormatter",
     "Node",
+    "Notifier",
     "Request",
     "RestartHistory",
     "Retry",
@@ -45,12 +48,14 @@ __all__ = [
     "TextFormatter",
     "Timer",
     "Timers",
+    "Watchdog",
     "check_sidecars",
     "describe_tree",
     "inspect_of",
     "inspection",
     "load",
     "main",
+    "notifiers",
     "parse",
     "preset_logging",
     "waits_are_registered",

@@ -1,0 +1,56 @@
+"""How many nodes a tree has, and which of them are not ready, kept up to date by its events.
+
+To ask costs nothing, so it can be told again and again what a tree of any size is like.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, final
+
+from supervisor._core._events import NodeMoved, NodeRemoved
+from supervisor._core._states import NodeState
+
+from ._ready import Readiness
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from supervisor._core._events import Event
+    from supervisor._core._tree import Node
+    from supervisor._tasks._port import Port
+
+
+@final
+class Census:
+    """Counts the nodes of a tree, and those that are not ready: it has to be told each event."""
+
+    def __init__(self, port: Port) -> None:
+        """Walk once through what is there."""
+        self._readiness: Final = Readiness(port, port.group.dn)
+        self._nodes: set[Node] = set(port.nodes())
+        self._readiness.is_given()  # it finds out what is not ready now
+
+    @property
+    def total(self) -> int:
+        """How many nodes there are; some may wait for their turn in an ordered group."""
+        return len(self._nodes)
+
+    @property
+    def unready(self) -> Collection[Node]:
+        """Those that are not ready, the one first that is not for the longest time."""
+        return self._readiness.unready
+
+    @property
+    def is_ready(self) -> bool:
+        """The whole tree is ready."""
+        return self._readiness.is_given()
+
+    def observe(self, event: Event) -> None:
+        """Count what has changed."""
+        self._readiness.observe(event)
+        if isinstance(event, NodeMoved) and event.state is NodeState.NEW:
+            # The later members of an ordered group are there, and begin without an event of theirs.
+            group = event.node.group
+            self._nodes.update(group.members if group.options.ordered else (event.node,))
+        elif isinstance(event, NodeRemoved):
+            self._nodes.discard(event.node)

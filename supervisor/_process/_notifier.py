@@ -1,0 +1,233 @@
+"""Tells systemd how the tree of the process is (S40).
+
+One sidecar tells of the tree, and another one that the loop answers, so that a fault of the first
+does not end the second: systemd would kill a service whose watchdog is silent. They are the first
+of the sidecars, so they end last, and tell of the stop until then.
+
+- *What is to be told* follows from the tree as it is, and from what was sent. An event of the tree
+  only wakes the task. So nothing is queued, a notification that could not be sent is made anew, and
+  a tree in which much happens costs one look at a time.
+- *It never waits for systemd*. A datagram is sent or not. If it was not, the next try is a second
+  later, with what is true by then.
+- *The time of a stop* is extended a bit at a time, as long as the loop runs. A process that hangs
+  is killed when ``TimeoutStopSec=`` is over, or the last extension.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from itertools import islice
+from typing import TYPE_CHECKING, Final, final
+
+import trio
+
+from supervisor._calls._runnable import logger, signal
+from supervisor._calls._supervisor import port_of
+from supervisor._core._states import RUNS, Signal
+from supervisor._observing._census import Census
+from supervisor._observing._reasons import unready_line
+from supervisor.systemd import notify
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from supervisor._calls._supervisor import Supervisor
+    from supervisor._core._events import Event
+    from supervisor._core._tree import Node
+
+QUIET: Final = 1.0
+"""At least so many seconds are between two notifications with ``STATUS``."""
+
+RETRY: Final = 1.0
+"""After so many seconds is tried again what could not be sent."""
+
+EXTEND_EVERY: Final = 5.0
+"""A stop is extended every so many seconds."""
+
+EXTENSION: Final = 20.0
+"""By so many seconds from then on: after the last time, 5 seconds for the tasks of other sidecars
+to clean up and 5 for the exit of the process may follow."""
+
+LOOKED_AT: Final = 100
+"""One that has died is looked for among so many nodes that are not ready."""
+
+MICROSECONDS: Final = 1_000_000
+
+_TIME: Final = re.compile("0*[1-9][0-9]{0,17}")
+
+READY: Final = "READY"
+STATUS: Final = "STATUS"
+STOPPING: Final = "STOPPING"
+EXTEND: Final = "EXTEND_TIMEOUT_USEC"
+
+
+def notifiers() -> dict[str, Callable[[Supervisor], Callable[[], Awaitable[object]]]]:
+    """Return what makes the sidecars that tell systemd, by their names, if it wants to be told."""
+    made: dict[str, Callable[[Supervisor], Callable[[], Awaitable[object]]]] = {}
+    if os.environ.get("NOTIFY_SOCKET"):
+        made["systemd"] = Notifier
+        ours, time = str(os.getpid()), os.environ.get("WATCHDOG_USEC")
+        if time is not None and os.environ.get("WATCHDOG_PID", ours) == ours:
+            made["systemd_watchdog"] = lambda _: Watchdog(time)
+    return made
+
+
+@final
+class Notifier:
+    """Tells when a tree is ready, how it is, and when it stops: a runnable (S40)."""
+
+    def __init__(self, tree: Supervisor) -> None:
+        """Tell nothing yet."""
+        self._port = port_of(tree)
+        self._census: Census
+        self._noted = trio.Event()
+        # The tree has been ready.
+        self._was_ready = False
+        # What was sent last of each field, and when.
+        self._sent: dict[str, str | int] = {}
+        self._times: dict[str, float] = {}
+        # Something has happened since the status was made last; until when that changes with time.
+        self._is_stale = True
+        self._counts_until = -math.inf
+        # When to try again, if nothing could be sent.
+        self._next_try: float | None = None
+
+    def __repr__(self) -> str:
+        """Name it in reports."""
+        return "<what tells systemd of the tree>"
+
+    async def __call__(self) -> None:
+        """Tell what there is to tell until this is cancelled, and then of the end."""
+        self._census = Census(self._port)
+        self._was_ready = self._was_ready or self._census.is_ready
+        self._port.add_observer(self._observe)
+        try:
+            signal(Signal.HEALTHY)
+            while True:
+                self._noted = trio.Event()
+                with trio.move_on_at(self._tell(trio.current_time())):
+                    await self._noted.wait()
+        finally:
+            self._port.remove_observer(self._observe)
+            if self._stops:
+                self._send(self._news_of_stop(), trio.current_time())
+
+    def _observe(self, event: Event) -> None:
+        self._census.observe(event)
+        self._was_ready = self._was_ready or self._census.is_ready
+        self._is_stale = True
+        self._noted.set()
+
+    def _tell(self, now: float) -> float:
+        """Send what is new, and return when to look again even if nothing happens."""
+        if self._next_try is not None and now < self._next_try:
+            return self._next_try
+        news = self._news(now)
+        if not news or self._send(news, now):
+            self._next_try = None
+            return self._next_look(now)
+        if self._next_try is None:
+            text = "nobody reads at NOTIFY_SOCKET=%s: %s will be tried again every second"
+            logger().warning(text, os.environ.get("NOTIFY_SOCKET"), ", ".join(news))
+        self._next_try = now + RETRY
+        return self._next_try
+
+    def _send(self, news: dict[str, str | int], now: float) -> bool:
+        if not notify(**news):
+            return False
+        self._sent |= news
+        self._times |= dict.fromkeys(news, now)
+        return True
+
+    # What is new
+
+    @property
+    def _stops(self) -> bool:
+        return self._port.is_draining or self._port.is_ending
+
+    def _news(self, now: float) -> dict[str, str | int]:
+        news: dict[str, str | int] = {}
+        if self._stops:
+            if now >= self._due(EXTEND, EXTEND_EVERY):
+                news = self._news_of_stop()
+        elif self._was_ready and READY not in self._sent:
+            news[READY] = 1
+        if now >= self._due(STATUS, QUIET):
+            status = self._status()
+            if status != self._sent.get(STATUS):
+                news[STATUS] = status
+        return news
+
+    def _news_of_stop(self) -> dict[str, str | int]:
+        news: dict[str, str | int] = {} if STOPPING in self._sent else {STOPPING: 1}
+        return news | {EXTEND: round(EXTENSION * MICROSECONDS)}
+
+    def _due(self, field: str, every: float) -> float:
+        """Return from when on a field may be sent again."""
+        return self._times.get(field, -math.inf) + every
+
+    def _next_look(self, now: float) -> float:
+        look = math.inf
+        if self._is_stale:
+            look = self._due(STATUS, QUIET)
+        elif now + QUIET < self._counts_until:  # when it is over, there is an event
+            look = now + QUIET
+        return min(look, self._due(EXTEND, EXTEND_EVERY) if self._stops else math.inf)
+
+    def _status(self) -> str:
+        self._is_stale = False
+        self._counts_until = -math.inf
+        if self._port.is_ending:
+            left = next(filter(_is_being_stopped, self._port.nodes()), None)
+            return "stopping" if left is None else f"stopping; {self._line(left)}"
+        if self._port.is_draining:
+            return "draining"
+        total, unready = self._census.total, self._census.unready
+        text = f"{total - len(unready)}/{total} ready"
+        if not unready:
+            return text
+        # The first of those that died, or else that is not ready for the longest time.
+        node = min(islice(unready, LOOKED_AT), key=_lives)
+        self._counts_until = node.group.deadline or -math.inf
+        return f"{text}; {self._line(node)}"
+
+    def _line(self, node: Node) -> str:
+        return unready_line(node, self._port.time(), brief=True)
+
+
+def _is_being_stopped(node: Node) -> bool:
+    incarnation = node.incarnation
+    return incarnation is not None and incarnation.phase in RUNS and incarnation.stop_requested
+
+
+def _lives(node: Node) -> bool:
+    """Return whether a node has not died since it was ``HEALTHY`` last."""
+    return node.death_history is None or node.death_history.down_since is None
+
+
+@final
+class Watchdog:
+    """Tells that Trio's loop answers, twice in the time that systemd allows: a runnable (S40)."""
+
+    def __init__(self, microseconds: str) -> None:
+        """Take the time from ``WATCHDOG_USEC``."""
+        self._microseconds = microseconds
+
+    def __repr__(self) -> str:
+        """Name it in reports."""
+        return "<what tells systemd that the loop answers>"
+
+    async def __call__(self) -> None:
+        """Tell it until this is cancelled."""
+        signal(Signal.HEALTHY)
+        text = self._microseconds
+        if not _TIME.fullmatch(text):
+            logger().warning("WATCHDOG_USEC=%r is no time, so no WATCHDOG=1 is sent", text)
+            signal(Signal.DONE)
+            return
+        interval = int(text) / MICROSECONDS / 2
+        while True:
+            was_sent = notify(WATCHDOG=1)
+            await trio.sleep(interval if was_sent else min(interval, RETRY))

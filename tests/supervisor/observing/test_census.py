@@ -1,0 +1,104 @@
+"""How many nodes there are, and which are not ready, is known at each change (S16, S25)."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+import supervisor
+from supervisor import Signal
+from supervisor._calls._supervisor import port_of
+from supervisor._observing._census import Census
+from supervisor.testing import Remote, open_harness
+
+from ..helpers.backoffs import STEADY
+from ..helpers.runnables import idle
+
+
+async def test_a_census_agrees_with_a_walk_at_each_change(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S16: with groups in order and not, a pool, restarts, a stop, and withdrawn readiness."""
+
+    async def parent() -> None:
+        supervisor.run_group({"first": one, "second": idle}, ordered=True, backoff=STEADY)
+        supervisor.run_group({"left": other, "right": idle}, backoff=STEADY)
+        await waver()
+
+    async def waver() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep(1)
+        supervisor.set_ready(False, "no peer")  # noqa: FBT003  as users write it
+        await trio.sleep(1)
+        supervisor.set_ready(True)
+        await trio.sleep(10)
+        raise OSError
+
+    async def root() -> None:
+        supervisor.run("net", parent, backoff=STEADY)
+        pools.append(supervisor.run_pool("pool"))
+
+    one, other = Remote(), Remote()
+    pools: list[supervisor.Pool] = []
+    compared: list[tuple[object, object]] = []
+
+    async def compare() -> None:
+        while True:
+            nodes = list(port.nodes())
+            unready = {node for node in nodes if not node.is_ready}
+            counted = (census.total, set(census.unready), census.is_ready)
+            compared.append((counted, (len(nodes), unready, tree.ready())))
+            await port.wait_changed()
+
+    async with (
+        trio.open_nursery() as nursery,
+        open_harness(root, patience=60.0) as tree,
+    ):
+        port = port_of(tree)
+        census = Census(port)
+        port.add_observer(census.observe)
+        nursery.start_soon(compare)
+        for _ in range(2):  # the second time in another incarnation of the parent
+            await wait_all_tasks_blocked()
+            await one.become_healthy()
+            await other.become_healthy()
+            await tree.wait_ready()
+            pools[0].run("child", idle)
+            await one.die()
+            await one.become_healthy()
+            await pools[0].stop("child")
+            await tree.stop_node("root.net.left")
+            await wait_all_tasks_blocked()
+            await trio.sleep(13)
+        assert census.total == 7
+        nursery.cancel_scope.cancel()
+    assert [pair for pair in compared if pair[0] != pair[1]] == []
+    assert len(compared) > 20
+
+
+async def test_the_node_that_is_not_ready_for_the_longest_time_is_the_first(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S25: also when another one has become ready again meanwhile."""
+
+    async def root() -> None:
+        for name, remote in remotes.items():
+            supervisor.run(name, remote, backoff=STEADY)
+
+    remotes = {name: Remote() for name in ("a", "b", "c")}
+    async with open_harness(root, patience=60.0) as tree:
+        port = port_of(tree)
+        census = Census(port)
+        port.add_observer(census.observe)
+        for remote in remotes.values():
+            await remote.become_healthy()
+        await tree.wait_ready()
+        assert list(census.unready) == []
+        for name in ("c", "a", "b"):
+            await remotes[name].die()
+        await wait_all_tasks_blocked()
+        assert [node.name for node in census.unready] == ["c", "a", "b"]
+        await remotes["c"].become_healthy()
+        await remotes["c"].die()
+        await wait_all_tasks_blocked()
+        assert [node.name for node in census.unready] == ["a", "b", "c"]
