@@ -11,6 +11,7 @@ import pytest
 
 import supervisor
 import supervisor.adapters
+import supervisor.health
 import supervisor.inspector
 import supervisor.logs
 import supervisor.opentelemetry
@@ -29,6 +30,7 @@ FACADES = (supervisor, supervisor.logs, trio_event, trio_event.etcd)
 PUBLIC = (
     *FACADES,
     supervisor.adapters,
+    supervisor.health,
     supervisor.inspector,
     supervisor.opentelemetry,
     supervisor.prometheus,

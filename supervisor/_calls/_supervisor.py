@@ -17,6 +17,7 @@ from supervisor._core._arguments import check_dn, check_flag, check_seconds, pla
 from supervisor._core._errors import GaveUpError, UnknownNameError
 from supervisor._core._restart import Backoff
 from supervisor._core._states import GroupState
+from supervisor._observing._gates import Gates
 from supervisor._observing._life_log import log_life
 from supervisor._observing._logging import TreeLog
 from supervisor._observing._metrics import add_metrics, check_metrics
@@ -301,6 +302,17 @@ def port_of(supervisor: Supervisor) -> Port:
     return supervisor._port
 
 
+def gates_of(supervisor: Supervisor, function: str) -> Gates:
+    """Return the gates of a tree, for a public function that is called in the tree's thread.
+
+    Raises:
+        NotSupervisedError: if another thread calls, or another run of Trio.
+    """
+    tree = supervisor._tree
+    check_run(tree, tree.root, "supervisor", function, waits=False)
+    return supervisor._gates
+
+
 def raise_all(errors: list[BaseException]) -> None:
     """Raise what is to leave: a single exception as it is, several as a group (S11)."""
     errors = without_repeated_interrupts(errors)
@@ -326,7 +338,7 @@ def _report_after(seconds: object) -> float | None:
 class Supervisor:
     """A running tree, as :func:`open_supervisor` yields it."""
 
-    __slots__ = ("_gone", "_life", "_log", "_port", "_tree")
+    __slots__ = ("_gates", "_gone", "_life", "_log", "_port", "_tree")
 
     def __init__(
         self,
@@ -365,6 +377,7 @@ class Supervisor:
             propagate=propagate,
         )
         self._port = Port(tree)
+        self._gates = Gates(self._port)
         self._log = TreeLog(self._port)
         tree.on_observer_error = self._log.observer_failed
         tree.on_logger_made = self._log.logger_made

@@ -99,6 +99,31 @@ def check_count(name: str, value: object, *, least: int, of: str = "") -> int:
     return value
 
 
+LAST_PORT: Final = 65535
+
+
+def check_address(name: str, value: object, example: str) -> tuple[str, int]:
+    """Return the host and the port of ``HOST:PORT``, in which an IPv6 address may have brackets."""
+    message = f"{name}={shown(value)} is not of the form HOST:PORT, such as {example!r}"
+    text = plain(value)
+    if text is None:
+        raise TypeError(message)
+    host, _, digits = text.rpartition(":")
+    if not (host and re.fullmatch("[0-9]{1,5}", digits) and int(digits) <= LAST_PORT):
+        raise ValueError(message)
+    return host.removeprefix("[").removesuffix("]"), int(digits)
+
+
+def check_port(name: str, value: object) -> int:
+    """Return the number of a TCP port; 0 is for any that is free."""
+    message = f"{name}={shown(value)} is not the number of a port, from 0 to {LAST_PORT}"
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(message)
+    if not 0 <= value <= LAST_PORT:
+        raise ValueError(message)
+    return value
+
+
 def check_flag(name: str, value: object) -> None:
     """Raise :exc:`TypeError` unless ``value`` is ``True`` or ``False``."""
     if not isinstance(value, bool):

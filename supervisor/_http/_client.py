@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from email.utils import formatdate
 from http import HTTPStatus
@@ -38,7 +39,11 @@ class BadRequestError(Exception):
 
 @final
 class Client:
-    """Serves one client."""
+    """Serves one client.
+
+    No error of its connection is handled where this waits: a stop of the server that comes there
+    would look like one that has interrupted the error.
+    """
 
     def __init__(
         self, stream: trio.SocketStream, handle: Handler, failed: Callable[[Exception], object]
@@ -51,12 +56,15 @@ class Client:
 
     async def serve(self) -> None:  # noqa: ASYNC910  the first read is a checkpoint
         """Answer the client's requests until it hangs up, is dropped, or asks for the close."""
+        refusal: Response | None = None
         with self._scope:
             try:
                 while await self._serve_one():
                     pass
             except BadRequestError as error:
-                await self._refuse_rest(Response(error.status, f"{error}\n".encode()))
+                refusal = Response(error.status, f"{error}\n".encode())
+            if refusal is not None:
+                await self._refuse_rest(refusal)
 
     async def refuse(self, response: Response) -> None:
         """Send this answer without a request."""
@@ -111,11 +119,10 @@ class Client:
                 return None  # noqa: ASYNC910  the end was read
 
     async def _receive_some(self) -> bytes:
-        try:
-            data = await self._stream.receive_some(RECEIVED)
-        except trio.BrokenResourceError:
-            await self._drop()
-        return bytes(data)
+        data: bytes | None = None
+        with contextlib.suppress(trio.BrokenResourceError):
+            data = bytes(await self._stream.receive_some(RECEIVED))
+        return await self._drop() if data is None else data  # noqa: ASYNC910  it was received
 
     def _request(self, head: h11.Request, body: bytes) -> Request:
         target = head.target.decode("ascii")
@@ -157,11 +164,14 @@ class Client:
         if with_body:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch_hang_up)
+                is_complete = False
                 try:
                     await answer.send_body(self._send_part)
+                    is_complete = True
                 except Exception as error:  # noqa: BLE001  it is reported
                     self._failed(error)
-                    await self._drop()  # the client sees that the body is not complete
+                if not is_complete:
+                    await self._drop()  # the client sees that
                 nursery.cancel_scope.cancel()
         await self._send(self._end())
 
@@ -177,12 +187,11 @@ class Client:
         """Send, or drop a client that is gone or takes nothing."""
         view = memoryview(data)
         for start in range(0, len(view), PIECE):
-            with trio.move_on_after(SEND_TIME) as patience:
-                try:
-                    await self._stream.send_all(view[start : start + PIECE])
-                except trio.BrokenResourceError:
-                    await self._drop()
-            if patience.cancelled_caught:
+            is_sent = False
+            with trio.move_on_after(SEND_TIME), contextlib.suppress(trio.BrokenResourceError):
+                await self._stream.send_all(view[start : start + PIECE])
+                is_sent = True
+            if not is_sent:
                 await self._drop()
 
     async def _refuse_rest(self, response: Response) -> None:

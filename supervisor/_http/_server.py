@@ -95,3 +95,16 @@ class HttpServer:
     def _failed(self, error: Exception) -> None:
         self.faults += 1
         self._report(error)
+
+
+async def open_port(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen on a TCP port; a name may stand for several addresses.
+
+    Raises:
+        OSError: if that is not possible.
+    """
+    try:
+        return await trio.open_tcp_listeners(port, host=host)
+    except OSError as error:
+        msg = f"can't listen on {host}:{port}: {error.strerror or error}"
+        raise OSError(error.errno, msg) from error

@@ -18,14 +18,16 @@ import reprlib
 import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from supervisor._core._arguments import check_address
 from supervisor._core._restart import Backoff, RestartLimit
 from supervisor._instances import NAME_LENGTH
 from supervisor.client._arguments import add_commands, instance
-from supervisor.inspector._access import check_address
+from supervisor.inspector._access import check_loopback
 from supervisor.inspector._inspector import Inspector, check_socket_path
 
 from ._logging_preset import FORMATS, check_level
 from ._main import LIMIT, main as serve
+from ._probes import EXAMPLE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -62,6 +64,7 @@ def main(argv: list[str] | None = None, *, program: str = AS_MODULE) -> NoReturn
         log_level=given.log_level,
         log_format=given.log_format,
         inspect=_inspect(given),
+        health=given.health,
     )
 
 
@@ -153,6 +156,7 @@ def parse(argv: list[str] | None, *, program: str = AS_MODULE) -> argparse.Names
         "--name", type=instance, metavar="NAME", help="what this instance is called (its module)"
     )
     run.add_argument("--http", metavar="HOST:PORT", help="show the tree at a loopback port as well")
+    run.add_argument("--health", metavar="HOST:PORT", help="answer probes there (nowhere)")
     run.set_defaults(command="run")
     add_commands(commands)
     given = parser.parse_args(argv[:end])
@@ -163,7 +167,9 @@ def parse(argv: list[str] | None, *, program: str = AS_MODULE) -> argparse.Names
     given.arguments = argv[end + 1 :]
     try:
         check_socket_path(given.inspect or None)
-        check_address(given.http)
+        check_loopback(given.http)
+        if given.health is not None:
+            check_address("health", given.health, EXAMPLE)
         if given.no_inspect and (given.http or given.name):
             run.error("--http and --name belong to the inspector, which --no-inspect leaves out")
         given.function = load(given.root, given.arguments)

@@ -26,6 +26,7 @@ from ._inspection import inspection
 from ._last_resort import LastResort
 from ._logging_preset import check_format, check_level, preset_logging
 from ._notifier import notifiers
+from ._probes import probes
 from ._programming_errors import is_programming_error
 from ._service import Service, status_of
 from ._signals import DUMP_SIGNAL, RELOAD_SIGNAL, STOP_SIGNALS
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from supervisor._observing._metrics import Metrics
 
     from ._inspection import Inspect
+    from ._probes import Health
 
 ArgsT = TypeVarTuple("ArgsT")
 
@@ -63,6 +65,7 @@ def main(
     sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None = None,
     blocked_after: float | None = 5.0,
     inspect: Inspect | None = None,
+    health: Health | None = None,
     log_level: int | str = logging.INFO,
     log_format: Literal["auto", "text", "json", "journal"] = "auto",
 ) -> NoReturn:
@@ -148,6 +151,8 @@ def main(
         inspect: Whether there is an inspector, beside the sidecars (S38): ``True``, the path of its
             socket, or a function of the tree that returns an ``inspector()``. By default,
             ``$SUPERVISOR_INSPECT`` says it: ``1`` or a path.
+        health: Where probes are answered, beside the sidecars (S41): ``"HOST:PORT"``, the two as a
+            pair, or a function of the tree that returns a ``health_server()``. By default nowhere.
         log_level: From which level on records are logged, as a number or a name.
         log_format: ``text``, ``json``, ``journal``, or ``auto`` for what suits standard error.
 
@@ -157,8 +162,8 @@ def main(
         TypeError: if ``root``, ``reload`` or ``sidecars`` is not callable, or an option is of a
             wrong kind.
         ValueError: if ``grace``, ``report_after``, ``timeout``, ``drain`` or ``blocked_after`` is
-            out of its range, or ``dump_signal`` can't be caught or stops the process, or there is
-            no such level or format.
+            out of its range, or ``dump_signal`` can't be caught or stops the process, or ``health``
+            is not of its form, or there is no such level or format.
         BaseException: what else left the tree, or what ``sidecars`` raised.
 
     Example::
@@ -177,16 +182,14 @@ def main(
             blocked_after = None
     if sidecars is not None:
         check_function("sidecars", sidecars, "a mapping of runnables")
-    make_inspector = inspection(inspect)
+    asked_for = _asked_for(inspect, health)
     if threading.current_thread() is not threading.main_thread():
         msg = (
             f"main() was called in the thread {threading.current_thread().name!r}: call it in the "
             "main thread, which gets the signals, or call trio.run(supervisor.supervise, ...)"
         )
         raise RuntimeError(msg)
-    own_sidecars = notifiers()  # the first, so they end last
-    if make_inspector is not None:
-        own_sidecars["inspector"] = make_inspector
+    own_sidecars = notifiers() | asked_for  # the notifiers are the first, so they end last
     was_bare = preset_logging(sys.stderr, level, chosen)
     make = partial(
         Supervisor,
@@ -234,6 +237,14 @@ def main(
         raise end
     finally:
         del end  # its traceback refers to this frame, which would keep it alive
+
+
+def _asked_for(
+    inspect: Inspect | None, health: Health | None
+) -> dict[str, Callable[[Supervisor], Callable[[], Awaitable[object]]]]:
+    """Return what makes the sidecars that arguments of ``main`` ask for, by their names."""
+    made = {"inspector": inspection(inspect), "health": probes(health)}
+    return {name: make for name, make in made.items() if make is not None}
 
 
 def _report_left_out(level: int, log_format: str) -> None:

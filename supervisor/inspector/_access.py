@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, final
 
 import attrs
 
-from supervisor._core._arguments import shown
+from supervisor._core._arguments import check_address, shown
 from supervisor._http._messages import Response
 
 from ._unix import peer_uid
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Control = bool | Literal["http"]
 
-LAST_PORT: Final = 65535
-
 
 @final
 @attrs.frozen
@@ -42,7 +40,7 @@ class Address:
     port: int
 
 
-def check_address(http: object) -> Address | None:
+def check_loopback(http: object) -> Address | None:
     """Return the host and the port of ``HOST:PORT``.
 
     Raises:
@@ -51,13 +49,7 @@ def check_address(http: object) -> Address | None:
     """
     if http is None:
         return None
-    form = f"http={shown(http)} is not of the form HOST:PORT, such as '127.0.0.1:8007'"
-    if not isinstance(http, str):
-        raise TypeError(form)
-    host, _, digits = http.rpartition(":")
-    if not (host and digits.isascii() and digits.isdigit() and int(digits) <= LAST_PORT):
-        raise ValueError(form)
-    host = host.removeprefix("[").removesuffix("]")
+    host, port = check_address("http", http, "127.0.0.1:8007")
     if host == "localhost":
         host = "127.0.0.1"
     try:
@@ -70,7 +62,7 @@ def check_address(http: object) -> Address | None:
             "127.0.0.1: put a proxy before it that knows its users"
         )
         raise ValueError(msg)
-    return Address(host, int(digits))
+    return Address(host, port)
 
 
 def check_control(control: object) -> Control:

@@ -20,12 +20,12 @@ from supervisor._calls._runnable import logger, signal
 from supervisor._calls._supervisor import Supervisor, port_of
 from supervisor._core._arguments import check_kind, shown
 from supervisor._core._states import Signal
-from supervisor._http._server import HttpServer
+from supervisor._http._server import HttpServer, open_port
 from supervisor._instances import default_name
 from supervisor._observing._logging import log
 from supervisor.logs import LogBuffer, current_buffer
 
-from ._access import Access, check_address, check_control
+from ._access import Access, check_control, check_loopback
 from ._api import Api
 from ._changes import Changes
 from ._unix import check_path, listening
@@ -104,7 +104,7 @@ class Inspector:
         check_kind("tree", tree, Supervisor, "current_supervisor()", optional=False)
         check_kind("logs", logs, LogBuffer, "LogBuffer(), or None for that of main()")
         self._path: Path | None = check_socket_path(path)
-        self._address: Address | None = check_address(http)
+        self._address: Address | None = check_loopback(http)
         self._access = Access(check_control(control))
         if name is None:
             name = default_name() if self._path is None else self._path.stem
@@ -142,11 +142,7 @@ class Inspector:
                 nursery.start_soon(self._server.serve, listeners)
 
     async def _open_port(self, address: Address) -> trio.SocketListener:
-        try:
-            (listener,) = await trio.open_tcp_listeners(address.port, host=address.host)
-        except OSError as error:
-            msg = f"can't listen on {address.host}:{address.port}: {error.strerror or error}"
-            raise OSError(error.errno, msg) from error
+        (listener,) = await open_port(address.host, address.port)
         url = self._access.open_port(*listener.socket.getsockname()[:2])
         if not self._is_announced and sys.stderr is not None:
             self._is_announced = True

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import trio
@@ -25,6 +25,7 @@ from supervisor import (
     Supervisor,
     open_supervisor,
 )
+from supervisor.health import check, health_server
 from supervisor.logs import LogBuffer, current_buffer
 from supervisor.systemd import listen_sockets, notify
 from supervisor.testing import open_harness
@@ -239,6 +240,34 @@ async def test_the_example_of_stop_scope(autojump_clock: MockClock) -> None:
         await trio.sleep(1.0)
     assert (handled, saved) == (["one"], [2.0])
     assert autojump_clock.current_time() == 2.0
+
+
+async def test_the_example_of_check() -> None:
+    """S41: a page of a web server."""
+
+    def respond(text: str, status: int) -> tuple[str, int]:
+        return text, status
+
+    async with open_supervisor(idle) as tree:
+        stand_ins = {"Request": object, "PlainTextResponse": respond, "tree": tree, "check": check}
+        readyz = defined(check, **stand_ins)
+        assert await readyz(None) == ("[-]root NEW\nreadyz check failed\n", 503)
+        await tree.wait_ready()
+        assert await readyz(None) == ("[+]root ok\nreadyz check passed\n", 200)
+
+
+def test_the_example_of_health_server() -> None:
+    """S41: the process is that of any root."""
+
+    def serve(tree: Supervisor, *, port: int, gate: list[str]) -> Callable[[], Awaitable[None]]:
+        assert (port, gate) == (8080, ["root.api"])
+        return health_server(tree, port=0, gate=gate)
+
+    def run() -> NoReturn:
+        exec(example(health_server), NAMES | {"root": finish, "health_server": serve})  # noqa: S102  our own
+        raise AssertionError
+
+    assert status_of(run) == 0
 
 
 async def test_the_example_of_read(capsys: pytest.CaptureFixture[str]) -> None:

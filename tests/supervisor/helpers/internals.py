@@ -14,6 +14,7 @@ from supervisor._process._countdown import DOUBLED, FOLLOWING, LAST_RESORT, Coun
 from supervisor._process._inspection import inspection
 from supervisor._process._logging_preset import preset_logging
 from supervisor._process._notifier import QUIET, Notifier, Watchdog, notifiers
+from supervisor._process._probes import probes
 from supervisor._process._sidecars import Sidecars, check_sidecars
 from supervisor._process._signals import DUMP_SIGNAL, STOP_SIGNALS
 from supervisor._tasks._timers import Timer, Timers
@@ -58,6 +59,7 @@ __all__ = [
     "notifiers",
     "parse",
     "preset_logging",
+    "probes",
     "waits_are_registered",
 ]
 

@@ -32,7 +32,7 @@ CAUGHT = (*STOP_SIGNALS, SIGUSR1)
 LIFE = re.compile(
     "the tree (?:is ready,|has finished|has stopped|has given up|has ended by|was cancelled)"
     "|.* is healthy again after "
-    "|the inspector listens at "
+    "|the inspector listens at |probes are answered at "
 )
 # Longer than any test may take: a test that waits for its end has failed.
 LONG = 3600.0

@@ -1,0 +1,43 @@
+"""What makes the server of a process's probes, if it is to have one (S41)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
+
+from supervisor._calls._supervisor import Supervisor
+from supervisor._core._arguments import check_address, check_port, shown
+
+MakeServer: TypeAlias = Callable[[Supervisor], Callable[[], Awaitable[object]]]
+
+Health: TypeAlias = str | tuple[str, int] | MakeServer
+
+EXAMPLE = "0.0.0.0:8080"
+
+
+def probes(health: object) -> MakeServer | None:
+    """Return the function that makes the server which ``main(health=)`` asks for.
+
+    Raises:
+        TypeError: if ``health`` is of a wrong kind.
+        ValueError: if it is not of the form ``HOST:PORT``, or there is no such port.
+    """
+    if health is None:
+        return None
+    if callable(health):
+        return health
+    match health:
+        case str():
+            host, port = check_address("health", health, EXAMPLE)
+        case (str(host), int(number)):
+            port = check_port("health", number)
+        case _:
+            msg = (
+                f"health={shown(health)} is no place for a server: pass 'HOST:PORT' or a pair, "
+                f"such as {EXAMPLE!r}, or a function of the tree that returns a health_server()"
+            )
+            raise TypeError(msg)
+    from supervisor.health import health_server  # noqa: PLC0415  it is needed on demand only
+
+    return partial(health_server, host=host, port=port)
