@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-TOOLS = ("bash", "dirname", "grep", "sed", "sort", "tail")
+TOOLS = ("bash", "dirname", "grep", "mkdir", "mktemp", "mv", "rm", "sed", "sort", "tail")
 PYENV = """#!/usr/bin/env bash
 [[ $* == "versions --bare" ]] && printf '%s\\n' 3.10.13 {versions}
 """
 # Shows what it was given, and ends the script.
 PYTHON = """#!/usr/bin/env bash
 echo "PYENV_VERSION=${PYENV_VERSION-}"
+[[ -z $ETCD_SERVERS ]] || echo "ETCD_SERVERS=$ETCD_SERVERS"
 exit 1
 """
 
@@ -25,7 +26,7 @@ exit 1
 def copy(tmp_path: Path) -> Path:
     """Make a folder with the script, what it reads, and the commands that it may run."""
     (tmp_path / ".ci").mkdir()
-    for name in (".ci/run", "pyproject.toml"):
+    for name in (".ci/run", ".ci/etcd", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     for tool in ("env", *TOOLS):
@@ -46,8 +47,9 @@ def run(copy: Path) -> list[str]:
     environment = {
         name: value
         for name, value in os.environ.items()
-        if name not in {"PYENV_VERSION", "BASH_ENV"}
+        if name not in {"PYENV_VERSION", "BASH_ENV", "XDG_CACHE_HOME"}
     }
+    environment["HOME"] = str(copy)
     environment["PATH"] = str(copy / "bin")
     command = [copy / ".ci" / "run"]
     ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
@@ -83,3 +85,29 @@ def test_without_pyenv_the_pythons_on_path_are_tested(copy: Path) -> None:
         "testing on the Pythons on PATH: there is no pyenv",
         "PYENV_VERSION=",
     ]
+
+
+def test_a_version_of_etcd_that_can_not_be_had_is_said(copy: Path) -> None:
+    """There is no apt-get here: nobody overlooks it, and all else is tested."""
+    ended = subprocess.run(
+        [copy / ".ci" / "etcd"],
+        env={"PATH": str(copy / "bin"), "HOME": str(copy)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout == "\n"
+    for version in ("3.4.23", "3.5.30"):
+        assert f"NOT TESTED: etcd {version}, whose package can't be had\n" in ended.stderr
+
+
+def test_the_versions_of_etcd_that_were_unpacked_are_tested(copy: Path) -> None:
+    """They are unpacked once, and passed on."""
+    servers = [
+        copy / ".cache" / "trio-supervisor" / "etcd" / version / "usr" / "bin" / "etcd"
+        for version in ("3.4.23", "3.5.30")
+    ]
+    for server in servers:
+        server.parent.mkdir(parents=True)
+        write_command(server, "")
+    assert run(copy)[-1] == f"ETCD_SERVERS={servers[0]}:{servers[1]}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..etcd.helpers.servers import BINARIES, running
+from ..etcd.helpers.servers import BINARY, running
 from .etcd_subjects import ETCD_SUBJECTS
 from .subjects import SUBJECTS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def etcd_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real etcd, which runs for those that need it."""
-    with running(next(iter(BINARIES.values())), tmp_path_factory.mktemp("etcd")) as cluster:
+    with running(BINARY, tmp_path_factory.mktemp("etcd")) as cluster:
         yield cluster.endpoints[0]
 
 

@@ -1,4 +1,4 @@
-"""A real etcd for the tests, of each version that is there."""
+"""A real etcd for the tests, and one of each version that is there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .helpers.servers import BINARIES, running
+from .helpers.servers import BINARIES, BINARY, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,9 +15,15 @@ if TYPE_CHECKING:
     from .helpers.servers import Cluster
 
 
+@pytest.fixture(scope="module")
+def binary() -> Path:
+    """The program of the server."""
+    return BINARY
+
+
 @pytest.fixture(scope="module", params=list(BINARIES.values()), ids=list(BINARIES))
-def binary(request: pytest.FixtureRequest) -> Path:
-    """The program of each server in turn."""
+def each_binary(request: pytest.FixtureRequest) -> Path:
+    """The program of a server of each version in turn, for what versions do differently."""
     path: Path = request.param
     return path
 

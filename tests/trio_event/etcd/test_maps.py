@@ -257,10 +257,10 @@ async def test_ten_thousand_keys_are_read_and_followed(
 
 
 async def test_after_a_compaction_exactly_the_difference_comes(
-    binary: Path, tmp_path: Path
+    each_binary: Path, tmp_path: Path
 ) -> None:
     """E3: added, changed, deleted, deleted and put again; once, in one batch."""
-    with running(binary, tmp_path / "etcd") as cluster:
+    with running(each_binary, tmp_path / "etcd") as cluster:
         (member,) = cluster.members
         client = EtcdClient(cluster.endpoints, timeout=HANG)
         async with client, client.map("g/", Text()) as opened:

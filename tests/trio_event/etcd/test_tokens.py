@@ -191,9 +191,11 @@ async def test_who_gets_the_token_may_be_cancelled(one: Member) -> None:
 
 
 @pytest.fixture(scope="module")
-def guarded(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def guarded(each_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster with users, whose tokens live for two seconds after their last use."""
-    with running(binary, tmp_path_factory.mktemp("etcd"), "--auth-token-ttl=2") as cluster:
+    with running(
+        each_binary, tmp_path_factory.mktemp("etcd"), "--auth-token-ttl=2", "--log-level=debug"
+    ) as cluster:
         cluster.require_users(app="app/", other="other/", third="third/")
         yield cluster
 
@@ -226,10 +228,10 @@ async def test_a_client_without_user_is_refused(guarded: Cluster) -> None:
 
 
 async def test_a_token_that_a_restart_has_forgotten_is_replaced(
-    binary: Path, tmp_path: Path
+    each_binary: Path, tmp_path: Path
 ) -> None:
     """E8: the same client goes on, over a new connection and with a new token."""
-    with running(binary, tmp_path / "etcd") as cluster:
+    with running(each_binary, tmp_path / "etcd") as cluster:
         cluster.require_users(app="app/")
         (member,) = cluster.members
         client = EtcdClient(cluster.endpoints, timeout=HANG, user="app", password="app")  # noqa: S106

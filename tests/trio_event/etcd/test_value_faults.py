@@ -24,9 +24,9 @@ WRITERS = 4
 
 
 @pytest.fixture(scope="module")
-def cluster(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(each_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three members; each test leaves them as they were."""
-    with running(binary, tmp_path_factory.mktemp("etcd"), members=3) as made:
+    with running(each_binary, tmp_path_factory.mktemp("etcd"), members=3) as made:
         yield made
 
 
@@ -196,10 +196,10 @@ async def follow_one(client: EtcdClient, key: str, *, task_status: trio.TaskStat
 
 
 async def test_what_was_compacted_while_cut_off_is_found_by_a_read(
-    binary: Path, tmp_path: Path
+    each_binary: Path, tmp_path: Path
 ) -> None:
     """E3: the newest data come, once, and the stream goes on behind them."""
-    with running(binary, tmp_path / "etcd") as cluster:
+    with running(each_binary, tmp_path / "etcd") as cluster:
         (member,) = cluster.members
         client = EtcdClient(cluster.endpoints, timeout=HANG)
         async with client, client.value("a", Text()) as value:
@@ -221,9 +221,9 @@ async def test_what_was_compacted_while_cut_off_is_found_by_a_read(
                 assert value.version == 4
 
 
-async def test_a_restored_backup_is_noticed(binary: Path, tmp_path: Path) -> None:
+async def test_a_restored_backup_is_noticed(each_binary: Path, tmp_path: Path) -> None:
     """E3: revisions have gone back, and values are those of the cluster, also where equal."""
-    with running(binary, tmp_path / "etcd") as cluster:
+    with running(each_binary, tmp_path / "etcd") as cluster:
         (member,) = cluster.members
         backup = tmp_path / "backup"
         client = EtcdClient(cluster.endpoints, timeout=HANG)

