@@ -194,6 +194,13 @@ def commands(session: nox.Session) -> None:
 
 
 @nox.session(requires=["build"])
+def elections(session: nox.Session) -> None:
+    """Have five processes elect a leader in etcd, while all goes wrong that can."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.elections", *session.posargs)
+
+
+@nox.session(requires=["build"])
 def viewers(session: nox.Session) -> None:
     """Have viewers, good and bad, look at a tree of thousands of nodes."""
     install_wheel(session, "tests")
