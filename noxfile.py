@@ -165,6 +165,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", "--triotp", python, *session.posargs)
 
 
+@nox.session(name="bench-etcd", requires=["build"])
+def bench_etcd(session: nox.Session) -> None:
+    """Measure the client of etcd, beside others and with a real server; ``--quick`` as above."""
+    install_wheel(session, "bench-etcd")
+    session.run("python", "-m", "benchmarks", "--etcd", *session.posargs)
+
+
 @nox.session(requires=["build"])
 def soak(session: nox.Session) -> None:
     """Run trees in which all goes wrong that can, and check what is guaranteed."""

@@ -1,4 +1,7 @@
-"""``python -m benchmarks`` measures everything, prints a table, and writes JSON."""
+"""``python -m benchmarks`` measures everything, prints a table, and writes JSON.
+
+``--etcd`` measures ``trio_event.etcd`` instead, with a server of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import itertools
 import logging
 import sys
+import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -28,7 +32,7 @@ from . import (
 from .harness import FULL, QUICK, Comparison, Scale, pin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 def comparisons(scale: Scale) -> Iterator[Comparison]:
@@ -42,11 +46,16 @@ def comparisons(scale: Scale) -> Iterator[Comparison]:
     )
 
 
-def measure(scale: Scale, mode: str, core: int, only: str, triotp: Path | None) -> results.Results:
-    """Measure all comparisons with ``only`` in their names."""
-    found = results.Results(results.circumstances(mode, scale.rounds, core), [], {})
+def measure(
+    found: results.Results,
+    chosen: Iterable[Comparison],
+    scale: Scale,
+    only: str,
+    triotp: Path | None = None,
+) -> None:
+    """Measure those of the comparisons that have ``only`` in their names."""
     elsewhere = [triotp_peer.comparison(scale)] if triotp is not None else []
-    for comparison in (*comparisons(scale), *elsewhere):
+    for comparison in (*chosen, *elsewhere):
         if only not in comparison.name:
             continue
         begin = perf_counter()
@@ -57,14 +66,13 @@ def measure(scale: Scale, mode: str, core: int, only: str, triotp: Path | None) 
         print(f"{comparison.name}: {perf_counter() - begin:.1f} s", file=sys.stderr, flush=True)
         found.samples[comparison.name] = samples
         found.lines.extend(results.judged(comparison, samples))
-    return found
 
 
-def judge_again(last: results.Results, scale: Scale) -> results.Results:
+def judge_again(last: results.Results, chosen: Iterable[Comparison]) -> results.Results:
     """Judge results that were measured before by the present goals."""
     lines = [
         line
-        for comparison in (*comparisons(scale), triotp_peer.comparison(scale))
+        for comparison in chosen
         if comparison.name in last.samples
         for line in results.judged(comparison, last.samples[comparison.name])
     ]
@@ -79,6 +87,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--core", type=int, help="the core to stay on (the last one)")
     parser.add_argument(
         "--only", default="", metavar="TEXT", help="comparisons with it in the name"
+    )
+    parser.add_argument(
+        "--etcd", action="store_true", help="measure trio_event.etcd: the rest needs no server"
     )
     parser.add_argument("--triotp", type=Path, metavar="PYTHON", help="where triotp is installed")
     parser.add_argument(
@@ -95,10 +106,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line."""
     arguments = parse(argv)
-    path = results.QUICK_RESULTS if arguments.quick else results.FULL_RESULTS
     scale = QUICK if arguments.quick else FULL
+    if arguments.etcd:
+        return main_of_etcd(arguments, scale)
+    path = results.QUICK_RESULTS if arguments.quick else results.FULL_RESULTS
     if arguments.page:
-        last = judge_again(results.load(path), scale)
+        chosen = (*comparisons(scale), triotp_peer.comparison(scale))
+        last = judge_again(results.load(path), chosen)
         last.save(path)
         pictures.draw(last, page.DOCS)
         page.write(last)
@@ -108,11 +122,47 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.against is not None:
         return compare(arguments.against, scale, arguments.only)
     keep_quiet()
-    mode = "quick" if arguments.quick else "full"
-    found = measure(scale, mode, core, arguments.only, arguments.triotp)
+    found = results.Results(results.circumstances(mode(arguments), scale.rounds, core), [], {})
+    measure(found, comparisons(scale), scale, arguments.only, arguments.triotp)
     if not arguments.only:
         found.save(path)
     return report(found)
+
+
+def main_of_etcd(arguments: argparse.Namespace, scale: Scale) -> int:
+    """Run the command line for what needs a server."""
+    from tests.trio_event.etcd.helpers.servers import BINARIES, running
+
+    from . import etcd_cases, etcd_peers
+
+    path = results.QUICK_ETCD_RESULTS if arguments.quick else results.ETCD_RESULTS
+    peers = etcd_peers.installed()
+    if arguments.page:
+        last = judge_again(results.load(path), etcd_cases.comparisons("", scale, peers))
+        last.save(path)
+        page.write(last, page.ETCD_PAGE, page.ETCD_BLOCKS)
+        return 0
+    for name in etcd_peers.missing():
+        print(f"{name} is not installed, and not measured", file=sys.stderr)
+    scale = attrs.evolve(scale, rounds=arguments.rounds or scale.rounds)
+    made_of = results.ETCD_MEASURED_WITH
+    found = results.Results(
+        results.circumstances(mode(arguments), scale.rounds, None, made_of), [], {}
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmarks-") as folder,
+        running(BINARIES["etcd-3.5.1"], Path(folder, "etcd")) as cluster,
+    ):
+        chosen = etcd_cases.comparisons(cluster.endpoints[0], scale, peers)
+        measure(found, chosen, scale, arguments.only)
+    if not arguments.only:
+        found.save(path)
+    return report(found)
+
+
+def mode(arguments: argparse.Namespace) -> str:
+    """Return how large the sizes are, in a word."""
+    return "quick" if arguments.quick else "full"
 
 
 def compare(place: str, scale: Scale, only: str) -> int:

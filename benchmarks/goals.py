@@ -28,6 +28,7 @@ Ratios taken in different runs on one machine differ by up to a tenth.
 
 US: Final = 1e-6
 MS: Final = 1e-3
+MB: Final = 1e6
 
 
 class Verdict(enum.Enum):
@@ -96,6 +97,12 @@ GROUP_RESTART: Final = Goal(
     must=1.4, aim=1.1, takes="what the restart of a leaf takes, as the members share one death"
 )
 
+# With etcd: against bare grpcio, which knows one member and reads no answer. Puts one after the
+# other, with and without their events: against a thread that blocks. Each of many at a time:
+# against a thread that keeps as many futures under way, of which 0.75 times as many are wanted.
+ETCD_LATENCY: Final = Goal(must=1.3)
+ETCD_EACH_OF_MANY: Final = Goal(must=1 / 0.75)
+
 # Above the same work by hand
 
 # A watcher that waits: above a task that waits for a variable.
@@ -130,3 +137,11 @@ RESTART: Final = Goal(
     takes="less to record for each death (crash record and log record), and fewer turns of the "
     "loop: replacing a bare task takes more than half of the aim",
 )
+# With etcd on the same machine, from the start of a client: until 500 values are known, and until a
+# map of 10 000 keys is.
+ETCD_OPEN_VALUES: Final = Goal(must=1000 * MS)
+ETCD_READ_MAP: Final = Goal(must=300 * MS)
+# Processor time in a second, with the liveness reads.
+ETCD_IDLE: Final = Goal(must=5 * MS)
+# What 50 MB of events add to a process whose thread is blocked for 5 s.
+ETCD_BLOCKED: Final = Goal(must=16 * MB)

@@ -1,7 +1,7 @@
-"""The figures in ``docs/performance.md``, which this program writes.
+"""The figures in ``docs/performance.md`` and ``docs/etcd.md``, which this program writes.
 
-The page is written by hand, except for its *blocks*: the text between ``<!-- begin NAME -->`` and
-``<!-- end NAME -->`` is generated from the results.
+The pages are written by hand, except for their *blocks*: the text between ``<!-- begin NAME -->``
+and ``<!-- end NAME -->`` is generated from the results.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ from . import table
 from .goals import NOISE, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from .results import Line, Results
 
 DOCS: Final = Path(__file__).parent.parent / "docs"
 PAGE: Final = DOCS / "performance.md"
+ETCD_PAGE: Final = DOCS / "etcd.md"
 
 
-def write(results: Results, page: Path = PAGE) -> None:
-    """Put the results into the page."""
+def write(results: Results, page: Path = PAGE, blocks: Iterable[str] | None = None) -> None:
+    """Put the results into the blocks of a page; by default into all that there are."""
     content = page.read_text("utf-8")
-    for name, make in BLOCKS.items():
+    for name in BLOCKS if blocks is None else blocks:
+        make = BLOCKS[name]
         begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
         before, found, rest = content.partition(begin)
         _, found_too, after = rest.partition(end)
@@ -39,8 +41,9 @@ def circumstances(results: Results) -> Iterator[str]:
     """Write when, where and with which versions the run has measured."""
     found = results.circumstances
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    yield f"- Taken on {found['date']}, in {found['rounds']} rounds, on core {found['core']}"
-    yield f"  of a machine with {found['machine']}, {found['system']}."
+    where = "on" if found["core"] is None else f"on core {found['core']} of"
+    yield f"- Taken on {found['date']}, in {found['rounds']} rounds,"
+    yield f"  {where} a machine with {found['machine']}, {found['system']}."
     yield f"- {found['python']}; {versions}."
 
 
@@ -89,3 +92,4 @@ BLOCKS: Final = {
     "unmet": unmet,
     "others": others,
 }
+ETCD_BLOCKS: Final = ("circumstances", "judged", "others")

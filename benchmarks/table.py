@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .goals import MS, US
+from .goals import MB, MS, US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from .results import Line
 
-SCALES: Final = {"x": 1.0, "B": 1.0, "µs": US, "ms": MS}
+SCALES: Final = {"x": 1.0, "B": 1.0, "MB": MB, "µs": US, "ms": MS}
 HEADS: Final = ("measure", "figure", "spread", "must", "aim", "")
 
 

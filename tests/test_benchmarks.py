@@ -117,7 +117,7 @@ def test_what_was_measured_can_be_judged_again() -> None:
     """Goals may change without a new measurement."""
     found = measured(*COMPARISONS[:2])
     forgotten = results.Results(found.circumstances, [], found.samples)
-    assert command.judge_again(forgotten, TINY) == found
+    assert command.judge_again(forgotten, COMPARISONS) == found
 
 
 def test_the_blocks_of_the_page_are_replaced(tmp_path: Path) -> None:
