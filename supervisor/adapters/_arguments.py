@@ -33,7 +33,7 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
-def check_callable(adapter: str, what: object, wanted: str = "an async function") -> None:
+def check_callable(adapter: str, what: object, wanted: str) -> None:
     """Raise :exc:`TypeError` unless ``what`` can be called.
 
     Args:
@@ -52,12 +52,12 @@ def check_callable(adapter: str, what: object, wanted: str = "an async function"
     raise TypeError(msg)
 
 
-def check_async(adapter: str, what: object) -> None:
+def check_async(adapter: str, what: object, wanted: str = "an async function") -> None:
     """Raise :exc:`TypeError` unless ``what`` may be an async function.
 
     A plain function may be one: what it returns is known when it is called.
     """
-    check_callable(adapter, what)
+    check_callable(adapter, what, wanted)
     inner = _without_partial(what)
     if isinstance(inner, type):
         is_right = hasattr(inner, "__await__")
@@ -68,7 +68,7 @@ def check_async(adapter: str, what: object) -> None:
             not flags & inspect.CO_GENERATOR or bool(flags & inspect.CO_ITERABLE_COROUTINE)
         )
     if not is_right:
-        msg = f"{adapter}() got {shown(what)}, which is not an async function"
+        msg = f"{adapter}() got {shown(what)}, which is not {wanted}"
         raise TypeError(msg)
 
 

@@ -33,7 +33,7 @@ from trio.lowlevel import enable_ki_protection
 import supervisor
 from supervisor import RunError, Signal, SupervisorError
 
-from ._arguments import LAST_PORT, check_callable, check_flag, check_grace, shown
+from ._arguments import LAST_PORT, check_async, check_blocking, check_flag, check_grace, shown
 from ._output import Output
 from ._own_grace import GRACE
 from ._process_group import ProcessGroup, check_program, name_of, passes_on, start
@@ -179,7 +179,7 @@ def command(
         msg = "command() needs Linux 5.3 or later: there is no os.pidfd_open() here"
         raise NotImplementedError(msg)
     if parse is not None:
-        check_callable("command", parse, "a function for parse=")
+        check_blocking("command", parse, "a function for parse=")
     check_flag("command", "oneshot", oneshot)
     program = _Program(
         argv=_check_argv(argv),
@@ -193,7 +193,7 @@ def command(
         parse=parse,
     )
     if ready is not None:
-        check_callable("command", ready, "an async function for ready=")
+        check_async("command", ready, "an async function for ready=")
     ways = {"ready_line": ready_line, "ready_port": ready_port, "ready": ready}
     given = [f"{name}=" for name, way in ways.items() if way is not None]
     if len(given) + oneshot > 1:

@@ -465,7 +465,58 @@ async def test_a_cancellation_at_each_step_of_the_start_leaves_no_socket(
         await listener.aclose()
 
 
+async def test_a_cancellation_ends_the_lifespan_of_an_app_that_has_returned() -> None:
+    """S24, S12: cancelled here, while the rest of its lifespan is answered for it."""
+
+    async def app(scope: dict[str, Any], _receive: App, _send: App) -> None:
+        assert scope["type"] == "lifespan"
+
+    with trio.CancelScope() as scope:
+        async with serving(asgi(app, port=0)):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+
+
+async def test_a_cancellation_ends_a_lifespan_that_shuts_down(mock_clock: MockClock) -> None:
+    """S24, S12: cancelled here, in the stop; its five seconds are not waited for."""
+    shutting_down = trio.Event()
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        shutting_down.set()
+        await trio.sleep_forever()
+
+    with trio.CancelScope() as scope:
+        async with (
+            serving(asgi(Starlette(lifespan=lifespan), port=0)) as (_, handle),
+            trio.open_nursery() as nursery,
+        ):
+            nursery.start_soon(handle.stop)
+            await shutting_down.wait()
+            scope.cancel()
+    assert (scope.cancelled_caught, mock_clock.current_time()) == (True, 0.0)
+
+
 # The grace of its own
+
+
+async def test_a_server_gets_its_grace_in_the_stop_of_the_tree(web: Web) -> None:
+    """S24, S21: no grace= was passed; the request in flight is finished."""
+    server = asgi(web.app, port=0)
+    answers: list[str] = []
+
+    async def request() -> None:
+        answers.append((await get(server, "/wait")).text)
+
+    async with serving(server) as (tree, _), trio.open_nursery() as nursery:
+        nursery.start_soon(request)
+        await web.requested.wait()
+        nursery.start_soon(tree.stop)
+        await wait_all_tasks_blocked()
+        web.release.set()
+    assert answers == ["waited"]
 
 
 async def test_a_server_gets_its_grace_in_the_restart_of_its_group(web: Web) -> None:

@@ -461,16 +461,28 @@ async def test_a_stop_during_the_start_ends_it() -> None:
             assert (program.pid, handle.state) == (None, GroupState.STOPPED)
 
 
+SAYS_BYE = python(
+    """
+    import os, signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    print(os.getpid())
+    signal.sigwait({signal.SIGTERM})
+    print("bye")
+    """
+)
+
+
+async def test_a_stop_of_the_tree_gives_a_program_its_own_grace(lines: Written) -> None:
+    """S24, S21: no grace= was passed, and it ends by itself."""
+    async with running(command(SAYS_BYE)) as (tree, _):
+        await lines.next()
+        await tree.stop()
+    assert lines.lines[1:] == ["bye"]
+
+
 async def test_a_restart_of_its_group_waits_for_the_end(lines: Written) -> None:
     """S24, S7, S21: the old processes are gone before the new one starts, which has its grace."""
-    code = """
-        import os, signal
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        print(os.getpid())
-        signal.sigwait({signal.SIGTERM})
-        print("bye")
-    """
-    mate, program = Remote(), command(python(code))
+    mate, program = Remote(), command(SAYS_BYE)
     async with open_harness(partial(run_both, mate, program), patience=60.0):
         await mate.become_healthy()
         with Watched(int(await lines.next())) as first:
@@ -575,6 +587,23 @@ async def test_a_cancellation_kills_at_once(
     assert alive == [0]
     assert scope.cancelled_caught
     assert len(warnings(caplog)) == 1
+
+
+async def test_a_cancellation_while_a_port_does_not_answer_kills_at_once(lines: Written) -> None:
+    """S24, S12: cancelled here, in the attempt to connect, to a listener whose backlog is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as opened:
+        for _ in range(2):
+            client = opened.enter_context(socket.socket())
+            client.setblocking(False)  # noqa: FBT003  it is positional
+            client.connect_ex(listener.getsockname())
+        program = command(IGNORES, ready_port=listener.getsockname()[1])
+        with trio.CancelScope() as scope:
+            async with running(program) as (tree, _):
+                await lines.next()
+                await wait_all_tasks_blocked(cushion=0.05)
+                assert nodes_state(tree) is NodeState.NEW
+                scope.cancel()
+    assert (scope.cancelled_caught, program.pid) == (True, None)
 
 
 @pytest.mark.parametrize("steps", range(0, 12, 2))
@@ -872,6 +901,10 @@ async def test_a_handler_that_fails_ends_the_program(lines: Written) -> None:
 # Arguments
 
 
+def generate() -> Iterator[int]:
+    yield 1
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -896,7 +929,9 @@ async def test_a_handler_that_fails_ends_the_program(lines: Written) -> None:
         ({"ready_port": "80"}, TypeError, "ready_port='80' is not a port"),
         ({"ready_port": True}, TypeError, "ready_port=True is not a port"),
         ({"ready": 5}, TypeError, "5, which is not an async function for ready="),
+        ({"ready": generate}, TypeError, "which is not an async function for ready="),
         ({"parse": 5}, TypeError, "5, which is not a function for parse="),
+        ({"parse": trio.sleep}, TypeError, "which is async: pass a function for parse=, which no"),
         ({"oneshot": 1}, TypeError, "oneshot=1 is not a bool"),
         ({"stop_signal": 0}, ValueError, r"stop_signal=0 is not a signal, such as signal\.SIGTERM"),
         ({"stop_signal": 99}, ValueError, "stop_signal=99 is not a signal"),

@@ -14,8 +14,9 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import supervisor
 from supervisor import GroupState, NodeState, Signal
 from supervisor.adapters import from_start, oneshot, periodic
+from supervisor.testing import Remote
 
-from ..helpers.backoffs import STEADY
+from ..helpers.backoffs import AT_ONCE, STEADY
 from ..helpers.runnables import idle
 from ..helpers.trees import open_recorded, open_started
 
@@ -142,6 +143,28 @@ async def test_a_cancelled_oneshot_is_not_healthy() -> None:
         assert states == ["NEW", "CANCELED", "NEW", "CANCELED"]
 
 
+@pytest.mark.parametrize("adapter", [oneshot, from_start])
+async def test_a_member_that_dies_takes_it_with_it(
+    adapter: Callable[..., Callable[[], Awaitable[None]]],
+) -> None:
+    """S24, S7: it runs again, before what is ordered after it."""
+    runs: list[str] = []
+    mate = Remote()
+
+    async def work(task_status: trio.TaskStatus[None] | None = None) -> None:
+        runs.append("run")
+        if task_status is not None:
+            task_status.started()
+            await trio.sleep_forever()
+
+    group = {"work": adapter(work), "mate": mate}
+    async with open_started(supervisor.run_group, group, ordered=True, backoff=AT_ONCE):
+        await mate.become_healthy()
+        await mate.die()
+        await mate.become_healthy()
+        assert runs == ["run", "run"]
+
+
 # from_start
 
 
@@ -191,6 +214,22 @@ async def test_a_return_without_done_is_a_death(autojump_clock: MockClock) -> No
             assert crash.error.startswith("UnexpectedReturnError")
             assert state in crash.error
     assert autojump_clock.current_time() == 0.0
+
+
+async def test_an_error_after_started_restarts_with_backoff(autojump_clock: MockClock) -> None:
+    """S24, S9: as of any runnable that was HEALTHY."""
+    starts: list[float] = []
+
+    async def serve(*, task_status: trio.TaskStatus[None]) -> None:
+        starts.append(trio.current_time())
+        task_status.started()
+        await trio.sleep(1.0)
+        raise OSError
+
+    async with open_started(supervisor.run, "child", from_start(serve), backoff=STEADY):
+        await trio.sleep(3.5)
+        assert starts == [0.0, 2.0]
+    assert autojump_clock.current_time() == 3.5
 
 
 async def test_started_twice_is_an_error() -> None:

@@ -8,7 +8,7 @@ import resource
 import socket
 import ssl
 import sys
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks.soak.servers import serve_all_kinds
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from supervisor import Handle, Supervisor
 
@@ -191,25 +191,42 @@ async def test_a_handler_that_dies_frees_its_place() -> None:
                 assert await stream.receive_some() == b""
 
 
+@contextmanager
+def no_descriptors_for(client: socket.socket, server: TcpServer) -> Iterator[None]:
+    """Connect, when this process can't open the file that accepts the connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    client.settimeout(0)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, hard))
+    try:
+        with pytest.raises(BlockingIOError):
+            client.connect(server.addresses[0])
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_a_stop_in_a_pause_ends_at_once(mock_clock: MockClock) -> None:
+    """S24, S21: cancelled here, where it waits for a file descriptor."""
+    server = tcp(echo)
+    async with serving(server) as (_, handle):
+        with socket.socket() as client:
+            with no_descriptors_for(client, server):
+                await wait_all_tasks_blocked()
+            await handle.stop()
+    assert mock_clock.current_time() == 0.0
+
+
 async def test_no_more_file_descriptors_are_a_pause_with_one_warning(
     caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:
     """S24: the connection is served as soon as there is one again."""
     server = tcp(echo)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     async with serving(server) as (tree, _):
-        with ExitStack() as files:
-            client = files.enter_context(socket.socket())
-            client.settimeout(0)
-            try:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, hard))
-                with pytest.raises(BlockingIOError):
-                    client.connect(server.addresses[0])
+        with socket.socket() as client:
+            with no_descriptors_for(client, server):
                 began = autojump_clock.current_time()
                 await trio.sleep(1.0)
                 assert connections(tree) == []
-            finally:
-                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             await trio.sleep(0.2)
             assert connections(tree) == ["connection1"]
             assert autojump_clock.current_time() - began == pytest.approx(1.2)

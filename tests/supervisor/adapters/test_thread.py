@@ -6,7 +6,6 @@ import logging
 import os
 import queue
 import socket
-import sys
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,10 +17,11 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
 from supervisor import NodeState, Signal
-from supervisor.adapters import thread
+from supervisor.adapters import command, thread
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import AT_ONCE
+from ..helpers.programs import WAITS
 from ..helpers.trees import open_recorded, open_started
 
 if TYPE_CHECKING:
@@ -290,19 +290,23 @@ async def test_a_restart_runs_the_function_again_in_the_next_incarnation() -> No
     assert received == [b".", b"x"]
 
 
-async def test_two_hundred_threads_leave_room_for_a_process() -> None:
-    """S24: they use none of the threads that Trio has for others."""
+async def test_two_hundred_threads_leave_room_for_a_program() -> None:
+    """S24: they use none of the threads that Trio has for others, such as starts of processes."""
     blocked = [Blocking() for _ in range(200)]
+    program = command(WAITS)
 
     async def root() -> None:
         for number, each in enumerate(blocked):
             supervisor.run(f"thread{number}", thread(each, on_stop=each.stop))
-
-    async with open_harness(root):
         for each in blocked:
             await each.started.wait()
-        result = await trio.run_process([sys.executable, "-c", "print(1)"], capture_stdout=True)
-        assert result.stdout == b"1\n"
+        supervisor.run("program", program)
+        supervisor.signal(Signal.HEALTHY)
+        await trio.sleep_forever()
+
+    async with open_harness(root, patience=60.0) as tree:
+        await tree.wait_ready()
+        assert program.pid is not None
     assert len(set().union(*(each.threads for each in blocked))) == 200
 
 

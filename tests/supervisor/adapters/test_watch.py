@@ -17,7 +17,7 @@ from supervisor import NodeState
 from supervisor.adapters import restart_on_change
 from supervisor.testing import Remote, open_harness
 
-from ..helpers.backoffs import LONG
+from ..helpers.backoffs import AT_ONCE, LONG
 from ..helpers.runnables import idle
 
 if TYPE_CHECKING:
@@ -245,6 +245,46 @@ async def test_a_child_that_is_stopped_before_it_is_healthy_is_no_error(settings
         await wait_all_tasks_blocked()
         node = tree.snapshot().nodes["root.watch"]
         assert (node.state, node.incarnation) == (NodeState.NEW, 1)
+
+
+async def test_a_stop_before_the_child_is_healthy_ends_both(settings: Path) -> None:
+    """S24, S12: cancelled here, in the wait for its health."""
+    watched = Watched(settings)
+    watched.may_be_healthy = trio.Event()
+    async with open_harness(run, watched, (settings,)) as tree:
+        await watched.started()
+        await tree.stop()
+        nodes = tree.snapshot().nodes
+        assert nodes["root.watch"].stop_error is None
+        assert nodes["root.watch"].state is nodes[CHILD].state is NodeState.CANCELED
+
+
+async def test_a_restart_of_the_node_watches_again(settings: Path) -> None:
+    """S24, S19: by an operator; its child starts anew with it."""
+    watched = Watched(settings)
+    async with watching(watched, settings) as tree:
+        await tree.restart("root.watch")
+        assert await watched.started() == "old"
+        put(settings, "newer")
+        assert await watched.started() == "newer"
+
+
+async def test_a_member_that_dies_takes_the_node_with_it(settings: Path) -> None:
+    """S24, S7: as any; what it runs is its child, and ends before."""
+    watched, mate = Watched(settings), Remote()
+
+    async def root() -> None:
+        watch = restart_on_change(watched, settings)
+        supervisor.run_group({"watch": watch, "mate": mate}, backoff=AT_ONCE)
+
+    async with open_harness(root):
+        await mate.become_healthy()
+        assert await watched.started() == "old"
+        await mate.die()
+        assert await watched.started() == "old"
+        put(settings, "newer")
+        assert await watched.started() == "newer"
+        await mate.become_healthy()
 
 
 async def test_a_missing_folder_is_a_death_that_names_it(tmp_path: Path) -> None:
