@@ -5,8 +5,8 @@ does not end the second: systemd would kill a service whose watchdog is silent. 
 of the sidecars, so they end last, and tell of the stop until then.
 
 - *What is to be told* follows from the tree as it is, and from what was sent. An event of the tree
-  only wakes the task. So nothing is queued, a notification that could not be sent is made anew, and
-  a tree in which much happens costs one look at a time.
+  only wakes the task, unless that will look soon anyway. So nothing is queued, a notification that
+  could not be sent is made anew, and a tree in which much happens is looked at once a second.
 - *It never waits for systemd*. A datagram is sent or not. If it was not, the next try is a second
   later, with what is true by then.
 - *The time of a stop* is extended a bit at a time, as long as the loop runs. A process that hangs
@@ -47,8 +47,10 @@ EXTEND_EVERY: Final = 5.0
 """A stop is extended every so many seconds."""
 
 EXTENSION: Final = 20.0
-"""By so many seconds from then on: after the last time, 5 seconds for the tasks of other sidecars
-to clean up and 5 for the exit of the process may follow."""
+"""By so many seconds, from then on.
+
+After the last time, tasks of sidecars may clean up for 5 seconds, and the process exit in 5.
+"""
 
 LOOKED_AT: Final = 100
 """One that has died is looked for among so many nodes that are not ready."""
@@ -117,13 +119,15 @@ class Notifier:
     def _observe(self, event: Event) -> None:
         self._census.observe(event)
         self._was_ready = self._was_ready or self._census.is_ready
+        # The task is not woken for what it will look at anyway.
+        first = STOPPING if self._stops else READY if self._was_ready else STATUS
+        is_new = not self._is_stale or first not in self._sent
         self._is_stale = True
-        self._noted.set()
+        if is_new and self._next_try is None:
+            self._noted.set()
 
     def _tell(self, now: float) -> float:
         """Send what is new, and return when to look again even if nothing happens."""
-        if self._next_try is not None and now < self._next_try:
-            return self._next_try
         news = self._news(now)
         if not news or self._send(news, now):
             self._next_try = None

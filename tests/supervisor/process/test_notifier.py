@@ -199,6 +199,29 @@ async def test_the_status_is_told_at_most_once_a_second(
     assert min(later - time for time, later in pairwise(times)) >= QUIET - 0.001
 
 
+async def test_only_the_status_waits(
+    manager: Manager,  # noqa: F811  the fixture
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S40: a tree that is ready, or stops, within a second of a status is told as such at once."""
+
+    async def hold_on() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        with trio.CancelScope(shield=True):
+            await trio.sleep(9)
+
+    one, other = Remote(), Remote()
+    async with open_told(manager, tree_of(one=one, other=other, slow=hold_on)) as (_, transcript):
+        await trio.sleep(0.25)
+        await one.become_healthy()
+        await trio.sleep(0.25)
+        await other.become_healthy()
+        await trio.sleep(0.25)
+    assert transcript.fields("READY") == [(0.5, "1")]
+    assert transcript.fields("STOPPING") == [(0.75, "1")]
+    assert [time for time, _ in transcript.fields("STATUS")][:2] == [0.0, 1.0]
+
+
 async def test_one_that_died_is_named_rather_than_one_that_waits(
     manager: Manager,  # noqa: F811  the fixture
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
@@ -261,18 +284,27 @@ async def test_with_a_manager_that_does_not_read_the_service_runs_on(
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S40: READY=1 is tried again each second until it is sent; the log says so once."""
+    """S40: READY=1 is tried every second until it is sent, whatever happens; one record tells."""
+    one = Remote()
     manager.fill()
-    async with open_harness(idle, patience=60.0) as tree, trio.open_nursery() as nursery:
+    async with (
+        open_harness(tree_of(one=one), patience=60.0) as tree,
+        trio.open_nursery() as nursery,
+    ):
         beside = Sidecars({"systemd": Notifier(tree)}, lambda _: None)
         await beside.begin(nursery)
+        await one.become_healthy()
         await tree.wait_ready()
         await trio.sleep(100.5)
         assert set(manager.waiting()) == {"X_FULL=1"}
+        path = port_of(tree).path("root.one")
+        assert path is not None
+        port_of(tree).restart_node(path[-1], "a test")
+        await one.become_healthy()
         await trio.sleep(0.4)
         assert manager.waiting() == []
         await trio.sleep(0.2)
-        assert manager.waiting() == ["READY=1\nSTATUS=1/1 ready"]
+        assert manager.waiting() == ["READY=1\nSTATUS=2/2 ready"]
         beside.stop()
     (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert warning.name == "supervisor.node.sidecars.systemd"
