@@ -208,6 +208,13 @@ def elections(session: nox.Session) -> None:
 
 
 @nox.session(requires=["build"])
+def etcd(session: nox.Session) -> None:
+    """Follow values of etcd while members and the network fail, on each version that is there."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.etcd", *session.posargs)
+
+
+@nox.session(requires=["build"])
 def viewers(session: nox.Session) -> None:
     """Have viewers, good and bad, look at a tree of thousands of nodes."""
     install_wheel(session, "tests")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import sys
 import time
 
@@ -54,4 +55,5 @@ async def main(ttl: int, endpoints: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    logging.disable()  # losing the leadership is what it is for
     trio.run(main, int(sys.argv[1]), sys.argv[2:])

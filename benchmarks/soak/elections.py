@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, final
 import attrs
 import trio
 
+from tests.trio_event.etcd.helpers.network import Network
+from tests.trio_event.etcd.helpers.servers import BINARY, running
 from trio_event import MemoryValue
 from trio_event.etcd import Bytes, EtcdClient
-
-from .proxy import Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = Path(__file__).with_name("candidate.py")
 CANDIDATES: Final = 5
+WRITES: Final = 20
+"""Each leader makes so many writes before it is disturbed."""
 ELECTION: Final = 1.0
 """Seconds that a new leader may take beyond the time to live."""
 
@@ -51,6 +53,12 @@ class Term:
 def has_key(term: Term, key: str) -> bool:
     """Return whether it is the leadership that a key stands for."""
     return term.key == key
+
+
+async def wait_written(client: EtcdClient, term: Term) -> None:
+    """Wait until a leader has made some writes."""
+    async with client.map(f"writes/{term.number}/", Bytes()) as writes:
+        await writes.wait_for(lambda _: len(writes) >= WRITES)
 
 
 @final
@@ -164,7 +172,7 @@ class Elections:
     async def cut_off(self, _: EtcdClient, leader: Term) -> None:
         """Let the leader reach no member, nor hear of any."""
         began = time.monotonic()
-        leader.candidate.network.cut()
+        leader.candidate.network.cut(up=True, down=True)
         await self._take_time("cut off", began, leader)
         leader.candidate.network.mend()
 
@@ -198,14 +206,16 @@ class Elections:
     # What is to come of it
 
     async def _settle(self, client: EtcdClient) -> Term:
-        """Wait until all take part, and one leads."""
+        """Wait until all take part, and one leads and has written something."""
         async with client.map("election/", Bytes()) as keys:
             while True:
                 await keys.wait_for(lambda _: len(keys) == CANDIDATES)
                 found = await client.get_range("election/")
                 oldest = min(found.items, key=lambda item: item.create_revision)
                 with trio.move_on_after(self.ttl):  # it may be gone before it has led
-                    return await self._wait_term(partial(has_key, key=oldest.key.decode()))
+                    term = await self._wait_term(partial(has_key, key=oldest.key.decode()))
+                    await wait_written(client, term)
+                    return term
 
     async def _take_time(self, name: str, began: float, before: Term) -> None:
         term = await self._wait_term(lambda term: term.number > before.number)
@@ -240,8 +250,6 @@ def main(argv: list[str] | None = None) -> int:
         "--ttl", type=int, default=2, help="seconds that a leader may be silent (2)"
     )
     arguments = parser.parse_args(argv)
-    from tests.trio_event.etcd.helpers.servers import BINARY, running
-
     with (
         tempfile.TemporaryDirectory() as folder,
         running(BINARY, Path(folder, "etcd"), members=3) as cluster,
@@ -255,8 +263,8 @@ def main(argv: list[str] | None = None) -> int:
         )
         if max(seconds) > arguments.ttl + ELECTION:
             elections.violations.append(f"{name}: {max(seconds):.2f} s without a leader")
-    print(f"{elections.writes} writes, {len(elections.violations)} violations")
-    print(*elections.violations, sep="\n", end="")
+    print(*elections.violations, f"{elections.writes} writes", sep="\n")
+    print(f"{len(elections.violations)} violations")
     return 1 if elections.violations else 0
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
-from trio_event.etcd import Bytes, EtcdClient, EtcdError, Text, UnknownOutcomeError
+from trio_event.etcd import Bytes, EtcdClient, Text
 
+from .helpers.network import Network
 from .helpers.servers import HANG, in_thread, running
+from .helpers.writing import Progress, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from trio_event.etcd import EtcdValue, KeyValue
-
-    from .helpers.servers import Cluster, Member
+    from .helpers.network import Network
+from .helpers.servers import Cluster, Member
 
 WRITERS = 4
 
@@ -28,71 +29,6 @@ def cluster(each_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """Three members; each test leaves them as they were."""
     with running(each_binary, tmp_path_factory.mktemp("etcd"), members=3) as made:
         yield made
-
-
-@final
-class Record:
-    """What is written to a key and what is applied to its value, as numbers that grow."""
-
-    def __init__(self, value: EtcdValue[bytes]) -> None:
-        self.value = value
-        self.acknowledged: dict[int, int] = {}
-        self.unknown: set[int] = set()
-        self.applied: list[tuple[int, int]] = []
-        apply = value._kept.apply
-
-        def record(revision: int, changes: Mapping[bytes, KeyValue | None]) -> None:
-            self.applied += [
-                (item.mod_revision, int(item.value)) for item in changes.values() if item
-            ]
-            apply(revision, changes)
-
-        value._kept.apply = record  # type: ignore[method-assign]  # it is looked at, not changed
-
-    async def write(self, client: EtcdClient, progress: Progress) -> None:
-        """Write number after number, until it is enough."""
-        number = 0
-        while not progress.is_over:
-            number += 1
-            try:
-                revision = await client.put(self.value.key, b"%d" % number)
-                self.acknowledged[number] = revision
-                progress.count()
-            except UnknownOutcomeError:
-                self.unknown.add(number)
-            except EtcdError:
-                pass
-
-    def check(self) -> None:
-        """Nothing is lost, nothing comes twice, and all is in order."""
-        revisions = [revision for revision, _ in self.applied]
-        numbers = [number for _, number in self.applied]
-        assert revisions == sorted(set(revisions))
-        assert len(numbers) == len(set(numbers))
-        assert not set(self.acknowledged) - set(numbers), "lost"
-        assert set(numbers) <= set(self.acknowledged) | self.unknown
-        assert self.acknowledged.items() <= {number: at for at, number in self.applied}.items()
-
-
-@final
-class Progress:
-    """How many writes were acknowledged."""
-
-    def __init__(self) -> None:
-        self.is_over = False
-        self._done = 0
-        self._changed = trio.Event()
-
-    def count(self) -> None:
-        self._done += 1
-        self._changed.set()
-        self._changed = trio.Event()
-
-    async def wait_more(self, count: int) -> None:
-        """Wait for so many more than now."""
-        goal = self._done + count
-        while self._done < goal:
-            await self._changed.wait()
 
 
 def followed_by(client: EtcdClient, cluster: Cluster) -> Member:
@@ -186,6 +122,32 @@ async def test_nothing_is_lost_and_nothing_comes_twice(
             nursery.cancel_scope.cancel()
         for record in records:
             record.check()
+
+
+@pytest.mark.parametrize(
+    "direction", [{"up"}, {"down"}, {"up", "down"}], ids=lambda names: "+".join(sorted(names))
+)
+async def test_what_came_while_the_network_was_cut_comes_once(
+    node: Cluster, prefix: str, direction: set[str]
+) -> None:
+    """E2, E5: values are stale meanwhile, also if one direction is left, and nothing is lost."""
+    network = Network(node.endpoints)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(network.run)
+        client, writer = EtcdClient(network.endpoints), EtcdClient(node.endpoints)
+        async with client, writer, client.value(f"{prefix}a", Bytes()) as value:
+            record = Record(value)
+            record.acknowledged[1] = await writer.put(value.key, b"1")
+            network.cut(**dict.fromkeys(direction, True))
+            for number in range(2, 10):
+                record.acknowledged[number] = await writer.put(value.key, b"%d" % number)
+            with client.health.watch() as watcher, trio.fail_after(HANG):
+                await watcher.get(predicate=lambda health: health.state == "stale")
+            network.mend()
+            with trio.fail_after(HANG):
+                await value.wait_revision(record.acknowledged[9])
+            record.check()
+        nursery.cancel_scope.cancel()
 
 
 async def follow_one(client: EtcdClient, key: str, *, task_status: trio.TaskStatus[Record]) -> None:

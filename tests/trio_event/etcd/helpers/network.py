@@ -22,8 +22,8 @@ class Network:
         self._down = trio.Event()
         self.mend()
 
-    def cut(self, *, up: bool = True, down: bool = True) -> None:
-        """Let nothing pass, or nothing in one direction; connections stay as they are."""
+    def cut(self, *, up: bool = False, down: bool = False) -> None:
+        """Let nothing pass in one direction, or in both; connections stay as they are."""
         if up:
             self._up = trio.Event()
         if down:
