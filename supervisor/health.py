@@ -196,8 +196,9 @@ class HealthServer:
     async def __call__(self) -> None:
         """Serve until this is cancelled."""
         listeners = await open_port(self._host, self._tcp_port)
-        host, port = listeners[0].socket.getsockname()[:2]
-        logger().info("probes are answered at %s:%s", host, port)
+        names = [each.socket.getsockname() for each in listeners]  # with the port, if that was 0
+        where = " and ".join(f"{host}:{port}" for host, port, *_ in names)
+        logger().info("probes are answered at %s", where)
         signal(Signal.HEALTHY)
         await self._server.serve(listeners)
 
