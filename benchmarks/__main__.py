@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def main_of_etcd(arguments: argparse.Namespace, scale: Scale) -> int:
     """Run the command line for what needs a server."""
-    from tests.trio_event.etcd.helpers.servers import BINARIES, running
+    from tests.trio_event.etcd.helpers.servers import BINARY, running
 
     from . import etcd_cases, etcd_peers
 
@@ -151,7 +151,7 @@ def main_of_etcd(arguments: argparse.Namespace, scale: Scale) -> int:
     )
     with (
         tempfile.TemporaryDirectory(prefix="benchmarks-") as folder,
-        running(BINARIES["etcd-3.5.1"], Path(folder, "etcd")) as cluster,
+        running(BINARY, Path(folder, "etcd")) as cluster,
     ):
         chosen = etcd_cases.comparisons(cluster.endpoints[0], scale, peers)
         measure(found, chosen, scale, arguments.only)

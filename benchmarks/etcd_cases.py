@@ -64,16 +64,13 @@ def puts(endpoint: str, times: int, peers: Peers) -> Comparison:
     """Compare puts, one after the other."""
     cases: dict[str, Callable[[], Figures]] = {
         "floor": partial(median, etcd_floors.put_one_by_one, endpoint, KEY, times),
-        "future": partial(median, etcd_floors.put_futures_on_trio, endpoint, KEY, times),
+        "on Trio": partial(median, etcd_floors.put_futures_on_trio, endpoint, KEY, times),
         "ours": partial(median, time_puts, open_ours, endpoint, times),
     }
     rows = [
         ratio("a put, against bare grpcio", "ours: once", "floor: once", goals.ETCD_LATENCY),
-        ratio(
-            "a put, against a future of grpcio that is awaited on Trio",
-            "ours: once",
-            "future: once",
-        ),
+        ratio("a put by bare grpcio on Trio, against a thread", "on Trio: once", "floor: once"),
+        ratio("a put, against bare grpcio on Trio", "ours: once", "on Trio: once"),
         plain("a put", "ours: once", "ms"),
     ]
     for name, open_ in peers.items():
@@ -86,11 +83,14 @@ def puts_and_events(endpoint: str, times: int, peers: Peers) -> Comparison:
     """Compare puts, each with the event that follows."""
     cases: dict[str, Callable[[], Figures]] = {
         "floor": partial(median, etcd_floors.put_and_see, endpoint, KEY, times),
+        "on Trio": partial(median, etcd_floors.put_and_see_on_trio, endpoint, KEY, times),
         "ours": partial(median, time_puts_and_events, endpoint, times),
     }
     what = "a put until its event is there"
     rows = [
         ratio(f"{what}, against bare grpcio", "ours: once", "floor: once", goals.ETCD_LATENCY),
+        ratio(f"{what}, bare grpcio on Trio, against a thread", "on Trio: once", "floor: once"),
+        ratio(f"{what}, against bare grpcio on Trio", "ours: once", "on Trio: once"),
         plain(what, "ours: once", "ms"),
     ]
     for name, open_ in peers.items():
@@ -359,7 +359,7 @@ def blocking(endpoint: str, events: int, seconds: float) -> Comparison:
         {"ours": partial(etcd_blocked.measure_elsewhere, endpoint, events, seconds)},
         [
             plain(f"{what} {size}", "ours: blocked", "MB", goals.ETCD_BLOCKED),
-            plain("the same, at most until it has the newest state", "ours: most", "MB"),
+            plain(f"{what} {size}, and takes them", "ours: most", "MB"),
         ],
         rounds=3,
     )

@@ -1,15 +1,16 @@
 """The same work by hand, on grpcio's synchronous API: the floors of ``etcd_cases``.
 
 A floor sends bytes that are put together here, and does not read what the answers say. It knows one
-member, has no deadline, and repeats nothing. Threads wait for the answers, except in
-:func:`put_futures_on_trio`.
+member, has no deadline, and repeats nothing. Threads wait for the answers; where a task of Trio
+does, its waits can't be cancelled.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -118,6 +119,56 @@ def put_and_see(endpoint: str, key: bytes, times: int) -> list[float]:
             next(events)
             spent.append(perf_counter() - begin)
     return spent
+
+
+def put_and_see_on_trio(endpoint: str, key: bytes, times: int) -> list[float]:
+    """Put, and take the event, in a loop of a task, which a thread that reads the events wakes.
+
+    As ours, it has a connection for each.
+    """
+
+    async def main() -> list[float]:
+        task, token = current_task(), current_trio_token()
+        read: deque[bytes] = deque()
+        is_waiting = False
+        spent = []
+
+        def wake() -> None:
+            nonlocal is_waiting
+            if is_waiting:
+                is_waiting = False
+                reschedule(task)
+
+        def read_all(events: Iterator[bytes]) -> None:
+            with suppress(grpc.RpcError):  # the watch is cancelled at the end
+                for event in events:
+                    read.append(event)
+                    token.run_sync_soon(wake, idempotent=True)
+
+        with (
+            opened(endpoint) as channel,
+            opened(endpoint) as second,
+            watching(channel, b"nothing"),
+        ):
+            with watching(second, key) as events:
+                reader = threading.Thread(target=read_all, args=[events])
+                reader.start()
+                put: Any = channel.unary_unary(PUT)
+                for turn in range(times):
+                    begin = perf_counter()
+                    future = put.future(put_request(key, b"%d" % turn))
+                    future.add_done_callback(lambda _: token.run_sync_soon(reschedule, task))
+                    await wait_task_rescheduled(lambda _: Abort.FAILED)
+                    future.result()
+                    if not read:
+                        is_waiting = True
+                        await wait_task_rescheduled(lambda _: Abort.FAILED)
+                    read.popleft()
+                    spent.append(perf_counter() - begin)
+            reader.join()
+        return spent
+
+    return trio.run(main)
 
 
 def put_by_futures(endpoint: str, key: bytes, putters: int, times: int) -> float:

@@ -92,4 +92,4 @@ BLOCKS: Final = {
     "unmet": unmet,
     "others": others,
 }
-ETCD_BLOCKS: Final = ("circumstances", "judged", "others")
+ETCD_BLOCKS: Final = ("circumstances", "noise", "judged", "others")
