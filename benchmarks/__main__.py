@@ -100,7 +100,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="PATH_OR_REV",
         help="compare with another build: the checkout in a folder, or a revision",
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.etcd and (arguments.against is not None or arguments.core is not None):
+        parser.error("--etcd measures this build, on all cores: leave out --against, --core")
+    return arguments
 
 
 def main(argv: list[str] | None = None) -> int:

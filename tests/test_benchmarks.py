@@ -204,6 +204,13 @@ def test_what_is_no_build_is_explained(capsys: pytest.CaptureFixture[str]) -> No
     assert err.startswith(f"'no-such-revision' is neither a folder nor a revision of {ROOT}: ")
 
 
+def test_builds_are_not_compared_with_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+    """The error says what to leave out."""
+    with pytest.raises(SystemExit):
+        command.parse(["--etcd", "--against", "main"])
+    assert "leave out --against, --core" in capsys.readouterr().err
+
+
 def test_benchmarks_import_public_names_only() -> None:
     """So they can measure builds with other internals."""
     for path in (ROOT / "benchmarks").rglob("*.py"):
