@@ -126,8 +126,11 @@ async def serving(
         yield tree, handles[0]
 
 
+CONTEXT = ssl.create_default_context()  # httpx would read all certificates for each client
+
+
 async def get(server: AsgiServer, path: str = "/") -> httpx.Response:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(verify=CONTEXT) as client:
         return await client.get(f"{server.addresses[0]}{path}", timeout=60.0)
 
 

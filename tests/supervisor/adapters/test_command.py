@@ -202,11 +202,16 @@ async def test_an_exit_before_readiness_is_a_death(kind: str) -> None:
     assert error.status == 3
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{"ready_line": "never"}, {"ready_port": 1}, {"ready": trio.sleep_forever}, {"oneshot": True}],
+    ids=str,
+)
 async def test_a_program_that_does_not_become_ready_in_time_is_killed(
-    lines: Written, mock_clock: MockClock
+    options: dict[str, Any], lines: Written, mock_clock: MockClock
 ) -> None:
     """S24, S20: start_timeout= bounds all kinds."""
-    program = command(WAITS, ready_line="never")
+    program = command(WAITS, **options)
     async with running(program, start_timeout=30.0) as (tree, _):
         await lines.next()
         assert program.pid is not None
