@@ -78,7 +78,7 @@ def observe(
 
         supervisor.opentelemetry.observe(supervisor.current_supervisor())
     """
-    with _needs("observe"):
+    with _needs("observe()"):
         from opentelemetry import metrics  # noqa: PLC0415  it is an extra
     check_kind("tree", tree, Supervisor, "current_supervisor()", optional=False)
     example = "that of opentelemetry.sdk.metrics, or None for the global one"
@@ -93,8 +93,17 @@ def observe(
 class _Instruments:
     """The instruments of a meter provider, which are made once, and the tree that they show."""
 
-    def __init__(self) -> None:
+    def __init__(self, provider: MeterProvider) -> None:
         self._table: NodeTable | None = None
+        meter = provider.get_meter(SCOPE)
+        makers = {
+            Kind.COUNTER: meter.create_observable_counter,
+            Kind.SUM: meter.create_observable_up_down_counter,
+            Kind.GAUGE: meter.create_observable_gauge,
+        }
+        for series in ALL_SERIES:
+            callback = partial(self._observe, series)
+            makers[series.kind](series.name, [callback], series.unit, series.text)
 
     def show(self, port: Port, max_nodes: int) -> None:
         """Show a tree from now on, unless another one is shown, and has not ended."""
@@ -108,18 +117,6 @@ class _Instruments:
             )
             raise ValueError(msg)
         self._table = NodeTable(port, max_nodes=max_nodes)
-
-    def make(self, provider: MeterProvider) -> None:
-        """Make the instruments."""
-        meter = provider.get_meter(SCOPE)
-        makers = {
-            Kind.COUNTER: meter.create_observable_counter,
-            Kind.SUM: meter.create_observable_up_down_counter,
-            Kind.GAUGE: meter.create_observable_gauge,
-        }
-        for series in ALL_SERIES:
-            callback = partial(self._observe, series)
-            makers[series.kind](series.name, [callback], series.unit, series.text)
 
     def _observe(self, series: Series, _: CallbackOptions) -> Iterator[Observation]:
         from opentelemetry.metrics import Observation  # noqa: PLC0415  it is an extra
@@ -142,12 +139,10 @@ def _instruments_of(provider: MeterProvider | None) -> _Instruments:
     with _making:
         if provider is None:
             if not _of_global:
-                _of_global.append(_Instruments())
-                _of_global[0].make(get_meter_provider())
+                _of_global.append(_Instruments(get_meter_provider()))
             return _of_global[0]
         if provider not in _instruments:
-            _instruments[provider] = _Instruments()
-            _instruments[provider].make(provider)
+            _instruments[provider] = _Instruments(provider)
         return _instruments[provider]
 
 
@@ -169,7 +164,7 @@ class DnSpanProcessor(SpanProcessor):
 
     def __init__(self) -> None:
         """Make one for any number of providers."""
-        with _needs("DnSpanProcessor"):
+        with _needs("DnSpanProcessor()"):
             import opentelemetry.trace  # noqa: F401, PLC0415  it is an extra
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002  the SDK passes it
@@ -181,6 +176,14 @@ class DnSpanProcessor(SpanProcessor):
         dn, _ = runnable_of_caller()
         if dn is not None:
             span.set_attribute("supervisor.dn", dn)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002  the SDK passes it
+        """Return ``True``: no span waits here.
+
+        Checkpoints:
+            Never. Any thread may call it.
+        """
+        return True  # older versions of the SDK have no such default
 
 
 def new_trace(
@@ -214,7 +217,7 @@ def new_trace(
         with tracer.start_as_current_span("set-up"):
             supervisor.run("server", new_trace(serve))
     """
-    with _needs("new_trace"):
+    with _needs("new_trace()"):
         import opentelemetry.trace  # noqa: F401, PLC0415  it is an extra
     check_runnable(runnable, "new_trace()")
     return _NewTrace(runnable, own_grace("of new_trace()", runnable))

@@ -62,7 +62,7 @@ class SupervisorCollector(Collector):
 
     def __init__(self, tree: Supervisor, *, max_nodes: int = 1000) -> None:
         """Follow the tree from now on."""
-        with needs("SupervisorCollector", "prometheus_client", extra="prometheus"):
+        with needs("SupervisorCollector()", "prometheus_client", extra="prometheus"):
             import prometheus_client  # noqa: F401, PLC0415  it is an extra
         check_kind("tree", tree, Supervisor, "current_supervisor()", optional=False)
         max_nodes = check_count("max_nodes", max_nodes, least=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
 import sys
 import threading
 import time
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from prometheus_client.openmetrics.parser import (
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import NotSupervisedError, RestartPolicy, Supervisor
+from supervisor import NotSupervisedError, RestartPolicy, Signal, Supervisor
 from supervisor.prometheus import SupervisorCollector
 from supervisor.testing import Remote, open_harness
 from supervisor.tree_events import NodeDied
@@ -248,6 +250,65 @@ async def test_a_member_that_waits_its_turn_has_no_series_yet() -> None:
             assert dns_of(registry) == ["root", "root.a", "root.b"]
 
 
+async def test_a_death_is_counted_while_the_rest_of_the_group_stops(
+    unix_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S42: a group that was stopping before the death moves again only when all have ended."""
+    late, slow = Remote(), Remote()
+    slow.stop_slowly(5.0)
+
+    async def root() -> None:
+        supervisor.run_group({"late": late, "slow": slow}, start_timeout=1.0, grace={"slow": 10.0})
+        await idle()
+
+    async with supervisor.open_supervisor(root, backoff=DOUBLING) as tree:
+        registry = registry_of(tree)
+        await slow.become_healthy()
+        await trio.sleep(2.0)
+        assert of_node(registry, "root.slow")["state"] == "HEALTHY"
+        assert of_node(registry, "root.late")["state"] == "DEAD"
+        assert of_node(registry, "root.late")["deaths_total"] == 1.0
+
+
+async def test_nothing_of_a_node_that_is_gone_is_kept() -> None:
+    """S42: whether it had series or not; a node holds its runnable."""
+    remote = Remote()
+    made: list[weakref.ref[object]] = []
+
+    async def parent() -> None:
+        async def a_pool() -> None:
+            pool = supervisor.Pool()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pool)
+                await pool.wait_healthy()
+                pool.run("child", a_child)
+
+        async def a_child() -> None:
+            await idle()
+
+        async def a_leaf() -> None:
+            await idle()
+
+        for name, runnable in (("pool", a_pool), ("a", a_leaf), ("b", a_leaf)):
+            supervisor.run(name, runnable)
+        made.extend(map(weakref.ref, (a_pool, a_child, a_leaf)))
+        await remote()
+
+    async with open_harness(
+        start_and_idle, supervisor.run, "parent", parent, backoff=AT_ONCE
+    ) as tree:
+        registries = [registry_of(tree, max_nodes=count) for count in (0, 4, 1000)]
+        await remote.become_healthy()
+        await wait_all_tasks_blocked()
+        assert totals(registries[0]) == ({"HEALTHY": 6.0}, 5.0)
+        await tree.restart(PARENT)  # no death, whose log record would hold frames
+        await remote.become_healthy()
+        await wait_all_tasks_blocked()
+        gc.collect()
+        assert [each() is None for each in made] == [True] * 3 + [False] * 3
+        assert totals(registries[0]) == ({"HEALTHY": 6.0}, 5.0)
+
+
 # Pools
 
 
@@ -296,6 +357,24 @@ async def test_10_000_children_come_and_go_and_the_number_of_series_stays() -> N
         assert pool.statistics().done == 10_000
         assert of_pool(registry, "root.pool") == ({}, 0.0)
         assert sum(totals(registry)[0].values()) == 2.0
+
+
+async def test_a_runnable_that_is_a_pool_late_is_one_from_its_first_child_on() -> None:
+    """S42: nothing tells that it has become one."""
+    pool = supervisor.Pool()
+
+    async def child() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await wait_all_tasks_blocked()
+        await pool()
+
+    async with open_harness(start_and_idle, supervisor.run, "pool", child) as tree:
+        registry = registry_of(tree)
+        await tree.wait_ready()
+        await pool.wait_healthy()
+        assert not any(name.startswith("supervisor_pool") for name, _, _ in samples_of(registry))
+        pool.run("child", idle)
+        assert of_pool(registry, "root.pool") == ({"NEW": 1.0}, 0.0)
 
 
 async def test_a_pool_that_starts_again_has_no_children_and_keeps_its_deaths() -> None:
@@ -369,6 +448,12 @@ async def test_the_oldest_keep_their_series() -> None:
         early = registry_of(tree, max_nodes=5)
         await tree.wait_ready()
         late = registry_of(tree, max_nodes=5)
+        for registry in (early, late):
+            assert set(dns_of(registry)) == set(first)
+            assert totals(registry) == ({"HEALTHY": 7.0}, 2.0)
+        await parents[1].die()
+        await parents[1].become_healthy()
+        await tree.wait_ready()
         for registry in (early, late):
             assert set(dns_of(registry)) == set(first)
             assert totals(registry) == ({"HEALTHY": 7.0}, 2.0)
@@ -615,39 +700,56 @@ async def test_the_samples_of_a_metric_are_read_as_those_of_any() -> None:
         assert [len(metric.samples) for metric in only.collect()] == [2]
 
 
+@pytest.fixture
+def _threads_take_turns_often() -> Iterator[None]:
+    """Let threads interrupt each other at almost every instruction."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("_threads_take_turns_often")
 async def test_threads_collect_while_nodes_come_and_go() -> None:
     """S42: each of their pictures is one that the tree had."""
     stop = threading.Event()
-    begun = threading.Barrier(4)
-    family = Family()
+    begun = threading.Barrier(3)
+    remote = Remote()
 
-    def collect_often(collector: SupervisorCollector) -> set[tuple[int, float, float]]:
-        seen = set()
+    async def parent() -> None:
+        for number in range(10):
+            supervisor.run_pool(f"pool{number}")
+        await remote()
+
+    def collect_often(collector: SupervisorCollector) -> set[tuple[float, ...]]:
+        seen: set[tuple[float, ...]] = set()
         begun.wait(60)
         while not stop.is_set():
             metrics = {metric.name: metric.samples for metric in collector.collect()}
             healths = sum(sample.value for sample in metrics["supervisor_node_state"])
             total = sum(sample.value for sample in metrics["supervisor_nodes"])
-            seen.add((len(metrics["supervisor_node_starts"]), healths, total))
+            pools = len(metrics["supervisor_pool_child_deaths"])
+            seen.add((len(metrics["supervisor_node_starts"]), healths, total, pools <= 10))
         return seen
 
-    async with supervisor.open_supervisor(family, backoff=AT_ONCE) as tree:
-        await family.become_healthy()
+    async with open_harness(
+        start_and_idle, supervisor.run, "parent", parent, backoff=AT_ONCE
+    ) as tree:
         collector = SupervisorCollector(tree)
-        found: list[set[tuple[int, float, float]]] = []
+        found: list[set[tuple[float, ...]]] = []
 
         async def scrape() -> None:
             found.append(await trio.to_thread.run_sync(collect_often, collector))
 
         async with trio.open_nursery() as nursery:
-            for _ in range(3):
+            for _ in range(2):
                 nursery.start_soon(scrape)
             await trio.to_thread.run_sync(begun.wait, 60)
-            for _ in range(100):
-                await family.parent.die()
-                await family.become_healthy()
+            for _ in range(50):
+                await remote.become_healthy()
+                await remote.die()
             stop.set()
-    assert set().union(*found) <= {(count, count, count) for count in (2, 3, 4)}
+    assert set().union(*found) <= {(count, count, count, True) for count in range(2, 13)}
 
 
 @pytest.mark.parametrize("collects_before", [True, False])
