@@ -22,8 +22,6 @@ from supervisor._core._arguments import check_address
 from supervisor._core._restart import Backoff, RestartLimit
 from supervisor._instances import NAME_LENGTH
 from supervisor.client._arguments import add_commands, instance
-from supervisor.inspector._access import check_loopback
-from supervisor.inspector._inspector import Inspector, check_socket_path
 
 from ._logging_preset import FORMATS, check_level
 from ._main import LIMIT, main as serve
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from supervisor._calls._supervisor import Supervisor
+    from supervisor.inspector._inspector import Inspector
 
 AS_MODULE: Final = "python -m supervisor"
 
@@ -73,6 +72,8 @@ def _inspect(given: argparse.Namespace) -> Callable[[Supervisor], Inspector] | b
     is_asked = (given.inspect, given.http, given.name) != (None, None, None)
     if given.no_inspect or not (is_asked or importlib.util.find_spec("h11")):
         return False
+    from supervisor.inspector._inspector import Inspector  # noqa: PLC0415  as in parse()
+
     return functools.partial(
         Inspector,
         path=given.inspect or None,
@@ -165,6 +166,10 @@ def parse(argv: list[str] | None, *, program: str = AS_MODULE) -> argparse.Names
             parser.error(f"unrecognized arguments: {' '.join(argv[end:])}")
         return given
     given.arguments = argv[end + 1 :]
+    # The other commands need no inspector, and its import is a tenth of the time that they take.
+    from supervisor.inspector._access import check_loopback  # noqa: PLC0415
+    from supervisor.inspector._inspector import check_socket_path  # noqa: PLC0415
+
     try:
         check_socket_path(given.inspect or None)
         check_loopback(given.http)

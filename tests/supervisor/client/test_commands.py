@@ -310,3 +310,21 @@ def test_a_reader_that_has_seen_enough_is_no_error(netd: subprocess.Popen[str], 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert netd.poll() is None
+
+
+def test_a_command_imports_no_inspector(tmp_path: Path) -> None:
+    """S38: what it takes to answer is mostly imports."""
+    program = (
+        "import sys\n"
+        "from supervisor._process._command_line import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    print(*sorted(sys.modules))\n"
+    )
+    command = [sys.executable, "-c", program, "status", "--socket", str(tmp_path / "s")]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    modules = set(done.stdout.split())
+    assert "supervisor.client._commands" in modules
+    assert not modules & {"h11", "supervisor.inspector", "textual"}
