@@ -211,7 +211,7 @@ class Watch(App[int]):
     #summary { text-style: bold; }
     #connection { color: $text-warning; }
     #filter { border: none; height: 1; }
-    #nodes { height: 2fr; overflow-x: hidden; }
+    #nodes { height: auto; max-height: 50%; overflow-x: hidden; }
     #why, #done { color: $text-accent; }
     #log, #waits { height: 1fr; border-top: solid $primary; }
     """
@@ -359,20 +359,22 @@ class Watch(App[int]):
         _say(self._connection_line, text)
 
     def on_tree_node_highlighted(self) -> None:
-        """See which node the cursor is at."""
+        """Wait until the cursor rests, from now on."""
+        if self._resting is not None:
+            self._resting.stop()
+            self._resting = None
         self._look()
 
     def _look(self) -> None:
-        """Ask for the node under the cursor as soon as that rests."""
-        if self._resting is not None:
-            self._resting.stop()
+        """Ask for the node under the cursor as soon as that rests, whatever the tree does."""
         if self._chosen is None:
             self._choose()
-        elif self.nodes.dn != self._chosen:
+        elif self._resting is None and self.nodes.dn != self._chosen:
             self._resting = self.set_timer(REST, self._choose)
 
     def _choose(self) -> None:
         """Show the node under the cursor below."""
+        self._resting = None
         dn = self.nodes.dn
         if dn is None or dn == self._chosen:
             return

@@ -100,6 +100,24 @@ def test_log_and_stack_of_the_node_under_the_cursor_are_shown(tmp_path: Path) ->
         look(tmp_path / "netd.sock", test)
 
 
+def test_a_tree_that_changes_all_the_time_hides_no_node(tmp_path: Path) -> None:
+    """S43: what counts is that the cursor rests."""
+
+    async def change(screen: Screen) -> None:
+        while True:
+            screen.app._show()
+            await asyncio.sleep(0)
+
+    async def test(screen: Screen) -> None:
+        changes = asyncio.create_task(change(screen))
+        screen.press("end")
+        await screen.until_shown("root.obey is HEALTHY for")
+        changes.cancel()
+
+    with netd(tmp_path / "netd.sock"):
+        look(tmp_path / "netd.sock", test)
+
+
 def test_restart_and_stop_ask_before(tmp_path: Path) -> None:
     """S43: and act on the group of the node under the cursor."""
 

