@@ -182,7 +182,8 @@ def run_group(
         ValueError: if the mapping is empty, a number of seconds is out of its range, ``grace``
             names a member that there is not, or ``backoff`` or ``limit`` is given for what never
             restarts.
-        RunError: if the caller is not ``NEW`` or has been asked to stop.
+        RunError: if the caller is not ``NEW`` or has been asked to stop, or if two members are
+            one :class:`Pool`.
         TypeError: if what is passed is no such mapping or function, or an option is of a
             wrong kind.
         NotSupervisedError: if no runnable calls, or another thread does.

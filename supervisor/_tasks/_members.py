@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import name_of, shown
-from supervisor._core._errors import DuplicateNameError, InvalidNameError
+from supervisor._core._errors import DuplicateNameError, InvalidNameError, RunError
 
 from ._tree import Node
 
@@ -166,6 +166,8 @@ def check_runnables(
             if name not in before:
                 check_free(name, parent.node, parent.children, parent.loggers)
             check_runnable(runnable, "the runnable %s", name)
+            if issubclass(type(runnable), Placed):
+                _check_place(name, runnable, calls)
             calls[name] = runnable
         for argument, seconds in (
             ("grace", group.options.grace_periods),
@@ -177,6 +179,14 @@ def check_runnables(
             discard(runnable)
         raise
     return calls
+
+
+def _check_place(name: str, runnable: object, calls: Mapping[str, object]) -> None:
+    for other, each in calls.items():
+        if each is runnable:
+            kind = type(runnable).__name__
+            msg = f"the members {other} and {name} are the same {kind}: make one for each"
+            raise RunError(msg)
 
 
 def _check_names(

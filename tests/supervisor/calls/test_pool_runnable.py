@@ -147,6 +147,25 @@ async def test_a_pool_can_not_be_in_two_places() -> None:
         assert nodes[f"root.{other}"].state is NodeState.HEALTHY
 
 
+async def test_a_pool_can_not_be_two_members_of_a_group() -> None:
+    """S2, S29: the error names both, at the call."""
+    pool = Pool()
+    errors: list[str] = []
+
+    async def root() -> None:
+        with pytest.raises(RunError) as raised:
+            supervisor.run_group({"one": pool, "two": pool})
+        errors.append(str(raised.value))
+        supervisor.run("one", pool)
+        supervisor.signal(Signal.HEALTHY)
+        supervisor.signal(Signal.DONE)
+
+    async with open_harness(root) as tree:
+        await tree.wait_ready()
+        assert errors == ["the members one and two are the same Pool: make one for each"]
+        assert list(tree.snapshot().nodes) == ["root", "root.one"]
+
+
 async def test_a_runnable_with_children_can_not_be_a_pool() -> None:
     """S29: children of the two kinds would end in different ways."""
 

@@ -84,6 +84,8 @@ class Observer:
         self.fatal: list[FatalError] = []
         self.unready: set[str] = set()
         """The nodes that have withdrawn their readiness."""
+        self.closed: set[str] = set()
+        """The pools that take no more children."""
         self.deaths = 0
         self.ended = False
         """Whether the tree has been asked to stop."""
@@ -112,6 +114,8 @@ class Observer:
                 model.unsure |= state is HEALTHY and any(map(self.must_die, model.dns))
             if state in {NEW, DONE}:
                 self.unready.discard(dn)
+            if state is NEW:
+                self.closed.discard(dn)
             self.deaths += state is DEAD
             self.states[dn] = state
             self._record_time(dn)
@@ -123,7 +127,7 @@ class Observer:
             parent = dn.rpartition(".")[0]
             if parent not in self.states:
                 return  # it is gone with its parent
-            if self._group_of[parent].plan.pool and self.states[parent] is HEALTHY:
+            if self.is_pool(parent) and self.states[parent] is HEALTHY:
                 self._close(dn)
                 self.remove_group(self._group_of[dn])
             else:
@@ -138,7 +142,7 @@ class Observer:
         assert not any(known.startswith(f"{dn}.") for known in self.states)
         parent = dn.rpartition(".")[0]
         if parent and not model.rounds:
-            assert self.states[parent] is (HEALTHY if self._group_of[parent].plan.pool else NEW)
+            assert self.states[parent] is (HEALTHY if self.is_pool(parent) else NEW)
         self._close(dn)
 
     def _close(self, dn: str) -> None:
@@ -325,13 +329,22 @@ class Observer:
                 failed = max(below.last for below in self.groups_below[dn] if below.gives_up)
                 assert now <= failed + GRACE + CLEAN_UP, f"{dn} lives although a group gave up"
             parent = dn.rpartition(".")[0]
-            if parent and self._group_of[parent].plan.pool and self.is_steady(parent):
+            if parent and self.is_pool(parent) and self.is_steady(parent):
                 assert group.state is not GroupState.FINISHED, f"{dn} is done, and still there"
                 assert group.state is not GroupState.STOPPED or not model.over
+            if self.is_pool(dn):
+                assert node.state is not DONE or dn in self.closed, f"{dn} is DONE, but open"
+                done = dn in self.closed and self.is_steady(dn)
+                assert not done or self.groups_below.get(dn), f"{dn} is empty, but not DONE"
 
     def find(self, dn: str) -> GroupModel | None:
         """Return the group of a node, if it is there."""
         return self._group_of.get(dn)
+
+    def is_pool(self, dn: str) -> bool:
+        """Return whether a node that is there is a pool."""
+        model = self._group_of[dn]
+        return model.plan.members[model.dns.index(dn)].pool
 
     def is_steady(self, dn: str) -> bool:
         """Return whether a node is ``HEALTHY``, and nothing known stops it."""

@@ -31,6 +31,8 @@ class Operation(enum.Enum):
     WAIT = "Handle.wait_healthy()"
     POOL_RUN = "Pool.run()"
     POOL_STOP = "Pool.stop()"
+    POOL_CLOSE = "Pool.close()"
+    POOL_DRAIN = "Pool.drain()"
     STOP_TREE = "Supervisor.stop()"
     STOP_TREE_SOON = "Supervisor.stop(timeout=1.0)"
 
@@ -52,7 +54,16 @@ class Command:
 
 often = [Operation.STOP, Operation.RESTART, Operation.POOL_RUN, Operation.POOL_STOP]
 usual = st.sampled_from(
-    [*often, *often, *often, Operation.WAIT, Operation.STOP_TREE, Operation.STOP_TREE_SOON]
+    [
+        *often * 5,
+        Operation.WAIT,
+        Operation.WAIT,
+        Operation.POOL_CLOSE,
+        Operation.POOL_DRAIN,
+        Operation.STOP_TREE,
+        Operation.STOP_TREE,
+        Operation.STOP_TREE_SOON,
+    ]
 )
 timeouts = st.sampled_from([None, None, None, 0.0, 0.5])
 
@@ -108,6 +119,10 @@ class Operators:
                 )
             elif command.operation is Operation.POOL_STOP and pools:
                 await self.pool_stop(pools[command.which % len(pools)], f"c{command.which % 3}")
+            elif command.operation is Operation.POOL_CLOSE and pools:
+                self.pool_close(pools[command.which % len(pools)])
+            elif command.operation is Operation.POOL_DRAIN and pools:
+                await self.pool_drain(pools[command.which % len(pools)])
             elif self.known:
                 model = self.known[command.which % len(self.known)]
                 if command.operation is Operation.STOP:
@@ -121,9 +136,8 @@ class Operators:
     def pool_run(self, pool: Pool, name: str, child: GroupPlan) -> None:
         observer = self.runnables.observer
         if f"{pool.dn}.{name}" in observer.states:
-            refusals = (
-                (DuplicateNameError,) if observer.is_steady(pool.dn) else (ValueError, RunError)
-            )
+            open_ = observer.is_steady(pool.dn) and pool.dn not in observer.closed
+            refusals = (DuplicateNameError,) if open_ else (ValueError, RunError)
             with pytest.raises(refusals):
                 pool.run(name, trio.sleep_forever)
         elif pool.dn in observer.states:
@@ -143,7 +157,7 @@ class Operators:
                 )
             except RunError:
                 observer.remove_group(model)
-                assert not observer.is_steady(pool.dn)
+                assert not observer.is_steady(pool.dn) or pool.dn in observer.closed
 
     async def pool_stop(self, pool: Pool, name: str) -> None:
         observer, dn = self.runnables.observer, f"{pool.dn}.{name}"
@@ -162,3 +176,28 @@ class Operators:
         else:
             assert model is not None
             assert observer.find(dn) is not model or not observer.is_steady(pool.dn)
+
+    def pool_close(self, pool: Pool) -> None:
+        observer = self.runnables.observer
+        try:
+            pool.close()
+        except RunError:
+            assert not observer.is_steady(pool.dn)
+        else:
+            observer.closed.add(pool.dn)
+
+    async def pool_drain(self, pool: Pool) -> None:
+        observer = self.runnables.observer
+        model = observer.find(pool.dn)
+        steady, rounds = observer.is_steady(pool.dn), model and model.rounds
+        # It closes before its first checkpoint, if it closes the pool at all.
+        before = pool.dn in observer.closed
+        observer.closed.add(pool.dn)
+        try:
+            await pool.drain()
+        except RunError:
+            assert not steady
+            if not before:
+                observer.closed.discard(pool.dn)
+        else:
+            assert model is None or model.rounds != rounds or not len(pool)

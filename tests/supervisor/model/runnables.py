@@ -202,13 +202,16 @@ class Runnables:
         """Start a group of children of the calling runnable."""
         names = [f"g{number}m{member}" for member in range(len(group.members))]
         model = self.observer.add_group(parent, group, names)
-        if group.pool:
+        if group.by_run_pool:
             pool = supervisor.run_pool(names[0], backoff=group.backoff, limit=group.limit)
             self.pools[model.dns[0]] = pool
             return
-        runnables = {
-            name: partial(self.run, plan) for name, plan in zip(names, group.members, strict=True)
-        }
+        runnables: dict[str, Callable[[], Awaitable[None]]] = {}
+        for name, dn, plan in zip(names, model.dns, group.members, strict=True):
+            if plan.pool:
+                runnables[name] = self.pools[dn] = Pool()
+            else:
+                runnables[name] = partial(self.run, plan)
         model.handle = supervisor.run_group(
             partial(self.make_runnables, model, runnables) if group.factory else runnables,
             backoff=None if group.never else group.backoff,

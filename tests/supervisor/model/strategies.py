@@ -72,6 +72,8 @@ class RunnablePlan:
 
     behaviours: tuple[Behaviour, ...] = ()
     groups: tuple[GroupPlan, ...] = ()
+    pool: bool = False
+    """Whether it is a pool, which begins empty."""
 
     def behaviour(self, incarnation: int) -> Behaviour:
         return (
@@ -82,7 +84,7 @@ class RunnablePlan:
 @final
 @attrs.frozen
 class GroupPlan:
-    """A group of runnables, or a pool, which begins empty."""
+    """A group of runnables."""
 
     members: tuple[RunnablePlan, ...]
     backoff: Backoff = attrs.field(factory=lambda: Backoff(initial=1.0, jitter=0.0))
@@ -97,7 +99,8 @@ class GroupPlan:
     """Whether it is a function that makes the runnables."""
     factory_faults: frozenset[int] = frozenset()
     """Which of the calls of that function fail."""
-    pool: bool = False
+    by_run_pool: bool = False
+    """Whether it is a pool that ``run_pool()`` starts."""
 
 
 times = st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0])
@@ -171,13 +174,15 @@ def group_plans(members: st.SearchStrategy[RunnablePlan]) -> st.SearchStrategy[G
 
 
 leaves = runnable_plans(None)
+pool_members = st.just(RunnablePlan(pool=True))
 pools = st.builds(
     GroupPlan,
-    members=st.just((RunnablePlan(),)),
+    members=st.just((RunnablePlan(pool=True),)),
     backoff=backoffs,
     limit=limits,
-    pool=st.just(value=True),
+    by_run_pool=st.just(value=True),
 )
+"""Pools that ``run_pool()`` starts."""
 
 
 def alone(group: GroupPlan) -> GroupPlan:
@@ -204,6 +209,8 @@ trees = group_plans(runnable_plans(group_plans(runnable_plans(group_plans(leaves
 )
 trees_with_pools = group_plans(
     runnable_plans(
-        pools | group_plans(leaves | leaves | runnable_plans(pools | group_plans(leaves)))
+        pools
+        | group_plans(pool_members | leaves)
+        | group_plans(leaves | leaves | runnable_plans(pools | group_plans(leaves)))
     )
 ).map(as_root)
