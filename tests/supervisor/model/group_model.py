@@ -199,6 +199,7 @@ class GroupModel:
         if self.demand is Demand.RESTART:
             self.operator_restarts += 1
         self.demand = None
+        self.gives_up = False  # an operator may have restarted what gives up
         self.fail(now)
 
     def ask(self, demand: Demand, now: float) -> None:
