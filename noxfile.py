@@ -36,6 +36,11 @@ CHOSEN = SUPPORTED if not IN_CI or is_installed(OPTIONAL) else REQUIRED
 PRESENT = f"{sys.version_info.major}.{sys.version_info.minor}"
 TESTED = CHOSEN if PRESENT in CHOSEN else [*CHOSEN, PRESENT]
 
+# What takes long for what it finds on a second Python runs on one: real servers and processes on
+# the first, and what does something ten thousand times on the last, where no coverage slows it.
+FOUND = [version for version in TESTED if is_installed(version)] or [PRESENT]
+SELECTED_ON = {"processes": FOUND[0], "scale": FOUND[-1]}
+
 # Async functions of these folders are awaited by the packages alone, and need be no checkpoints.
 MACHINERY = {"_calling", "_core", "_observing", "_process", "_tasks", "_watching", "_wire"}
 
@@ -93,18 +98,24 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(python=TESTED, requires=["build"])
 def tests(session: nox.Session) -> None:
-    """Test the wheel, on the lowest Python with coverage; arguments go to pytest."""
+    """Test the wheel, on the lowest Python with coverage; arguments go to pytest.
+
+    The marks ``processes`` and ``scale`` say what runs on one Python only.
+    """
     wheel = install_wheel(session, "tests")
     if session.posargs:
         session.run("pytest", *session.posargs, env=testing(wheel))
         return
+    left_out = [mark for mark, python in SELECTED_ON.items() if session.python != python]
+    selection = ["-m", " and ".join(f"not {mark}" for mark in left_out)] if left_out else []
     if session.python != LOWEST:
         # One Python is enough for what versions of servers do differently.
-        run_to_the_end(session, "pytest", env=testing(wheel) | {"ETCD_SERVERS": ""})
+        env = testing(wheel) | {"ETCD_SERVERS": ""}
+        run_to_the_end(session, "pytest", *selection, env=env)
         return
     env = testing(wheel) | {"COVERAGE_FILE": str(Path(session.cache_dir, "coverage"))}
     session.run("coverage", "erase", env=env)
-    run_to_the_end(session, "coverage", "run", "-m", "pytest", env=env)
+    run_to_the_end(session, "coverage", "run", "-m", "pytest", *selection, env=env)
     session.run("coverage", "combine", "--quiet", env=env)
     session.run("coverage", "report", env=env)
 

@@ -19,6 +19,8 @@ from benchmarks.harness import TINY, Comparison, Spread, above, ratio
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parent.parent
 COMPARISONS = list(command.comparisons(TINY))
 

@@ -26,6 +26,8 @@ from benchmarks.soak.violations import Findings, GroupTasks, Transitions
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def findings() -> Findings:

@@ -9,6 +9,7 @@ import tracemalloc
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, final
 
+import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
@@ -71,6 +72,7 @@ class Chain:
             self.alive -= 1
 
 
+@pytest.mark.scale
 async def test_a_chain_of_ten_thousand_starts_restarts_and_stops(autojump_clock: MockClock) -> None:
     """S7, S12, S21: only memory bounds the depth, also where levels stop one by one."""
     chain = Chain()
@@ -85,6 +87,7 @@ async def test_a_chain_of_ten_thousand_starts_restarts_and_stops(autojump_clock:
     assert autojump_clock.current_time() == 0.0
 
 
+@pytest.mark.scale
 async def test_a_chain_of_ten_thousand_can_be_cancelled() -> None:
     """S12: no exception crosses a nursery on its way through ten thousand of them."""
     chain = Chain()
@@ -135,6 +138,7 @@ async def steps_of_a_restart(siblings: int) -> int:
     return steps.total()
 
 
+@pytest.mark.scale
 async def test_a_restart_takes_the_same_steps_among_any_number_of_siblings() -> None:
     """S16: it wakes no task that it does not concern."""
     assert await steps_of_a_restart(20_000) == await steps_of_a_restart(10)
@@ -211,6 +215,7 @@ async def test_the_steps_of_a_group_restart_are_linear_in_its_members() -> None:
     assert (more - few, many - more) == (2 * 100, 2 * 1000)
 
 
+@pytest.mark.scale
 async def test_restarts_leave_nothing_behind(
     monkeypatch: pytest.MonkeyPatch,
     mock_clock: object,  # noqa: ARG001  on a slow machine, a look for NEW nodes would come between

@@ -172,6 +172,7 @@ async def test_a_server_is_healthy_when_it_listens(
     assert [record.getMessage() for record in records] == [f"serves at {url}"]
 
 
+@pytest.mark.processes
 async def test_a_client_that_connects_at_healthy_is_served_in_each_restart(web: Web) -> None:
     """S24, S7: a hundred times on one port, which is free each time."""
     server = asgi(web.app, port=free_port())
@@ -319,6 +320,7 @@ async def test_an_app_that_takes_no_lifespan_events_is_served(
 # Stop
 
 
+@pytest.mark.processes
 async def test_fifty_requests_in_flight_are_finished_at_a_stop(web: Web) -> None:
     """S24, S21: each takes a second; nobody can connect any more, and then the lifespan ends."""
     server = asgi(web.app, port=0)

@@ -126,6 +126,7 @@ async def test_children_of_a_pool_vanish_with_what_restarts_above_it(
     assert autojump_clock.current_time() == 2.0
 
 
+@pytest.mark.scale
 async def test_ten_thousand_jobs_leave_nothing_behind(autojump_clock: MockClock) -> None:
     """S23: no node, name, task, metric, logger or byte stays of jobs that are done."""
     metrics = InMemoryMetrics()

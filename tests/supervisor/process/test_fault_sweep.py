@@ -49,6 +49,7 @@ def test_ctrl_c_ends_a_tree_at_any_point(way: sweep.Way, ending: Ending) -> None
     assert list(sweep.sweep_interrupts(way, ending, some, only_at_checkpoints=only)) == []
 
 
+@pytest.mark.processes
 def test_ctrl_c_ends_a_tree_at_any_point_of_a_wait_for_a_stop_request() -> None:
     """S11, S21: what waits in Trio's event is not left there, to be woken when it is gone."""
 
@@ -66,6 +67,7 @@ def test_a_tree_ends_at_any_step() -> None:
     assert list(sweep.sweep_steps(lambda whole: range(1, whole + 1, 7))) == []
 
 
+@pytest.mark.processes
 def test_a_process_ends_as_documented_at_any_time() -> None:
     """S22, S35: whenever a signal comes, status and output are as promised, sidecars or not."""
     command = [sys.executable, "-m", "benchmarks.soak.faults", "--only", "processes"]

@@ -40,6 +40,7 @@ def test_a_runnable_that_blocks_does_not_keep_the_process(signal: signals.Signal
     )
 
 
+@pytest.mark.processes
 def test_a_log_that_nobody_reads_does_not_keep_the_process() -> None:
     """S22: blocked in a write, after the timeout, it ends within seconds, with what fits logged."""
     with service("stops.py", "log_unread", 0.0) as process:
@@ -48,6 +49,7 @@ def test_a_log_that_nobody_reads_does_not_keep_the_process() -> None:
         assert process.wait() == 3
 
 
+@pytest.mark.processes
 def test_a_suspended_process_still_cleans_up() -> None:
     """S22: the seconds in which it does not run are not counted."""
     with service("stops.py", "clean_up", 0.25) as process:
@@ -65,6 +67,7 @@ def test_a_suspended_process_still_cleans_up() -> None:
         assert end_of(process)[0] == 3
 
 
+@pytest.mark.processes
 def test_a_process_that_does_not_exit_is_ended_by_a_signal() -> None:
     """S22: 5 s after a signal, with the status of the tree that has ended; it says what is left."""
     with service("stops.py", "leave_thread:late") as process:
@@ -81,6 +84,7 @@ def test_a_process_that_does_not_exit_is_ended_by_a_signal() -> None:
     assert "sys.stdin.readline()" in last["message"]
 
 
+@pytest.mark.processes
 def test_a_process_in_a_c_function_at_its_end_is_ended_by_a_signal() -> None:
     """S22: the signal is received while no handler that is written in Python can run."""
     with service("stops.py", "finish:late_in_c") as process:

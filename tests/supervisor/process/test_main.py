@@ -138,6 +138,7 @@ def test_further_signals_change_nothing(third: signals.Signals) -> None:
         assert end_of(process) == (3, [])
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("second", [True, False])
 def test_a_task_that_ignores_its_cancellation_does_not_keep_the_process(*, second: bool) -> None:
     """S22: 5 s after a second signal, or the timeout, it ends without it, and says where it is."""

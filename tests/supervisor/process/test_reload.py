@@ -142,6 +142,7 @@ def test_a_drain_lets_a_reload_go_on_and_begins_none() -> None:
     assert [record["message"] for record in log] == ["SIGTERM again: stopping at once"]
 
 
+@pytest.mark.processes
 def test_a_reload_that_ignores_its_cancellation_does_not_keep_the_process() -> None:
     """S33, S22: 5 s after the tree has ended the process ends without it, and says where it is."""
     with service("asked.py", "serve", "stay") as process:

@@ -86,6 +86,7 @@ def test_a_request_after_a_signal_changes_nothing() -> None:
         wait_for_log(process, "stop requested: two; already stopping")
 
 
+@pytest.mark.processes
 def test_a_loop_that_is_blocked_after_a_request_does_not_keep_the_process() -> None:
     """S33, S22: 5 s after the timeout it ends without it; no signal has come."""
     with service("asked.py", "stop_and_block") as process:

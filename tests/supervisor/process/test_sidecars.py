@@ -348,6 +348,7 @@ def test_a_signal_does_not_wait_for_sidecars_that_stop() -> None:
     ]
 
 
+@pytest.mark.processes
 def test_a_sidecar_that_does_not_end_does_not_keep_the_process() -> None:
     """S22, S35: 5 s after a second signal the process ends without it, with the tree's status."""
     with service("sidecars.py", "serve", "stay") as process:
@@ -363,6 +364,7 @@ def test_a_sidecar_that_does_not_end_does_not_keep_the_process() -> None:
     assert last["message"] == "the process ends without these nodes"
 
 
+@pytest.mark.processes
 def test_a_sidecar_that_blocks_the_loop_does_not_keep_the_process() -> None:
     """S22, S35: nobody has to send a signal; it is named, and the status is the tree's."""
     with service("sidecars.py", "finish", "block") as process:

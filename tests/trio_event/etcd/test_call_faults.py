@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from .helpers.servers import Cluster, Member
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def cluster(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:

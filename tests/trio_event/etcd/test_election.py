@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from .helpers.servers import Cluster
 
+pytestmark = pytest.mark.processes
+
 
 @final
 class Candidate:

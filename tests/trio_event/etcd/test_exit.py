@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from .helpers.servers import Cluster
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = """\
 import sys
 

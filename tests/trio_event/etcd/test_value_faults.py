@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .helpers.network import Network
 from .helpers.servers import Cluster, Member
 
+pytestmark = pytest.mark.processes
+
 WRITERS = 4
 
 
