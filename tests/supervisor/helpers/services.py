@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import re
@@ -106,9 +107,11 @@ def insist(process: subprocess.Popen[str], signal: signals.Signals) -> None:
 def keep_handlers() -> Iterator[None]:
     """Set the handlers of signals again, which main() leaves as they are at the end."""
     before = {signal: signals.getsignal(signal) for signal in CAUGHT}
+    gc.disable()  # another thread may collect what main() raised, and must not set them
     try:
         yield
     finally:
+        gc.enable()
         signals.set_wakeup_fd(-1)
         for signal, handler in before.items():
             signals.signal(signal, handler)
