@@ -42,7 +42,8 @@ class BlockedLoop:
     ) -> None:
         """Ask nothing yet; report a loop that has not answered for ``after`` seconds."""
         self._after = after
-        self._port = port
+        # Until it is stopped: the thread may end later, and must not keep the tree.
+        self._port: Port | None = port
         self._loop_thread = thread
         self._token = token
         self._ends = threading.Event()
@@ -53,6 +54,7 @@ class BlockedLoop:
 
     def stop(self) -> None:
         """Ask no more. A record that is being logged may still come."""
+        self._port = None
         self._ends.set()
 
     # In the thread
@@ -90,4 +92,6 @@ class BlockedLoop:
         return context
 
     def _abort(self, error: BaseException) -> None:
-        self._token.run_sync_soon(self._port.abort, error)
+        port = self._port
+        if port is not None:
+            self._token.run_sync_soon(port.abort, error)
