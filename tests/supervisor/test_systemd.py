@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from supervisor.systemd import listen_sockets, notify
 
 from .helpers.folders import tmp_path  # noqa: F401  a short one, for a socket
 from .helpers.notifications import Manager, activated, manager, open_manager  # noqa: F401
-from .helpers.services import ENVIRONMENT, SIGTERM, next_line
+from .helpers.services import ENVIRONMENT, SERVICES, SIGTERM, next_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,3 +225,33 @@ def test_servers_use_the_sockets_that_are_passed() -> None:
                     client.close()  # the stop would wait for its handler
                     process.send_signal(SIGTERM)
                     assert process.wait() == 0
+
+
+@pytest.mark.skipif(
+    shutil.which("systemd-socket-activate") is None, reason="systemd is not installed"
+)
+def test_systemd_passes_sockets_as_expected(
+    tmp_path: Path,  # noqa: F811  the fixture
+) -> None:
+    """S40: systemd's own program, which begins at the first connection."""
+    path = tmp_path / "echo"
+    command = [
+        *["systemd-socket-activate", "-l", str(path), "--fdname=echo"],
+        *["-E", f"PYTHONPATH={ENVIRONMENT['PYTHONPATH']}"],
+        *[sys.executable, str(SERVICES / "activated.py")],
+    ]
+    with (
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process,
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("Listening on ")
+            client.connect(str(path))
+            assert next_line(process).endswith(" False True")
+            assert next_line(process) == "[3]"
+            assert process.wait() == 0
+        finally:
+            process.kill()
