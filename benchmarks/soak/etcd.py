@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import sys
 import tempfile
 from functools import partial
@@ -18,7 +19,7 @@ import trio
 from tests.trio_event.etcd.helpers.network import Network
 from tests.trio_event.etcd.helpers.servers import BINARIES, Cluster, Member, in_thread, running
 from tests.trio_event.etcd.helpers.writing import Progress, Record
-from trio_event.etcd import Bytes, EtcdClient, UnavailableError, UnknownOutcomeError
+from trio_event.etcd import Bytes, EtcdClient, RefusedError, UnavailableError, UnknownOutcomeError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -31,6 +32,10 @@ SILENCE: Final = 2.5
 """Seconds of silence that a fault may bring beyond itself and an election."""
 FAULT: Final = 5.0
 """Seconds that a quorum or the network is lost."""
+LEFT: Final = 1.0
+"""Seconds after which the server has nothing of a client that has left."""
+RESTORED: Final = 2.0
+REFUSED: Final = 1.0
 PATIENCE: Final = 120.0
 
 
@@ -211,10 +216,7 @@ async def leave(cluster: Cluster, violations: list[str]) -> None:
     began = trio.current_time()
     while await trio.to_thread.run_sync(figures, member) != (0, 0):  # noqa: ASYNC110  likewise
         await trio.sleep(0.01)
-    seconds = trio.current_time() - began
-    print(f"  watches and streams are gone {seconds:.2f} s after the client", flush=True)
-    if seconds > 1:
-        violations.append(f"watches and streams are gone after {seconds:.2f} s")
+    check("watches and streams of a client are gone", began, LEFT, violations)
 
 
 async def hold(client: EtcdClient, key: str) -> None:
@@ -238,6 +240,52 @@ async def idle(cluster: Cluster, violations: list[str], seconds: float) -> None:
     print(f"  {seconds:.0f} s without a write: {', '.join(states)}", flush=True)
     if states != ["current"]:
         violations.append(f"without a write: {', '.join(states)}")
+
+
+async def restore(cluster: Cluster, violations: list[str]) -> None:
+    """Put the data of a member back from a copy, and look at how soon its values are known."""
+    (member,) = cluster.members
+    backup = cluster.folder.with_name("backup")
+    client = EtcdClient(cluster.endpoints, timeout=PATIENCE)
+    async with client, client.value("restored", Bytes()) as value:
+        await value.put(b"old")
+        await in_thread(member.kill)
+        await in_thread(shutil.copytree, cluster.folder, backup)
+        await in_thread(member.restart)
+        await client.get("restored")  # over a new connection, so that the next write is
+        await value.wait_revision(await value.put(b"new"))
+        await in_thread(member.kill)
+        await in_thread(shutil.rmtree, cluster.folder)
+        await in_thread(shutil.copytree, backup, cluster.folder)
+        await in_thread(member.restart)
+        began = trio.current_time()
+        await value.wait_for(lambda data: data == b"old")
+        check("a restored value is known", began, RESTORED, violations)
+
+
+async def refuse(cluster: Cluster, violations: list[str]) -> None:
+    """Ask for what is not allowed: the error comes at once."""
+    await in_thread(lambda: cluster.require_users(app="app/"))
+    for name, user, password, key in (
+        ("a wrong password", "app", "no", "app/a"),
+        ("no user", None, None, "app/a"),
+        ("a forbidden key", "app", "app", "sys/a"),
+    ):
+        async with EtcdClient(cluster.endpoints, user=user, password=password) as client:
+            began = trio.current_time()
+            try:
+                await client.put(key, b"")
+            except RefusedError:
+                check(f"{name} is refused", began, REFUSED, violations)
+            else:
+                violations.append(f"{name} is not refused")
+
+
+def check(what: str, began: float, limit: float, violations: list[str]) -> None:
+    seconds = trio.current_time() - began
+    print(f"  {what} after {seconds:.2f} s", flush=True)
+    if seconds > limit:
+        violations.append(f"{what} after {seconds:.2f} s, and not within {limit} s")
 
 
 async def cut_writes(cluster: Cluster, violations: list[str], moments: int) -> None:
@@ -309,6 +357,8 @@ def main(argv: list[str] | None = None) -> int:
             with running(binary, Path(folder, "one")) as cluster:
                 trio.run(leave, cluster, violations)
                 trio.run(idle, cluster, violations, arguments.idle)
+                trio.run(restore, cluster, violations)
+                trio.run(refuse, cluster, violations)
             with running(binary, Path(folder, "three"), members=3) as cluster:
                 trio.run(disturb_all, cluster, violations)
                 trio.run(cut_writes, cluster, violations, arguments.moments)
