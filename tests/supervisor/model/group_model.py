@@ -8,6 +8,7 @@ whether it may.
 from __future__ import annotations
 
 import enum
+import math
 from typing import TYPE_CHECKING, final
 
 import attrs
@@ -82,19 +83,14 @@ class GroupModel:
 
     @property
     def late(self) -> bool:
-        """Whether a member's start has timed out in the present round."""
-        now = trio.current_time()
-        return (
-            self.was_late
-            or any(
-                self.states[dn] is NodeState.NEW and now >= timeout
-                for dn, timeout in self.timeouts.items()
-            )
-            or any(
-                self.states[dn] is NodeState.HEALTHY and now >= due
-                for dn, due in self.beats_due.items()
-            )
-        )
+        """Whether a member's start has timed out, or a beat is missing, in the present round."""
+        return self.was_late or any(map(self.is_late, self.states))
+
+    def is_late(self, dn: str) -> bool:
+        """Return whether the start of a member has timed out, or it has missed a beat."""
+        state = self.states[dn]
+        due = {NodeState.NEW: self.timeouts, NodeState.HEALTHY: self.beats_due}.get(state, {})
+        return trio.current_time() >= due.get(dn, math.inf)
 
     @property
     def due(self) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, final
 
@@ -143,8 +142,8 @@ class Runnables:
             raise self.observer.new_fault(dn)
         if end is End.DIE_FATALLY:
             model = self.observer.find(dn)
-            # One that has missed a beat dies of that, whatever it raises then.
-            if model is not None and trio.current_time() < model.beats_due.get(dn, math.inf):
+            # One that is late dies of that, whatever it raises then.
+            if model is not None and not model.is_late(dn):
                 model.dies_fatally.add(dn)
             raise self.observer.new_fault(dn, DeadlyError)
         if end is End.DIE_TWICE:
