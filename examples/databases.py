@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import pwd
 import shutil
 import signal
 import sys
@@ -96,9 +97,11 @@ def main() -> None:
     if "postgres" in installed and user is None and os.geteuid() == 0:
         parser.error("PostgreSQL does not run as root: pass another user, as in --user nobody")
     with tempfile.TemporaryDirectory() as folder:
+        as_user = []
         if user is not None:
             shutil.chown(folder, user)
-        as_user = [] if user is None else ["setpriv", f"--reuid={user}", "--clear-groups"]
+            group = pwd.getpwnam(user).pw_gid
+            as_user = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
         supervisor.main(root, installed, Path(folder), as_user)
 
 
