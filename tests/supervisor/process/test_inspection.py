@@ -136,7 +136,8 @@ def test_wrong_options_of_run_are_named(
 
 def test_a_run_is_seen_by_its_name(tmp_path: Path) -> None:  # noqa: F811  the fixture
     """S38: and not when it has ended."""
-    environment = {**ENVIRONMENT, "XDG_RUNTIME_DIR": str(tmp_path), "RUNTIME_DIRECTORY": ""}
+    places = {"XDG_RUNTIME_DIR": str(tmp_path), "RUNTIME_DIRECTORY": "", "TMPDIR": str(tmp_path)}
+    environment = {**ENVIRONMENT, **places}
     environment.pop("PYTHONSAFEPATH", None)  # the module is found from the working directory
     command = [sys.executable, "-m", "supervisor"]
     with subprocess.Popen(
