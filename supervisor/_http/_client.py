@@ -202,9 +202,18 @@ class Client:
         """
         await self._respond(attrs.evolve(response, headers=[("connection", "close")]))
         with trio.move_on_after(SEND_TIME):
-            await self._stream.send_eof()
+            await self._send_eof()
             while await self._receive_some():
                 pass
+
+    async def _send_eof(self) -> None:  # noqa: ASYNC910  send_eof() is one
+        """Say that nothing more comes, or drop a client that is gone: it has met the answer."""
+        is_sent = False
+        with contextlib.suppress(trio.BrokenResourceError):
+            await self._stream.send_eof()
+            is_sent = True
+        if not is_sent:
+            await self._drop()
 
     async def _drop(self) -> NoReturn:
         """End this client, wherever its tasks are."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, final
 
 from supervisor._core._events import NodeMoved, NodeRemoved
-from supervisor._core._states import NodeState
 
-from ._ready import Readiness
+from ._ready import Readiness, begun
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -48,9 +47,7 @@ class Census:
     def observe(self, event: Event) -> None:
         """Count what has changed."""
         self._readiness.observe(event)
-        if isinstance(event, NodeMoved) and event.state is NodeState.NEW:
-            # The later members of an ordered group are there, and begin without an event of theirs.
-            group = event.node.group
-            self._nodes.update(group.members if group.options.ordered else (event.node,))
+        if isinstance(event, NodeMoved):
+            self._nodes.update(begun(event))
         elif isinstance(event, NodeRemoved):
             self._nodes.discard(event.node)

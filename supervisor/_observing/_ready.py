@@ -15,7 +15,7 @@ from supervisor._core._states import NodeState
 from supervisor._core._tree import subtree
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
     from supervisor._core._events import Event
     from supervisor._core._tree import Group, Node
@@ -44,6 +44,19 @@ async def wait_ready(port: Port, dn: str) -> None:
             await port.wait_changed()
     finally:
         port.remove_observer(readiness.observe)
+
+
+def begun(event: NodeMoved) -> Sequence[Node]:
+    """Return the nodes that are there, and not ready, from this event on.
+
+    The later members of an ordered group are there as soon as the first one begins, and have no
+    event of theirs before it is their turn.
+    """
+    if event.state is not NodeState.NEW:
+        return ()
+    group = event.node.group
+    is_first = group.options.ordered and event.node is group.members[0]
+    return group.members if is_first else (event.node,)
 
 
 def serves(path: Iterable[Node]) -> bool:
@@ -82,10 +95,7 @@ class Readiness:
         if isinstance(event, ReadinessSet):
             self._look_at(event.node.group, (event.node,))
         elif isinstance(event, NodeMoved):
-            # The later members of an ordered group are there, and begin without an event of theirs.
-            group = event.node.group
-            is_first = event.state is NodeState.NEW and group.options.ordered
-            self._look_at(group, group.members if is_first else (event.node,))
+            self._look_at(event.node.group, begun(event) or (event.node,))
         elif isinstance(event, GroupMoved):
             self._look_at(event.group, event.group.members)
         elif isinstance(event, NodeRemoved):

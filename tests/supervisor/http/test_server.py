@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
@@ -316,6 +317,31 @@ async def send_all(stream: trio.SocketStream, data: bytes) -> None:
     with contextlib.suppress(trio.BrokenResourceError):
         await stream.send_all(data)
         await stream.send_eof()
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+@pytest.mark.parametrize("sent", [b"\x00\xff garbage\r\n\r\n", b"GET / HT"])
+async def test_a_client_that_sends_no_request_and_goes_is_no_fault(
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    sent: bytes,
+    *,
+    is_reset: bool,
+) -> None:
+    """S37: its system meets the answer with a reset, as in each scan of the ports."""
+    site = Site(tmp_path)
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(site.server.serve, [site.listener, listener])
+    stream = await trio.open_tcp_stream(*listener.socket.getsockname())
+    await stream.send_all(sent)
+    if is_reset:
+        await wait_all_tasks_blocked()  # all that it has sent is read
+        no_linger = struct.pack("ii", 1, 0)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+    await stream.aclose()
+    await wait_all_tasks_blocked()
+    assert site.server.clients == 0
+    assert site.reported == []
 
 
 async def test_an_endless_body_is_not_read_for_ever(

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, final
+
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import Signal
+from supervisor import NodeState, Signal
 from supervisor._calls._supervisor import port_of
+from supervisor._core._events import NodeMoved
 from supervisor._observing._census import Census
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import STEADY
 from ..helpers.runnables import idle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from supervisor._core._events import Event
+    from supervisor._core._tree import Node
 
 
 async def test_a_census_agrees_with_a_walk_at_each_change(
@@ -102,3 +111,38 @@ async def test_the_node_that_is_not_ready_for_the_longest_time_is_the_first(
         await remotes["c"].die()
         await wait_all_tasks_blocked()
         assert [node.name for node in census.unready] == ["a", "b", "c"]
+
+
+async def test_each_member_of_an_ordered_group_is_looked_at_a_few_times() -> None:
+    """S16, S41: a start of many members in order does not cost their square."""
+    looks = 0
+
+    @final
+    class Members(tuple["Node", ...]):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[Node]:
+            nonlocal looks
+            looks += 1
+            return super().__iter__()
+
+    async def root() -> None:
+        supervisor.run_group({f"member{n}": idle for n in range(50)}, ordered=True)
+
+    def keep(event: Event) -> None:
+        if isinstance(event, NodeMoved) and event.state is NodeState.NEW:
+            events.append(event)
+
+    events: list[NodeMoved] = []
+    async with open_harness(root) as tree:
+        port = port_of(tree)
+        port.add_observer(keep)
+        await tree.wait_ready()
+        group = events[0].node.group
+        assert [event.node for event in events] == list(group.members)
+        census = Census(port)
+        group.members = Members(group.members)
+        for event in events:
+            census.observe(event)
+        assert looks == 2  # once for how many there are, and once for those that are not ready
+        assert census.total == 51
