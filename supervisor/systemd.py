@@ -7,6 +7,7 @@ sockets that systemd has opened for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from ._core._arguments import check_kind, plain, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ("listen_sockets", "notify")
 
@@ -29,9 +30,13 @@ FIRST: Final = 3
 
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 
+_BREAKS: Final = frozenset("\n\r\0")
+
 # The sockets that were asked for, by file descriptor. An object that goes away closes its socket,
 # so there is one for each, and it lives as long as the process.
 _taken: Final[dict[int, socket.socket]] = {}
+# The file descriptors that no program inherits any more. Their numbers may become other files'.
+_kept: Final[set[int]] = set()
 _taking: Final = threading.Lock()
 
 
@@ -93,7 +98,8 @@ def _line(name: str, value: object) -> str:
     if text is None:
         msg = f"notify() can't send {name}={shown(value)}: pass a string or a whole number"
         raise TypeError(msg)
-    if "\n" in text or "\0" in text or not _is_unicode(text):
+    # To systemd, a carriage return ends a line as well.
+    if not _BREAKS.isdisjoint(text) or not _is_unicode(text):
         msg = f"notify() can't send {name}={shown(text)}: pass one line of Unicode text"
         raise ValueError(msg)
     return f"{name}={text}"
@@ -111,8 +117,9 @@ def _is_unicode(text: str) -> bool:
 def listen_sockets(name: str | None = None) -> list[socket.socket]:
     """Return the sockets that systemd has opened and passed to this process (S40).
 
-    They belong to the process, so each call returns the same objects. No program that this one
-    starts inherits them. A socket that was closed is left out, and so is what is no socket.
+    They belong to the process, so each call returns the same objects. A socket that was
+    closed is left out, and so is what is no socket. From the first call on, no program that this
+    one starts inherits what was passed, whether it was asked for or not.
 
     Args:
         name: Only those of this name: that of ``FileDescriptorName=``, by default that of the
@@ -137,7 +144,9 @@ def listen_sockets(name: str | None = None) -> list[socket.socket]:
     """
     check_kind("name", name, str, "'web', or None for all sockets")
     with _taking:
-        sockets = [_take(fd) for fd, each in _passed() if name is None or each == name]
+        passed = list(_passed())
+        _keep(fd for fd, _ in passed)
+        sockets = [_take(fd) for fd, each in passed if name is None or each == name]
     return [each for each in sockets if each is not None and each.fileno() >= 0]
 
 
@@ -158,6 +167,15 @@ def _passed() -> Iterator[tuple[int, str]]:
         yield FIRST + number, split[number] if split else "unknown"
 
 
+def _keep(fds: Iterable[int]) -> None:
+    """Let no program inherit these files, each at the first call."""
+    for fd in fds:
+        if fd not in _kept:
+            _kept.add(fd)
+            with contextlib.suppress(OSError):  # one that is not open is told if it is asked for
+                os.set_inheritable(fd, False)  # noqa: FBT003  it takes no keyword
+
+
 def _take(fd: int) -> socket.socket | None:
     """Return the socket with that file descriptor, the same each time; ``None`` if it is none."""
     if fd not in _taken:
@@ -168,6 +186,5 @@ def _take(fd: int) -> socket.socket | None:
             raise OSError(error.errno, msg) from error
         if not stat.S_ISSOCK(mode):
             return None
-        _taken[fd] = taken = socket.socket(fileno=fd)
-        taken.set_inheritable(False)
+        _taken[fd] = socket.socket(fileno=fd)
     return _taken[fd]

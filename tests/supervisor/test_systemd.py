@@ -86,6 +86,11 @@ def test_a_manager_that_is_not_there_is_no_error(
         ({"READY": 1.0}, TypeError, "can't send READY=1.0"),
         ({"STATUS": b"x"}, TypeError, "can't send STATUS=b'x'"),
         ({"STATUS": "a\nSTOPPING=1"}, ValueError, "can't send STATUS='a.*: pass one line"),
+        (
+            {"STATUS": "a\rSTOPPING=1"},
+            ValueError,
+            r"can't send STATUS='a\\rSTOPPING=1': pass one line",
+        ),
         ({"STATUS": "a\0b"}, ValueError, "can't send STATUS="),
         ({"STATUS": "\udc80"}, ValueError, "can't send STATUS="),
         ({"STATUS": "x" * 4090}, ValueError, "can send 4096 bytes, and these fields have 4097"),
@@ -159,6 +164,22 @@ def test_what_is_no_socket_is_left_out() -> None:
         LISTEN_FDS="1",
     )
     assert (ran.stdout, ran.returncode) == ("[]\n", 0), ran.stderr
+
+
+def test_no_program_inherits_what_was_not_asked_for() -> None:
+    """S40: neither another socket nor what is none; the same number is later another file's."""
+    ran = run(
+        "import socket; server = socket.create_server(('127.0.0.1', 0));"
+        "null = os.open('/dev/null', os.O_RDONLY); both = (server.fileno(), null);"
+        "high = [os.dup2(fd, number) for number, fd in enumerate(both, 13)];"
+        "low = [os.dup2(fd, number) for number, fd in enumerate((13, 13, 14), 3)];"
+        "from supervisor.systemd import listen_sockets;"
+        "print([each.fileno() for each in listen_sockets('echo')], *map(os.get_inheritable, low));"
+        "os.dup2(14, 5); listen_sockets(); print(os.get_inheritable(5))",
+        LISTEN_FDS="3",
+        LISTEN_FDNAMES="echo:web:log",
+    )
+    assert ran.stdout == "[3] False False False\nTrue\n", ran.stderr
 
 
 def test_a_file_that_is_not_open_is_told() -> None:

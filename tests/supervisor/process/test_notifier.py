@@ -109,7 +109,7 @@ async def test_a_life_is_told(
     manager: Manager,  # noqa: F811  the fixture
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """S40: when the tree is ready first, what is wrong with it, and its stop; the page has it."""
+    """S40: when the tree is first ready, what is wrong with it, and its stop; the page has it."""
 
     async def dhcp() -> None:
         await trio.sleep(2.5)
