@@ -60,6 +60,12 @@ DNS: Final = 50
 RENDER_TIME: Final = 10.0
 """Seconds within which the metrics have to be there: as long as Prometheus waits for them."""
 
+SCRAPES: Final = 3
+"""So many clients may wait for the metrics at a time, of all that are served."""
+
+REQUEST_TIME: Final = 5.0
+"""Seconds within which a request has to be there: who probes sends it at once."""
+
 PAGES: Final = {"live": "livez", "ready": "readyz", "startup": "startupz"}
 KINDS: Final = {f"/{page}": kind for kind, page in PAGES.items()}
 
@@ -184,7 +190,13 @@ class HealthServer:
         self._port = port_of(tree)
         self._dns = _check_gate(gate, self._port.group.members[0].name)
         self._render = None if registry is None else _Rendering(registry)
-        self._server = HttpServer(self._handle, function="health_server", report=self._failed)
+        self._server = HttpServer(
+            self._handle,
+            function="health_server",
+            report=self._failed,
+            request_time=REQUEST_TIME,
+            makes_room=True,  # a probe that fails may cost the process its life
+        )
         self._gates = gates_of(tree, "health.health_server")
         for dn in self._dns:
             self._gates.at(dn)
@@ -243,8 +255,20 @@ class _Rendering:
         self._generate: Callable[[CollectorRegistry], bytes] = prometheus_client.generate_latest
         self._content_type: str = prometheus_client.CONTENT_TYPE_LATEST
         self._limiter = trio.CapacityLimiter(1)
+        self._waiting = 0
 
     async def __call__(self) -> Response:
+        if self._waiting == SCRAPES:
+            # They would take the places of probes. The handler has been through a checkpoint.
+            text = b"%d clients wait for the metrics already\n" % SCRAPES
+            return Response(503, text)  # noqa: ASYNC910  as above
+        self._waiting += 1
+        try:
+            return await self._render()
+        finally:
+            self._waiting -= 1
+
+    async def _render(self) -> Response:
         with trio.move_on_after(RENDER_TIME):
             # A collector of the user's may wait for something. It is left alone then: the stop of
             # the process can't wait for it, and the limiter lets no second one begin meanwhile.

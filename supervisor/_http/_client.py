@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import socket
 from email.utils import formatdate
 from http import HTTPStatus
@@ -13,7 +14,7 @@ import attrs
 import h11
 import trio
 
-from ._limits import PIECE, REQUEST_SIZE, REQUEST_TIME, SEND_TIME
+from ._limits import PIECE, REQUEST_SIZE, SEND_TIME
 from ._messages import Request, Response, StreamedResponse
 
 if TYPE_CHECKING:
@@ -26,6 +27,18 @@ PARAMETERS: Final = 20
 
 RECEIVED: Final = 8 * 1024
 """So many bytes are read at once."""
+
+
+@final
+class Stage(enum.IntEnum):
+    """What a client is doing. The lower, the less is lost if it is dropped."""
+
+    RECEIVING = 0
+    """It has sent no request, or a part of one, or what is none."""
+    SENDING = 1
+    """It has to take the answer."""
+    HANDLED = 2
+    """Its request is there, and has no answer yet."""
 
 
 @final
@@ -46,13 +59,24 @@ class Client:
     """
 
     def __init__(
-        self, stream: trio.SocketStream, handle: Handler, failed: Callable[[Exception], object]
+        self,
+        stream: trio.SocketStream,
+        handle: Handler,
+        failed: Callable[[Exception], object],
+        request_time: float,
     ) -> None:
+        self.stage: Stage = Stage.RECEIVING
         self._stream = stream
         self._handle = handle
         self._failed = failed
+        self._request_time = request_time
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=REQUEST_SIZE)
         self._scope = trio.CancelScope()
+
+    @property
+    def is_handled(self) -> bool:
+        """Its request is there, and has no answer yet."""
+        return self.stage is Stage.HANDLED
 
     async def serve(self) -> None:  # noqa: ASYNC910  the first read is a checkpoint
         """Answer the client's requests until it hangs up, is dropped, or asks for the close."""
@@ -66,24 +90,34 @@ class Client:
             if refusal is not None:
                 await self._refuse_rest(refusal)
 
-    async def refuse(self, response: Response) -> None:
-        """Send this answer without a request."""
+    async def refuse(self, response: Response, *, lingers: bool) -> None:
+        """Send this answer without a request; with ``lingers``, discard the request then."""
         with self._scope:
-            await self._respond(response)
+            if lingers:
+                await self._refuse_rest(response)
+            else:
+                await self._respond(response)
+
+    def drop(self) -> None:
+        """End this client, in whatever stage it is."""
+        self._scope.cancel("the client is gone, or too slow, or has to make room")
 
     async def _serve_one(self) -> bool:
         """Answer one request; return whether there may be another one."""
-        with trio.move_on_after(REQUEST_TIME) as patience:
+        self.stage = Stage.RECEIVING
+        with trio.move_on_after(self._request_time) as patience:
             request = await self._receive()
         if patience.cancelled_caught:
             await self._drop()
         if request is None:
             return False
+        self.stage = Stage.HANDLED
         try:
             answer = await self._handle(request)
         except Exception as error:  # noqa: BLE001  it is reported
             self._failed(error)
             answer = Response(500, b"a fault in the server, which has reported it\n")
+        self.stage = Stage.SENDING
         if isinstance(answer, Response):
             await self._respond(answer, with_body=request.method != "HEAD")
         else:
@@ -217,7 +251,7 @@ class Client:
 
     async def _drop(self) -> NoReturn:
         """End this client, wherever its tasks are."""
-        self._scope.cancel("the client is gone, or too slow")
+        self.drop()
         await trio.sleep_forever()
         raise AssertionError("unreachable: its scope is cancelled")
 

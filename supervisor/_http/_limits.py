@@ -7,6 +7,9 @@ from typing import Final
 CLIENTS: Final = 32
 """So many are served at a time."""
 
+REFUSED: Final = 32
+"""So many others may stay until they have read why they are refused."""
+
 REQUEST_SIZE: Final = 16 * 1024
 """The head and the body of a request have at most so many bytes each."""
 

@@ -23,7 +23,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 import supervisor
 from supervisor import InvalidNameError, NotSupervisedError
 from supervisor._http._limits import CLIENTS
-from supervisor.health import RENDER_TIME, HealthServer, check, health_server
+from supervisor.health import RENDER_TIME, SCRAPES, HealthServer, check, health_server
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import LONG, STEADY
@@ -143,6 +143,32 @@ async def test_clients_that_only_connect_or_send_garbage_harm_nothing(
     assert not [each for each in caplog.records if each.levelno > logging.INFO]
 
 
+async def test_clients_that_only_connect_make_room_for_a_probe(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """S41: otherwise they would have the process killed."""
+    async with open_probed(idle, caplog) as (_, port), contextlib.AsyncExitStack() as stack:
+        for _ in range(2 * CLIENTS):
+            await stack.enter_async_context(await trio.open_tcp_stream("127.0.0.1", port))
+        await wait_all_tasks_blocked()
+        for page in PAGES:
+            assert (await ask(port, page)).status == 200
+
+
+async def test_a_request_has_to_come_within_5_seconds(
+    caplog: pytest.LogCaptureFixture,
+    mock_clock: MockClock,
+) -> None:
+    """S41: and not within 30, as for an inspector."""
+    async with (
+        open_probed(idle, caplog) as (_, port),
+        await trio.open_tcp_stream("127.0.0.1", port) as stream,
+    ):
+        await wait_all_tasks_blocked()
+        mock_clock.jump(5.0)
+        assert await stream.receive_some() == b""
+
+
 # Metrics
 
 
@@ -241,6 +267,28 @@ async def test_a_collector_that_hangs_takes_no_place_for_long(
             pass  # the thread has gone
         assert len(scraped.called) == 1
         assert (await ask(port, "/metrics")).status == 200
+
+
+async def test_few_clients_wait_for_the_metrics(
+    caplog: pytest.LogCaptureFixture,
+    scraped: Scraped,
+    registry: prometheus_client.CollectorRegistry,
+) -> None:
+    """S41: the others are told at once, and a probe is answered."""
+    scraped.go.clear()
+    async with open_probed(idle, caplog, registry=registry) as (_, port):
+        answers: list[Answer] = []
+        async with trio.open_nursery() as nursery:
+            for _ in range(SCRAPES):
+                nursery.start_soon(scrape, port, answers)
+            await wait_all_tasks_blocked()
+            for _ in range(CLIENTS):
+                answer = await ask(port, "/metrics")
+                assert answer.status == 503
+                assert answer.text == "3 clients wait for the metrics already\n"
+            assert (await ask(port, "/livez")).status == 200
+            scraped.go.set()
+        assert [answer.status for answer in answers] == [200] * SCRAPES
 
 
 async def scrape(port: int, answers: list[Answer]) -> None:

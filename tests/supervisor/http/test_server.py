@@ -7,14 +7,21 @@ import socket
 import struct
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import h11
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from supervisor._http._limits import CLIENTS, PIECE, REQUEST_SIZE, REQUEST_TIME, SEND_TIME
+from supervisor._http._limits import (
+    CLIENTS,
+    PIECE,
+    REFUSED,
+    REQUEST_SIZE,
+    REQUEST_TIME,
+    SEND_TIME,
+)
 from supervisor._http._messages import Request, Response, Send, StreamedResponse
 from supervisor._http._server import HttpServer
 
@@ -28,7 +35,7 @@ LARGE: Final = b"x" * (64 * PIECE)  # more than any socket keeps
 class Site:
     """A server whose answers the test gives, on a Unix socket."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **options: Any) -> None:  # noqa: ANN401  as HttpServer has them
         self.path = str(folder / "s")
         self.answer: Response | StreamedResponse | Exception = Response(200, b"hello")
         self.requests: list[Request] = []
@@ -39,10 +46,11 @@ class Site:
             function="site",
             report=self.reported.append,
             admit=lambda _: self.refusal,
+            **options,
         )
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self.path)
-        listener.listen(2 * CLIENTS)
+        listener.listen(2 * (CLIENTS + REFUSED))
         self.listener = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
 
     async def handle(self, request: Request) -> Response | StreamedResponse:
@@ -376,6 +384,118 @@ async def test_no_more_clients_than_allowed_are_served(site: Site) -> None:
         assert await ask(site) == (200, b"hello")
 
 
+async def test_a_client_that_is_refused_can_read_why(site: Site) -> None:
+    """S37: also one that has sent its request, and reads late; those who stay are bounded."""
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(CLIENTS):
+            await stack.enter_async_context(await site.connect())
+        await wait_all_tasks_blocked()
+        refused = [await stack.enter_async_context(await site.connect()) for _ in range(REFUSED)]
+        for stream in refused:
+            await stream.send_all(GET)
+        await wait_all_tasks_blocked()
+        async with await site.connect() as another:
+            await wait_all_tasks_blocked()
+            with pytest.raises(trio.BrokenResourceError):
+                await another.send_all(GET)  # it was closed at once
+        for stream in refused:
+            assert parsed(await read_all(stream))[0] == 503
+            await stream.aclose()
+        await wait_all_tasks_blocked()
+        assert await ask(site) == (503, b"32 clients are connected already\n")
+
+
+async def test_a_client_that_is_refused_and_stays_is_dropped(
+    site: Site,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S37: after SEND_TIME."""
+    site.refusal = Response(403)
+    async with await site.connect() as stream:
+        with pytest.raises(trio.BrokenResourceError):
+            await trickle(stream)
+    assert SEND_TIME <= trio.current_time() <= SEND_TIME + 2
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"\x00\xff garbage\r\n\r\n"])
+async def test_a_client_without_a_request_makes_room(
+    tmp_path: Path, nursery: trio.Nursery, sent: bytes
+) -> None:
+    """S41: the oldest one, where the server wants that."""
+    site = Site(tmp_path, makes_room=True)
+    nursery.start_soon(site.server.serve, [site.listener])
+    async with contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await site.connect()) for _ in range(CLIENTS)]
+        for stream in streams:
+            await stream.send_all(sent)
+        await wait_all_tasks_blocked()
+        assert site.server.clients == CLIENTS
+        assert await ask(site) == (200, b"hello")
+        with pytest.raises(trio.BrokenResourceError):
+            await streams[0].send_all(b"x")
+        await streams[1].send_all(b"x")
+        await wait_all_tasks_blocked()
+        assert site.server.clients == CLIENTS - 1
+        assert site.server.faults == 0
+
+
+async def test_a_client_that_takes_no_answer_makes_room(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    """S41: if all have sent their requests."""
+    site = Site(tmp_path, makes_room=True)
+    site.answer = Response(200, LARGE)
+    nursery.start_soon(site.server.serve, [site.listener])
+    async with contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await site.connect()) for _ in range(CLIENTS)]
+        for stream in streams:
+            await stream.send_all(GET)
+        await wait_all_tasks_blocked()
+        site.answer = Response(200, b"hello")
+        assert await ask(site) == (200, b"hello")
+        assert not (await read_all(streams[0])).endswith(LARGE)
+        await streams[1].send_eof()
+        assert (await read_all(streams[1])).endswith(LARGE)
+
+
+async def test_a_client_whose_request_is_handled_makes_no_room(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    """S41: one more is told, as by any server."""
+    go = trio.Event()
+
+    async def handle(_: Request) -> Response:
+        await go.wait()
+        return Response(200, b"late")
+
+    site = Site(tmp_path)
+    server = HttpServer(handle, function="site", report=site.reported.append, makes_room=True)
+    nursery.start_soon(server.serve, [site.listener])
+    async with contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await site.connect()) for _ in range(CLIENTS)]
+        for stream in streams:
+            await stream.send_all(GET)
+            await stream.send_eof()
+        await wait_all_tasks_blocked()
+        assert (await ask(site))[0] == 503
+        go.set()
+        for stream in streams:
+            assert parsed(await read_all(stream)) == (200, b"late")
+
+
+async def test_a_request_may_have_another_time(
+    tmp_path: Path,
+    nursery: trio.Nursery,
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S41: where the server wants that."""
+    site = Site(tmp_path, request_time=5.0)
+    nursery.start_soon(site.server.serve, [site.listener])
+    async with await site.connect() as stream:
+        assert await read_all(stream) == b""
+    assert trio.current_time() == 5.0
+
+
 async def test_a_fault_of_the_handler_harms_its_client_only(site: Site) -> None:
     """S37: it is reported and counted, and the client may go on."""
     site.answer = RuntimeError("broken")
@@ -407,9 +527,11 @@ async def test_a_fault_in_a_streamed_body_leaves_it_incomplete(site: Site) -> No
 
 
 async def test_a_client_that_is_not_admitted_is_told(site: Site) -> None:
-    """Nothing is read from it."""
+    """What it sends is no request, and does not have the answer overtaken by a reset."""
     site.refusal = Response(403, b"not for you\n")
     async with await site.connect() as stream:
+        await stream.send_all(GET)
+        await wait_all_tasks_blocked()
         assert parsed(await read_all(stream)) == (403, b"not for you\n")
     assert site.requests == []
 
