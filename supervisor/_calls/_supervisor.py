@@ -270,9 +270,9 @@ def current_supervisor() -> Supervisor:
     So a runnable can look at its tree, wait for parts of it, and stop or restart them, wherever the
     tree was started: under :func:`main` there is no other way.
 
-    In a sidecar of :func:`main` it is the tree of the sidecars, whose DNs begin with ``sidecars``.
-    The tree of the process is what the function ``sidecars=`` gets. Only :meth:`request_stop` of
-    either stops the process.
+    In a sidecar of :func:`main` it is the tree of sidecars that has it, whose DNs begin with
+    ``sidecars``. The tree of the process is what the function ``sidecars=`` gets. Only
+    :meth:`request_stop` of either stops the process.
 
     Raises:
         NotSupervisedError: if no runnable calls.

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from supervisor._calls._supervisor import Supervisor
-from supervisor._core._arguments import shown
+from supervisor._core._arguments import check_function, shown
+
+from ._sidecars import check_made
 
 MakeInspector: TypeAlias = Callable[[Supervisor], Callable[[], Awaitable[object]]]
 
@@ -30,7 +32,8 @@ def inspection(
     if inspect is False:
         return None
     if callable(inspect):
-        return inspect
+        check_function("inspect", inspect, "an inspector()")
+        return partial(check_made, "inspect", inspect, "an inspector()")
     if inspect is not True and not isinstance(inspect, (str, os.PathLike)):
         msg = (
             f"inspect={shown(inspect)} is no place for a socket: pass True, False, the path of "

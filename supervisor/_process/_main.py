@@ -97,8 +97,8 @@ def main(
     *Sidecars* are runnables that show the service to the outside, such as a server for probes
     (S35). They run in a tree of their own, which starts before the service's and is stopped after
     it, within 5 seconds. They restart as other nodes do. Neither readiness nor the exit status
-    depends on them. Where systemd has set ``NOTIFY_SOCKET``, one of them tells it when the tree is
-    ready, how it is, and when it stops (S40).
+    depends on them. Where systemd has set ``NOTIFY_SOCKET``, ``main`` has one that tells it when
+    the tree is ready, how it is, and when it stops (S40).
 
     ====================================== ====== ==================================================
     What happened                          Status What was logged last
@@ -145,7 +145,8 @@ def main(
         report_after: How many seconds a node may be ``NEW`` before the log shows where it waits;
             ``None`` for ever.
         sidecars: A function that gets the tree, which is yet to run, and returns the sidecars by
-            their names.
+            their names, which must not be ``systemd``, ``systemd_watchdog``, ``inspector`` or
+            ``health``.
         blocked_after: After how many seconds the log says what blocks the event loop; ``None`` for
             never. A thread asks the loop twice as often.
         inspect: Whether there is an inspector, beside the sidecars (S38): ``True``, the path of its
@@ -159,12 +160,13 @@ def main(
     Raises:
         SystemExit: with the status, unless one of the errors below is raised.
         RuntimeError: if it is not called in the main thread, or from within Trio.
-        TypeError: if ``root``, ``reload`` or ``sidecars`` is not callable, or an option is of a
-            wrong kind.
+        TypeError: if ``root``, ``reload`` or ``sidecars`` is not callable, an option is of a wrong
+            kind, or a function that makes sidecars returns something else.
         ValueError: if ``grace``, ``report_after``, ``timeout``, ``drain`` or ``blocked_after`` is
             out of its range, or ``dump_signal`` can't be caught or stops the process, or ``health``
             is not of its form, or there is no such level or format.
-        BaseException: what else left the tree, or what ``sidecars`` raised.
+        BaseException: what else left the tree, or what ``sidecars``, ``inspect`` or ``health``
+            raised.
 
     Example::
 

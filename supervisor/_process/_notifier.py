@@ -2,7 +2,8 @@
 
 One sidecar tells of the tree, and another one that the loop answers, so that a fault of the first
 does not end the second: systemd would kill a service whose watchdog is silent. They are the first
-of the sidecars, so they end last, and tell of the stop until then.
+of the sidecars, so they end last, and tell of the stop until then. No sidecar of the user's is in
+their tree (S35).
 
 - *What is to be told* follows from the tree as it is, and from what was sent. An event of the tree
   only wakes the task, unless that will look soon anyway. So nothing is queued, a notification that

@@ -7,7 +7,9 @@ from functools import partial
 from typing import TypeAlias
 
 from supervisor._calls._supervisor import Supervisor
-from supervisor._core._arguments import check_address, check_port, shown
+from supervisor._core._arguments import check_address, check_function, check_port, shown
+
+from ._sidecars import check_made
 
 MakeServer: TypeAlias = Callable[[Supervisor], Callable[[], Awaitable[object]]]
 
@@ -26,7 +28,8 @@ def probes(health: object) -> MakeServer | None:
     if health is None:
         return None
     if callable(health):
-        return health
+        check_function("health", health, "a health_server()")
+        return partial(check_made, "health", health, "a health_server()")
     match health:
         case str():
             host, port = check_address("health", health, EXAMPLE)

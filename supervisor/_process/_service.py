@@ -17,7 +17,7 @@ from supervisor._observing._dump import describe_tree
 from supervisor._observing._logging import log
 
 from ._blocked import BlockedLoop
-from ._countdown import LAST_RESORT, Request
+from ._countdown import FOLLOWING, LAST_RESORT, Request
 from ._last_resort import CUT_SHORT
 from ._reload import Reloads
 from ._sidecars import Sidecars, check_sidecars
@@ -80,10 +80,11 @@ class Service:
         if blocked_after is not None:
             self._blocked_loop = BlockedLoop(blocked_after, self._port, self.thread, self.token)
         self._port.take_stop_requests(self._stop_requested)
-        made = {name: make(tree) for name, make in own_sidecars.items()}
+        # Those of the process itself begin first and end last. No error of the others ends them.
+        trees = [{name: make(tree) for name, make in own_sidecars.items()}]
         if sidecars is not None:
-            made |= check_sidecars(sidecars(tree), taken=made)
-        self._sidecars = Sidecars(made, self._stop_requested) if made else None
+            trees.append(check_sidecars(sidecars(tree)))
+        self._sidecars = [Sidecars(made, self._stop_requested) for made in trees if made]
 
     async def run(self) -> int:
         """Run the tree to its end; return the exit status, or raise what has left it."""
@@ -96,13 +97,14 @@ class Service:
             self._blocked_loop.stop()
 
     async def _run(self) -> int:
-        if self._sidecars is None:
+        if not self._sidecars:
             await self._run_tree()
             return self._result()
         status = STOPPED
         left: BaseException | None = None
         async with trio.open_nursery() as nursery:
-            await self._sidecars.begin(nursery)
+            for each in self._sidecars:
+                await each.begin(nursery)
             await self._run_tree()
             try:
                 status = self._result()
@@ -110,15 +112,21 @@ class Service:
                 left, status = error, status_of(error)
             self._last_resort.sidecars_follow(status)
             if self._second:
-                self._sidecars.cancel(f"a second {self._second}")
+                self._cancel_sidecars(self._second)
             else:
-                self._sidecars.stop()
+                until = trio.current_time() + FOLLOWING
+                for each in reversed(self._sidecars):
+                    await each.stop(until)
         try:
             if left is not None:
                 raise left
         finally:
             del left
         return status
+
+    def _cancel_sidecars(self, name: str) -> None:
+        for each in self._sidecars:
+            each.cancel(f"a second {name}")
 
     async def _run_tree(self) -> None:
         async with trio.open_nursery() as nursery:
@@ -151,9 +159,9 @@ class Service:
             self._last_resort.dumped()
             self._log(logging.INFO, "%s: %s", name, self._describe())
         elif self._has_ended:
-            if self._sidecars is not None and request is Request.CANCEL:
+            if self._sidecars and request is Request.CANCEL:
                 self._log(logging.WARNING, "%s again: the sidecars stop at once", name)
-                self._sidecars.cancel(f"a second {name}")
+                self._cancel_sidecars(name)
         elif request is Request.STOP:
             self._begin_stop(f"{name}:")
         elif request is Request.CANCEL:
@@ -169,19 +177,18 @@ class Service:
     def report(self, done: threading.Event) -> None:
         """Report what has not ended, and set ``done``."""
         when = f"{LAST_RESORT:g} s after it was cancelled"
-        port = self._port
-        if self._has_ended and self._sidecars is not None:
-            port = self._sidecars.port
-        port.report_stuck(port.running(), when)
+        ports = [self._port]
+        if self._has_ended and self._sidecars:
+            ports = [each.port for each in self._sidecars]
+        for port in ports:
+            port.report_stuck(port.running(), when)
         self._reloads.report(when)
         self._log(logging.CRITICAL, "the process ends without these nodes")
         done.set()
 
     def _describe(self) -> str:
-        text = describe_tree(self._port)
-        if self._sidecars is not None:
-            text += f"\nand of the sidecars {describe_tree(self._sidecars.port)}"
-        return text
+        trees = [describe_tree(each.port) for each in self._sidecars]
+        return "\nand of the sidecars ".join([describe_tree(self._port), *trees])
 
     # Stopping
 

@@ -1,10 +1,14 @@
-"""Sidecars: what runs beside the tree of a process, in a tree of its own (S35).
+"""Sidecars: what runs beside the tree of a process, in trees of their own (S35).
 
 Probes, an inspector and the like show a service to the outside. They must not hurt it. In the
 service's own tree they would: a port that is taken would make the tree not ready, and a stop would
-end them first, when a stop that hangs is what somebody wants to see. So the process has a second
-tree for them. It starts before the service's tree and is stopped after it, when the exit status is
-decided already. Nothing of it is part of the service's readiness, events or end.
+end them first, when a stop that hangs is what somebody wants to see. So the process has trees for
+them. They start before the service's tree and are stopped after it, when the exit status is decided
+already. Nothing of them is part of the service's readiness, events or end.
+
+``main`` has sidecars of its own, such as what tells systemd that the process lives. What is no
+``Exception`` ends the tree in which it is raised. So those of the user are in another tree: if one
+of them exits, systemd must not kill the process because its watchdog is silent.
 """
 
 from __future__ import annotations
@@ -24,26 +28,48 @@ from supervisor._observing._logging import log
 from supervisor._tasks._members import check_runnable, discard
 from supervisor._text._exceptions import one_line
 
-from ._countdown import FOLLOWING
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Container
+    from collections.abc import Awaitable, Callable, Container
 
 NAME: Final = "sidecars"
-"""The root of the sidecars' tree, with which their DNs begin."""
+"""The root of each tree of sidecars, with which their DNs begin."""
+
+OWN: Final = ("systemd", "systemd_watchdog", "inspector", "health")
+"""The names of ``main``'s own sidecars. No other one may have them: the log has DNs of both."""
 
 _logger = logging.getLogger("supervisor")
 
 
-def check_sidecars(
-    made: object, *, taken: Collection[str] = ()
-) -> dict[str, Callable[[], Awaitable[object]]]:
+def check_made(
+    argument: str,
+    make: Callable[[Supervisor], Callable[[], Awaitable[object]]],
+    example: str,
+    tree: Supervisor,
+) -> Callable[[], Awaitable[object]]:
+    """Return the runnable that a function of the user's, an argument of ``main``, makes of a tree.
+
+    Raises:
+        TypeError: if that is no runnable; one like ``example`` is named.
+    """
+    made = make(tree)
+    msg = (
+        f"{argument}= returned {shown(made)}: return {example}, or another async function without "
+        "arguments"
+    )
+    try:
+        check_runnable(made, argument)
+    except TypeError:
+        raise TypeError(msg) from None
+    return made
+
+
+def check_sidecars(made: object) -> dict[str, Callable[[], Awaitable[object]]]:
     """Return the runnables that a function of the user's has made, by names that are plain strings.
 
     Raises:
         InvalidNameError: if a name can't be part of a DN.
         TypeError: if it is no mapping, or one of them is not callable.
-        DuplicateNameError: if two keys have the same text, or one has a name of ``taken``.
+        DuplicateNameError: if two keys have the same text, or one has a name of ``OWN``.
     """
     if not isinstance(made, Mapping):
         discard(made)
@@ -56,7 +82,7 @@ def check_sidecars(
     items: list[tuple[object, Any]] = list(made.items())
     try:
         for key, runnable in items:
-            name = _checked_name(key, (*taken, *runnables))
+            name = _checked_name(key, runnables)
             check_runnable(runnable, "the sidecar %s", name)
             own_grace(name, runnable)
             runnables[name] = runnable
@@ -74,6 +100,9 @@ def _checked_name(key: object, taken: Container[str]) -> str:
             f"invalid name {shown(key)} of a sidecar: use 1 to 64 of the characters a-z, 0-9 and _"
         )
         raise InvalidNameError(msg)
+    if name in OWN:
+        msg = f"a sidecar can't be called {name!r}, as one of main() itself is: choose another name"
+        raise DuplicateNameError(msg)
     if name in taken:  # keys may differ whose text is the same
         msg = f"there is a sidecar {name!r} already: choose another name"
         raise DuplicateNameError(msg)
@@ -82,7 +111,7 @@ def _checked_name(key: object, taken: Container[str]) -> str:
 
 @final
 class Sidecars:
-    """The tree of a process's sidecars."""
+    """A tree of sidecars of a process."""
 
     def __init__(
         self,
@@ -93,6 +122,7 @@ class Sidecars:
         self._sidecars = [_Sidecar(name, each, self._has_begun) for name, each in runnables.items()]
         self._to_begin: set[str] = set(runnables)
         self._begun = trio.Event()
+        self._ended = trio.Event()
         self._tree = Supervisor(
             self._root,
             backoff=None,
@@ -113,9 +143,15 @@ class Sidecars:
         nursery.start_soon(self._run, name=NAME)
         await self._begun.wait()
 
-    def stop(self) -> None:
-        """Stop the tree in good order; what is left when its time is over is cancelled."""
-        self.port.stop("the tree of the process has ended", FOLLOWING)
+    async def stop(self, until: float) -> None:
+        """Stop the tree in good order, wait for that until a time, and cancel what is left."""
+        reason, left = "the tree of the process has ended", until - trio.current_time()
+        if left <= 0:
+            self.cancel(reason)
+        elif not self.port.is_cancelled:
+            self.port.stop(reason, round(left, 3))  # the log has the time if it is not enough
+        with trio.move_on_at(until):
+            await self._ended.wait()
 
     def cancel(self, reason: str) -> None:
         """Cancel all of it at once."""
@@ -124,8 +160,9 @@ class Sidecars:
     async def _run(self) -> None:
         await run_tree(self._tree)
         self._begun.set()
+        self._ended.set()
         for error in self.port.errors:
-            text = "a sidecar raised %s, which ends all sidecars; the tree goes on without them"
+            text = "a sidecar raised %s, which ends all sidecars in its tree; the service goes on"
             log(self.port.abort, _logger, logging.ERROR, text, one_line(error))
 
     async def _root(self) -> None:

@@ -52,7 +52,8 @@ def inspector(
     """Return a runnable that shows a tree over a socket, and acts on it for its user (S37).
 
     ``python -m supervisor status`` and the other commands ask it. It needs the extra
-    ``[inspect]``. Run it as a sidecar of :func:`supervisor.main`: beside the tree, not in it.
+    ``[inspect]``. Run it as a sidecar of :func:`supervisor.main`, by ``inspect=``: beside the tree,
+    not in it.
 
     Args:
         tree: What it shows.
@@ -80,7 +81,7 @@ def inspector(
 
     Example::
 
-        supervisor.main(root, sidecars=lambda tree: {"inspector": inspector(tree)})
+        supervisor.main(root, inspect=lambda tree: inspector(tree, values=values))
     """
     return Inspector(tree, path=path, http=http, control=control, logs=logs, values=values)
 

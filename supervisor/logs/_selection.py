@@ -13,7 +13,7 @@ ROOT: Final = "root"
 """The DN to which all entries belong, those of no node included."""
 
 SIDECARS: Final = "sidecars"
-"""The root of the tree of sidecars, where :func:`supervisor.main` runs one."""
+"""The root of each tree of sidecars that :func:`supervisor.main` runs."""
 
 NO_NODE: Final = "-"
 """The DN of entries of no node."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -62,9 +63,19 @@ async def root() -> None:
     await idle()
 
 
+def show(tree: Supervisor) -> Callable[[], Awaitable[None]]:
+    """Make the inspector, which notes its own tree."""
+    shown = inspector(tree, path=sys.argv[1], values={})
+
+    async def inspect() -> None:
+        beside[:] = [supervisor.current_supervisor()]
+        await shown()
+
+    return inspect
+
+
 async def tell() -> None:
     """Tell the test when the tree is there, and the inspector listens."""
-    beside.append(supervisor.current_supervisor())
     await beside[0].wait_ready("sidecars.inspector")
     supervisor.signal(Signal.HEALTHY)
     print("ready", flush=True)  # noqa: T201  as above
@@ -74,6 +85,6 @@ async def tell() -> None:
 if __name__ == "__main__":
     supervisor.main(
         root,
-        inspect=lambda tree: inspector(tree, path=sys.argv[1], values={}),
+        inspect=show,
         sidecars=lambda _: {"tell": tell},
     )

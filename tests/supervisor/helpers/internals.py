@@ -12,10 +12,13 @@ from supervisor._observing._dump import NODES_SHOWN, describe_tree
 from supervisor._process._command_line import _inspect as inspect_of, load, main, parse
 from supervisor._process._countdown import DOUBLED, FOLLOWING, LAST_RESORT, Countdown, Request
 from supervisor._process._inspection import inspection
+from supervisor._process._last_resort import LastResort
 from supervisor._process._logging_preset import preset_logging
+from supervisor._process._main import _asked_for as asked_for
 from supervisor._process._notifier import QUIET, Notifier, Watchdog, notifiers
 from supervisor._process._probes import probes
-from supervisor._process._sidecars import Sidecars, check_sidecars
+from supervisor._process._service import Service
+from supervisor._process._sidecars import OWN, Sidecars, check_sidecars
 from supervisor._process._signals import DUMP_SIGNAL, STOP_SIGNALS
 from supervisor._tasks._timers import Timer, Timers
 from supervisor.logs import JSONFormatter, TextFormatter
@@ -30,6 +33,7 @@ __all__ = [
     "FOLLOWING",
     "LAST_RESORT",
     "NODES_SHOWN",
+    "OWN",
     "QUIET",
     "STOP_SIGNALS",
     "Countdown",
@@ -40,16 +44,19 @@ __all__ = [
     "Incarnation",
     "JSONFormatter",
     "JournalFormatter",
+    "LastResort",
     "Node",
     "Notifier",
     "Request",
     "RestartHistory",
     "Retry",
+    "Service",
     "Sidecars",
     "TextFormatter",
     "Timer",
     "Timers",
     "Watchdog",
+    "asked_for",
     "check_sidecars",
     "describe_tree",
     "inspect_of",

@@ -61,14 +61,20 @@ def test_main_has_none_otherwise(
     assert inspection(None) is None
 
 
-def test_a_function_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_function_makes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """S38: with what options it likes."""
     monkeypatch.delenv("SUPERVISOR_INSPECT", raising=False)
 
-    def make(tree: supervisor.Supervisor) -> Callable[[], Awaitable[object]]:
-        raise AssertionError(tree)
+    def make_one(tree: supervisor.Supervisor) -> Callable[[], Awaitable[object]]:
+        made_of.append(tree)
+        return idle
 
-    assert inspection(make) is make
+    made_of: list[supervisor.Supervisor] = []
+    make = inspection(make_one)
+    assert make is not None
+    async with open_harness(idle) as tree:
+        assert make(tree) is idle
+    assert made_of == [tree]
 
 
 def test_what_is_no_place_is_refused() -> None:

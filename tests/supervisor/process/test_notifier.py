@@ -22,7 +22,7 @@ from supervisor.systemd import notify
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import AT_ONCE, LONG
-from ..helpers.internals import QUIET, Notifier, Sidecars, Watchdog, notifiers
+from ..helpers.internals import FOLLOWING, QUIET, Notifier, Sidecars, Watchdog, notifiers
 from ..helpers.notifications import Manager, manager, open_manager  # noqa: F401  one is a fixture
 from ..helpers.runnables import finish, idle
 from ..helpers.services import SIGTERM, end_of, next_line, service, status_of, wait_for_log
@@ -79,7 +79,7 @@ async def open_told(
                 beside = Sidecars(made | {"other": linger}, lambda _: None)
                 await beside.begin(nursery)
                 yield tree, transcript
-            beside.stop()
+            await beside.stop(trio.current_time() + FOLLOWING)
         await wait_all_tasks_blocked()
         reading.cancel_scope.cancel()
 
@@ -305,7 +305,7 @@ async def test_with_a_manager_that_does_not_read_the_service_runs_on(
         assert manager.waiting() == []
         await trio.sleep(0.2)
         assert manager.waiting() == ["READY=1\nSTATUS=2/2 ready"]
-        beside.stop()
+        await beside.stop(trio.current_time() + FOLLOWING)
     (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert warning.name == "supervisor.node.sidecars.systemd"
     assert re.fullmatch(
@@ -338,7 +338,7 @@ async def test_a_stop_is_told_as_soon_as_somebody_reads(
         assert manager.waiting() == [
             f"STOPPING=1\n{EXTENDED}\nSTATUS=stopping; root HEALTHY, is being stopped"
         ]
-        beside.stop()
+        await beside.stop(trio.current_time() + FOLLOWING)
 
 
 @pytest.mark.parametrize("variable", ["/nobody/is/here", None])
@@ -387,19 +387,47 @@ def test_a_process_tells_by_itself(
 
     status = status_of(partial(supervisor.main, root, sidecars=lambda _: {"beside": beside}))
     assert status == 0
-    assert nodes == ["sidecars", "sidecars.systemd", "sidecars.beside", "root"]
+    assert nodes == ["sidecars", "sidecars.beside", "root"]
     told = manager.waiting()
     assert any("READY=1" in text for text in told)
     assert told.index("X_BESIDE=ends") < len(told) - 1
     assert told[-1].endswith(EXTENDED)
 
 
-def test_a_sidecar_of_the_same_name_is_refused(
-    manager: Manager,  # noqa: ARG001, F811  the fixture
+def test_a_sidecar_that_ends_all_of_the_user_ends_nothing_that_tells(
+    manager: Manager,  # noqa: F811  the fixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """S2, S35, S40: what tells systemd is a sidecar as others are."""
-    with pytest.raises(supervisor.DuplicateNameError, match="a sidecar 'systemd' already"):
-        supervisor.main(finish, sidecars=lambda _: {"systemd": idle})
+    """S11, S35, S40: systemd would kill a service whose watchdog is silent."""
+
+    async def leave() -> None:
+        await begun.wait()
+        raise SystemExit(3)
+
+    async def other() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            over.set()
+
+    async def root() -> None:
+        await over.wait()
+        await wait_all_tasks_blocked()
+        manager.waiting()
+        supervisor.signal(Signal.HEALTHY)
+        await supervisor.current_supervisor().wait_ready()
+        await wait_all_tasks_blocked()
+        supervisor.signal(Signal.DONE)
+
+    begun, over = trio.Event(), trio.Event()
+    made = {"leave": leave, "other": other}
+    assert status_of(partial(supervisor.main, root, sidecars=lambda _: made)) == 0
+    assert any("a sidecar raised SystemExit" in text for text in caplog.messages)
+    first, *_, last = manager.waiting()
+    assert first.startswith("READY=1")
+    assert last.endswith(EXTENDED)
 
 
 @pytest.mark.parametrize(

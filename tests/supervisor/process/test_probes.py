@@ -129,13 +129,19 @@ def test_main_has_none_without_a_place() -> None:
     assert probes(None) is None
 
 
-def test_a_function_makes_the_server() -> None:
+async def test_a_function_makes_the_server() -> None:
     """S41: with what options it likes."""
 
-    def make(tree: Supervisor) -> Callable[[], Awaitable[object]]:
-        raise AssertionError(tree)
+    def make_one(tree: Supervisor) -> Callable[[], Awaitable[object]]:
+        made_of.append(tree)
+        return idle
 
-    assert probes(make) is make
+    made_of: list[Supervisor] = []
+    make = probes(make_one)
+    assert make is not None
+    async with open_harness(idle) as tree:
+        assert make(tree) is idle
+    assert made_of == [tree]
 
 
 @pytest.mark.parametrize(

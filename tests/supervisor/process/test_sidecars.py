@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal as signals
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
@@ -13,7 +14,16 @@ import trio
 import supervisor
 from supervisor import InMemoryMetrics, RestartLimit, Signal
 
-from ..helpers.internals import FOLLOWING, Sidecars, check_sidecars
+from ..helpers.internals import (
+    FOLLOWING,
+    OWN,
+    LastResort,
+    Service,
+    Sidecars,
+    asked_for,
+    check_sidecars,
+    notifiers,
+)
 from ..helpers.services import (
     SIGTERM,
     SIGUSR1,
@@ -37,6 +47,10 @@ if TYPE_CHECKING:
 async def serve() -> None:
     supervisor.signal(Signal.HEALTHY)
     await trio.sleep_forever()
+
+
+async def idle_maker(_: Supervisor) -> Callable[[], Awaitable[object]]:
+    return serve
 
 
 async def finish() -> None:
@@ -210,10 +224,10 @@ def test_what_leaves_the_sidecars_does_not_leave_the_tree(
 
     begun, over = trio.Event(), trio.Event()
     assert ends(root, beside=beside, other=other) == 0
-    (text,) = [each for each in caplog.messages if "all sidecars" in each]
+    (text,) = [each for each in caplog.messages if "a sidecar raised" in each]
     name = type(error).__name__
     assert text.startswith(f"a sidecar raised {name}")
-    assert text.endswith("which ends all sidecars; the tree goes on without them")
+    assert text.endswith("which ends all sidecars in its tree; the service goes on")
 
 
 def test_a_sidecar_whose_stop_fails_does_not_count() -> None:
@@ -286,8 +300,76 @@ async def test_sidecars_have_5_seconds_to_stop(autojump_clock: MockClock) -> Non
         await sidecars.begin(nursery)
         await trio.sleep(10.0)
         began = trio.current_time()
-        sidecars.stop()
+        await sidecars.stop(began + FOLLOWING)
     assert asked == [began, began + FOLLOWING]
+
+
+@pytest.mark.parametrize("slow", ["other", "health", "both", "none"])
+async def test_all_sidecars_together_have_5_seconds(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+    slow: str,
+) -> None:
+    """S35: those of main() itself begin first, and are stopped when all others have ended."""
+    told: list[tuple[str, float]] = []
+
+    def make(name: str) -> Callable[[], Awaitable[None]]:
+        async def beside() -> None:
+            supervisor.signal(Signal.HEALTHY)
+            told.append((f"{name} begins", trio.current_time()))
+            try:
+                await supervisor.wait_stop_requested()
+                told.append((f"{name} stops", trio.current_time() - began))
+                await trio.sleep(math.inf if slow in {name, "both"} else 1.0)
+            finally:
+                told.append((f"{name} ends", trio.current_time() - began))
+
+        beside.grace = 3600.0  # type: ignore[attr-defined]  # the attribute that the tree reads
+        return beside
+
+    began = trio.current_time()
+    last_resort = LastResort({}, timeout=30.0, drain=0.0)  # it does not run, and ends nothing
+    tree = supervisor.Supervisor(
+        finish, None, None, None, None, observers=(), report_after=None, propagate=False
+    )
+    await Service(
+        tree,
+        drain=0.0,
+        timeout=30.0,
+        reload=None,
+        own_sidecars={"health": lambda _: make("health")},
+        sidecars=lambda _: {"other": make("other")},
+        blocked_after=None,
+        last_resort=last_resort,
+    ).run()
+    for opened in (last_resort._signals._reader, last_resort._signals._writer):
+        opened.close()
+    others_end = 5.0 if slow in {"other", "both"} else 1.0
+    end = {"other": 5.0, "health": 5.0, "both": 5.0, "none": 2.0}[slow]
+    assert [name for name, _ in told[:2]] == ["health begins", "other begins"]
+    expected = [("other stops", 0.0), ("other ends", others_end)]
+    if others_end < 5.0:
+        expected += [("health stops", others_end)]
+    assert sorted(told[2:]) == sorted([*expected, ("health ends", end)])
+
+
+async def test_a_stop_that_is_cancelled_leaves_nothing(
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S12, S35: cancelled while the sidecars stop, all of their tasks are gone."""
+
+    async def beside() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        await supervisor.wait_stop_requested()
+        await trio.sleep_forever()
+
+    beside.grace = 3600.0  # type: ignore[attr-defined]  # the attribute that the tree reads
+    sidecars = Sidecars({"beside": beside}, lambda _: None)
+    with trio.move_on_after(1.0) as scope:
+        async with trio.open_nursery() as nursery:
+            await sidecars.begin(nursery)
+            await sidecars.stop(trio.current_time() + FOLLOWING)
+    assert scope.cancelled_caught
+    assert not sidecars.port.running()
 
 
 async def test_a_beginning_that_is_cancelled_leaves_nothing(
@@ -408,6 +490,10 @@ def test_sidecars_has_to_be_a_function() -> None:
         (None, TypeError, "sidecars= returned None: return a mapping"),
         ({"Web": serve}, supervisor.InvalidNameError, "invalid name 'Web' of a sidecar: use 1 to"),
         ({"web": None}, TypeError, "the sidecar 'web' got None, which is not an async function"),
+        *(
+            ({name: serve}, supervisor.DuplicateNameError, f"a sidecar can't be called '{name}'")
+            for name in ("systemd", "systemd_watchdog", "inspector", "health")
+        ),
     ],
 )
 def test_what_the_function_returns_is_checked(
@@ -416,6 +502,45 @@ def test_what_the_function_returns_is_checked(
     """S2, S35: the error names what is wrong, and the tree does not start."""
     with pytest.raises(error, match=text):
         supervisor.main(serve, sidecars=lambda _: made)  # type: ignore[arg-type, return-value]  # that is what is wrong
+
+
+def test_the_names_of_own_sidecars_are_kept_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S35: also those that systemd asks for."""
+    monkeypatch.setenv("NOTIFY_SOCKET", "@x")
+    monkeypatch.setenv("WATCHDOG_USEC", "10")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    made = {**notifiers(), **asked_for(True, "127.0.0.1:0")}  # noqa: FBT003  as users write it
+    assert tuple(made) == OWN
+
+
+async def call() -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize("argument", ["health", "inspect"])
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda _: None, "= returned None: return an? [a-z_]+\\(\\), or another async function"),
+        (lambda _: call(), "= returned <coroutine .* or another async function without arguments"),
+        (str, "= returned '<.*: return an? "),
+        (idle_maker, "=<function idle_maker at .* is async: pass a function that returns an? "),
+    ],
+)
+def test_what_makes_an_own_sidecar_is_checked(
+    argument: str, make: Callable[[Supervisor], object], text: str
+) -> None:
+    """S2, S35: the error names the argument, a coroutine is closed, and nothing has started."""
+    started: list[str] = []
+
+    async def root() -> None:
+        started.append("root")
+        await finish()
+
+    with pytest.raises(TypeError, match=f"^{argument}{text}"):
+        supervisor.main(root, **{argument: make})  # type: ignore[arg-type]  # that is what is wrong
+    assert started == []
+    assert signals.getsignal(SIGTERM) is signals.SIG_DFL
 
 
 class Odd(str):
