@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from ._core._tree import Node
     from ._http._messages import Request
-    from ._observing._gates import Gates
+    from ._observing._gates import Gate
     from ._tasks._port import Port
 
 __all__ = ("Check", "check", "health_server")
@@ -92,7 +92,7 @@ def check(
 
     The first question about a DN walks through its subtree. From then on the tree's events keep the
     answer up to date: so ``startup`` is well if the subtree was ready at any instant since. Of a
-    tree, the last 100 DNs that were asked for are followed.
+    tree, the last 100 DNs that were asked for are followed, besides those of its servers.
 
     Args:
         tree: The tree.
@@ -124,7 +124,7 @@ def check(
         raise ValueError(msg)
     port = port_of(tree)
     dns = _check_gate(gate, port.group.members[0].name)
-    return _answer(port, gates_of(tree, "health.check"), kind, dns)
+    return _answer(port, kind, map(gates_of(tree, "health.check").at, dns))
 
 
 def health_server(
@@ -188,7 +188,7 @@ class HealthServer:
         self._host: str = host
         self._tcp_port: int = check_port("port", port)
         self._port = port_of(tree)
-        self._dns = _check_gate(gate, self._port.group.members[0].name)
+        dns = _check_gate(gate, self._port.group.members[0].name)
         self._render = None if registry is None else _Rendering(registry)
         self._server = HttpServer(
             self._handle,
@@ -197,9 +197,8 @@ class HealthServer:
             request_time=REQUEST_TIME,
             makes_room=True,  # a probe that fails may cost the process its life
         )
-        self._gates = gates_of(tree, "health.health_server")
-        for dn in self._dns:
-            self._gates.at(dn)
+        gates = gates_of(tree, "health.health_server")
+        self._gates: tuple[Gate, ...] = tuple(map(gates.hold, dns))
 
     def __repr__(self) -> str:
         """Tell where it listens."""
@@ -228,7 +227,7 @@ class HealthServer:
             text = b"the method of this page is GET\n"
             answer = Response(405, text, headers=[("allow", "GET, HEAD")])
         elif kind is not None:
-            found = _answer(self._port, self._gates, kind, self._dns)
+            found = _answer(self._port, kind, self._gates)
             text = b"ok" if found.ok and "verbose" not in request.query else found.text.encode()
             answer = Response(200 if found.ok else 503, text)
         else:
@@ -294,15 +293,16 @@ def _check_gate(gate: object, root: str) -> tuple[str, ...]:
     return dns or (root,)
 
 
-def _answer(port: Port, gates: Gates, kind: str, dns: tuple[str, ...]) -> Check:
-    """Answer a probe about these subtrees."""
+def _answer(port: Port, kind: str, gates: Iterable[Gate]) -> Check:
+    """Answer a probe about the subtrees at these gates."""
     if kind == "live":
         return _verdict(kind, ["[+]loop ok"], ok=True)
     passed: list[str] = []
     failed: list[str] = []
     unready: dict[Node, None] = {}
-    for dn in dns:
-        gate, shown_dn = gates.at(dn), cut(dn, DN_LENGTH)
+    for gate in gates:
+        dn = gate.dn
+        shown_dn = cut(dn, DN_LENGTH)
         if gate.is_open() or (kind == "startup" and gate.has_opened):
             passed.append(f"[+]{shown_dn} ok")
         elif (end := _end_of_tree(port)) is not None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from supervisor._tasks._port import Port
 
 GATES: Final = 100
-"""Of a tree, so many DNs are followed; then the one that was asked for longest ago is dropped."""
+"""Of a tree, so many gates are followed that nobody holds; then the one that was asked for longest
+ago is dropped."""
 
 
 @final
@@ -54,21 +55,34 @@ class Gate:
 class Gates:
     """The gates of a tree, each from the first question about it on."""
 
-    __slots__ = ("_gates", "_port")
+    __slots__ = ("_gates", "_held", "_port")
 
     def __init__(self, port: Port) -> None:
         self._port: Final = port
         # By DN, the one that was asked for longest ago first.
         self._gates: Final[dict[str, Gate]] = {}
+        self._held: Final[dict[str, Gate]] = {}
 
     def at(self, dn: str) -> Gate:
-        """Return the gate at a DN, which is followed from now on."""
+        """Return the gate at a DN, which is followed until ``GATES`` others were asked for."""
+        if dn in self._held:
+            return self._held[dn]
         gate = self._gates.pop(dn, None)
         if gate is None:
             if len(self._gates) == GATES:
                 oldest = self._gates.pop(next(iter(self._gates)))
                 self._port.remove_observer(oldest.observe)
-            gate = Gate(self._port, dn)
-            self._port.add_observer(gate.observe)
+            gate = self._follow(dn)
         self._gates[dn] = gate
+        return gate
+
+    def hold(self, dn: str) -> Gate:
+        """Return the gate at a DN, which is followed as long as there is the tree."""
+        if dn not in self._held:
+            self._held[dn] = self._gates.pop(dn) if dn in self._gates else self._follow(dn)
+        return self._held[dn]
+
+    def _follow(self, dn: str) -> Gate:
+        gate = Gate(self._port, dn)
+        self._port.add_observer(gate.observe)
         return gate

@@ -91,6 +91,40 @@ async def test_the_start_is_seen_between_the_probes(caplog: pytest.LogCaptureFix
         assert [(await ask(port, page)).status for page in PAGES] == [200, 503, 200]
 
 
+async def test_the_gates_of_a_server_are_followed_whatever_else_is_asked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """S41: the start that was seen is not forgotten; check() has the same answer."""
+    remote = Remote()
+    root = partial(start, partial(supervisor.run, "a", remote, backoff=LONG))
+    async with open_probed(root, caplog, gate=["root.a"]) as (tree, port):
+        before = len(tree._tree._observers)
+        assert not check(tree, "startup", gate=["root.a"]).ok
+        assert len(tree._tree._observers) == before
+        await remote.become_healthy()
+        await remote.die()
+        await wait_all_tasks_blocked()
+        for number in range(100):
+            assert not check(tree, "startup", gate=[f"root.x{number}"]).ok
+        assert (await ask(port, "/startupz")).status == 200
+        assert check(tree, "startup", gate=["root.a"]).ok
+
+
+async def test_a_server_goes_on_with_the_gate_that_a_question_has_begun() -> None:
+    """S41: with what was seen since; two servers have one gate."""
+    remote = Remote()
+    async with open_harness(start, supervisor.run, "a", remote, backoff=LONG) as tree:
+        assert not check(tree, "startup").ok
+        await remote.become_healthy()
+        await remote.die()
+        await wait_all_tasks_blocked()
+        before = len(tree._tree._observers)
+        for _ in range(2):
+            health_server(tree, port=0)
+            assert check(tree, "startup").ok
+        assert len(tree._tree._observers) == before
+
+
 async def test_only_the_gate_has_to_be_ready(caplog: pytest.LogCaptureFixture) -> None:
     """S41: a DN that is not there is not ready."""
     root = partial(start, supervisor.run_group, {"a": idle, "b": trio.sleep_forever})
