@@ -13,6 +13,7 @@ import argparse
 import logging
 import os
 import pwd
+import re
 import shutil
 import signal
 import sys
@@ -24,8 +25,19 @@ import supervisor
 from supervisor import Signal
 from supervisor.adapters import command
 
+
+def folders_in(parent: Path) -> list[str]:
+    """Find the programs of each version, the newest first: 16 is above 9.6."""
+    folders = parent.glob("*/bin")
+
+    def version(folder: Path) -> list[int]:
+        return [int(number) for number in re.findall(r"\d+", folder.parent.name)]
+
+    return [str(folder) for folder in sorted(folders, key=version, reverse=True)]
+
+
 # Debian has the programs of PostgreSQL in folders that are not in PATH.
-FOLDERS = sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
+FOLDERS = folders_in(Path("/usr/lib/postgresql"))
 
 LEVELS = {
     "LOG": logging.INFO,
@@ -90,6 +102,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run PostgreSQL and Redis, if they are installed.")
     parser.add_argument("--user", help="as whom they run, if you are root")
     user = parser.parse_args().user
+    try:
+        group = None if user is None else pwd.getpwnam(user).pw_gid
+    except KeyError:
+        parser.error(f"argument --user: there is no user {user!r}")
     os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *FOLDERS])
     installed = {name for name in ("postgres", "redis-server") if shutil.which(name)}
     if not installed:
@@ -100,7 +116,6 @@ def main() -> None:
         as_user = []
         if user is not None:
             shutil.chown(folder, user)
-            group = pwd.getpwnam(user).pw_gid
             as_user = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
         supervisor.main(root, installed, Path(folder), as_user)
 

@@ -93,9 +93,17 @@ async def root(folder: Path, port: int) -> None:
     supervisor.signal(Signal.DONE)
 
 
+def port(text: str) -> int:
+    """Parse a TCP port."""
+    if not (text.isascii() and text.isdigit() and int(text) < 2**16):
+        msg = f"{text!r} is not a port from 0 to 65535"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Show primes in a web page, on loopback.")
-    parser.add_argument("--port", type=int, default=8000, choices=range(2**16), metavar="PORT")
+    parser.add_argument("--port", type=port, default=8000)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         supervisor.main(root, Path(folder), arguments.port)

@@ -214,6 +214,15 @@ def test_procs_shows_a_page_while_its_program_restarts() -> None:
         assert not {first, second} & {*psutil.pids()}
 
 
+def test_procs_explains_a_bad_port() -> None:
+    """In one line, rather than by a list of all ports."""
+    result = run("procs.py", "--port", 65536)
+    assert result.returncode == 2
+    *_, line = result.stderr.splitlines()
+    assert line == "procs.py: error: argument --port: '65536' is not a port from 0 to 65535"
+    assert len(result.stderr) < 300
+
+
 def skip_unless_installed(program: str) -> None:
     folders = runpy.run_path(str(EXAMPLES / "databases.py"))["FOLDERS"]
     if shutil.which(program, path=os.pathsep.join([os.environ["PATH"], *folders])) is None:
@@ -270,6 +279,23 @@ def test_databases_tells_root_what_to_pass() -> None:
     result = run("databases.py")
     assert result.returncode == 2
     assert "pass another user, as in --user nobody" in result.stderr
+
+
+def test_databases_explains_a_user_that_is_not_there() -> None:
+    """Whatever is installed."""
+    result = run("databases.py", "--user", "no-such-user")
+    assert result.returncode == 2
+    *_, line = result.stderr.splitlines()
+    assert line == "databases.py: error: argument --user: there is no user 'no-such-user'"
+
+
+def test_databases_prefers_the_newest_version(tmp_path: Path) -> None:
+    """PostgreSQL 16 is newer than 9.6."""
+    for version in ("9.6", "16", "9.10", "10", "old"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+    folders = runpy.run_path(str(EXAMPLES / "databases.py"))["folders_in"](tmp_path)
+    versions = [Path(folder).parent.name for folder in folders]
+    assert versions == ["16", "10", "9.10", "9.6", "old"]
 
 
 def test_thermostat_heats_and_rests() -> None:
