@@ -66,15 +66,22 @@ def notify(**fields: str | int) -> bool:
     """
     data = _encoded(fields)
     path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return False
+    return _sent(data, path) is None if path else False
+
+
+def send(fields: dict[str, str | int], path: str) -> OSError | None:
+    """Send fields as :func:`notify` does, to that path, and return why they were not sent."""
+    return _sent(_encoded(fields), path)
+
+
+def _sent(data: bytes, path: str) -> OSError | None:
     address = f"\0{path[1:]}" if path.startswith("@") else path
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(data, socket.MSG_DONTWAIT, address)
-    except OSError:  # BlockingIOError if nobody reads
-        return False
-    return True
+    except OSError as error:  # BlockingIOError if nobody reads
+        return error
+    return None
 
 
 def _encoded(fields: dict[str, str | int]) -> bytes:

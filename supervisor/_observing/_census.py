@@ -1,4 +1,4 @@
-"""How many nodes a tree has, and which of them are not ready, kept up to date by its events.
+"""How many nodes a tree has, and which are dead or not ready, kept up to date by its events.
 
 To ask costs nothing, so it can be told again and again what a tree of any size is like.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, final
 
-from supervisor._core._events import NodeMoved, NodeRemoved
+from supervisor._core._events import NodeDied, NodeMoved, NodeRecovered, NodeRemoved
 
 from ._ready import Readiness, begun
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 @final
 class Census:
-    """Counts the nodes of a tree, and those that are not ready: it has to be told each event."""
+    """Counts the nodes of a tree, and those not ready: it has to be told each event."""
 
     def __init__(self, port: Port) -> None:
         """Walk once through what is there."""
         self._readiness: Final = Readiness(port, port.group.dn)
         self._nodes: set[Node] = set(port.nodes())
         self._readiness.is_given()  # it finds out what is not ready now
+        died = {node: since for node in self.unready if (since := _down_since(node)) is not None}
+        self._fallen: dict[Node, None] = dict.fromkeys(sorted(died, key=died.__getitem__))
 
     @property
     def total(self) -> int:
@@ -40,6 +42,11 @@ class Census:
         return self._readiness.unready
 
     @property
+    def fallen(self) -> Collection[Node]:
+        """Those of them that have died since they were ``HEALTHY`` last, the earliest first."""
+        return self._fallen.keys()
+
+    @property
     def is_ready(self) -> bool:
         """The whole tree is ready."""
         return self._readiness.is_given()
@@ -49,5 +56,15 @@ class Census:
         self._readiness.observe(event)
         if isinstance(event, NodeMoved):
             self._nodes.update(begun(event))
+        elif isinstance(event, NodeDied):
+            if event.node in self._nodes:
+                self._fallen.setdefault(event.node)
+        elif isinstance(event, NodeRecovered):
+            self._fallen.pop(event.node, None)
         elif isinstance(event, NodeRemoved):
             self._nodes.discard(event.node)
+            self._fallen.pop(event.node, None)
+
+
+def _down_since(node: Node) -> float | None:
+    return None if node.death_history is None else node.death_history.down_since

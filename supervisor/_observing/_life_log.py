@@ -22,12 +22,26 @@ if TYPE_CHECKING:
     from supervisor._core._events import Event
     from supervisor._tasks._port import Port
 
+STOPPED: Final = "has stopped"
+
 _logger: Final = logging.getLogger("supervisor")
 
 
 def log_life(port: Port) -> LifeLog | None:
     """Log the life of a tree from now on, if that is wanted at all (S34)."""
     return LifeLog(port) if is_wanted(_logger, logging.INFO) else None
+
+
+def how_ended(port: Port) -> str:
+    """Return how a tree that has ended has done so, as what follows "the tree"."""
+    errors = port.errors
+    if any(isinstance(error, GroupFailedError) for error in errors):
+        return "has given up"
+    if errors:
+        return f"has ended by {type_name(errors[0])}"
+    if port.state is GroupState.FINISHED:
+        return "has finished"
+    return STOPPED if port.stop_began is not None else "was cancelled"
 
 
 @final
@@ -67,19 +81,11 @@ class LifeLog:
 
     def ended(self) -> None:
         """Log how the tree has ended."""
-        errors, began = self._port.errors, self._port.stop_began
-        if any(isinstance(error, GroupFailedError) for error in errors):
-            how = "has given up"
-        elif errors:
-            how = f"has ended by {type_name(errors[0])}"
-        elif self._port.state is GroupState.FINISHED:
-            how = "has finished"
-        elif began is not None:
-            self._log(logging.INFO, "the tree has stopped, in %.1f s", self._port.time() - began)
-            return
+        how, began = how_ended(self._port), self._port.stop_began
+        if how is STOPPED and began is not None:
+            self._log(logging.INFO, "the tree %s, in %.1f s", how, self._port.time() - began)
         else:
-            how = "was cancelled"
-        self._log(logging.INFO, "the tree %s, %.1f s after its start", how, self._age)
+            self._log(logging.INFO, "the tree %s, %.1f s after its start", how, self._age)
 
     @property
     def _age(self) -> float:

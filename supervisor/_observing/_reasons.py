@@ -25,6 +25,7 @@ from supervisor._text._printable import cut
 from ._logging import DN_LENGTH
 
 if TYPE_CHECKING:
+    from supervisor._core._records import Crash
     from supervisor._core._tree import Node
 
 REASON_LENGTH: Final = 300
@@ -60,11 +61,18 @@ def unready_line(node: Node, now: float, *, brief: bool = False) -> str:
     history = node.death_history
     if history is None or history.down_since is None or not history.crashes:
         return line  # it has not died since it was HEALTHY last
-    error = history.crashes[-1].error
-    if brief:
-        # The name of a type has no colon, and its message is behind one.
-        return f"{line} ({cut(error.partition(':')[0], REASON_LENGTH)})"
-    return f"{line}: {cut(error, REASON_LENGTH)}"
+    crash = history.crashes[-1]
+    return f"{line} ({_type_of(crash)})" if brief else f"{line}: {cut(crash.error, REASON_LENGTH)}"
+
+
+def brief_death(crash: Crash) -> str:
+    """Say which node has died, and of what type of error: ``root.net.dhcp died (OSError)``."""
+    return f"{cut(crash.dn, DN_LENGTH)} died ({_type_of(crash)})"
+
+
+def _type_of(crash: Crash) -> str:
+    # The name of a type has no colon, and its message is behind one.
+    return cut(crash.error.partition(":")[0], REASON_LENGTH)
 
 
 def _state(node: Node) -> str:

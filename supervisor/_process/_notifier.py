@@ -19,17 +19,18 @@ from __future__ import annotations
 import math
 import os
 import re
-from itertools import islice
 from typing import TYPE_CHECKING, Final, final
 
 import trio
 
 from supervisor._calls._runnable import logger, signal
 from supervisor._calls._supervisor import port_of
+from supervisor._core._errors import GroupFailedError
 from supervisor._core._states import RUNS, Signal
 from supervisor._observing._census import Census
-from supervisor._observing._reasons import unready_line
-from supervisor.systemd import notify
+from supervisor._observing._life_log import how_ended
+from supervisor._observing._reasons import brief_death, unready_line
+from supervisor.systemd import send
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from supervisor._calls._supervisor import Supervisor
     from supervisor._core._events import Event
     from supervisor._core._tree import Node
+    from supervisor._tasks._port import Port
 
 QUIET: Final = 1.0
 """At least so many seconds are between two notifications with ``STATUS``."""
@@ -52,9 +54,6 @@ EXTENSION: Final = 20.0
 
 After the last time, tasks of sidecars may clean up for 5 seconds, and the process exit in 5.
 """
-
-LOOKED_AT: Final = 100
-"""One that has died is looked for among so many nodes that are not ready."""
 
 MICROSECONDS: Final = 1_000_000
 
@@ -77,12 +76,17 @@ def notifiers() -> dict[str, Callable[[Supervisor], Callable[[], Awaitable[objec
     return made
 
 
+def _path() -> str:
+    return os.environ.get("NOTIFY_SOCKET", "")
+
+
 @final
 class Notifier:
     """Tells when a tree is ready, how it is, and when it stops: a runnable (S40)."""
 
     def __init__(self, tree: Supervisor) -> None:
         """Tell nothing yet."""
+        self._path = _path()
         self._port = port_of(tree)
         self._census: Census
         self._noted = trio.Event()
@@ -115,7 +119,10 @@ class Notifier:
         finally:
             self._port.remove_observer(self._observe)
             if self._stops:
-                self._send(self._news_of_stop(), trio.current_time())
+                news = self._news_of_stop()
+                if self._port.has_ended:  # this is the last time, so the status can't wait
+                    news |= self._news_of_status()
+                self._send(news, trio.current_time())
 
     def _observe(self, event: Event) -> None:
         self._census.observe(event)
@@ -130,21 +137,23 @@ class Notifier:
     def _tell(self, now: float) -> float:
         """Send what is new, and return when to look again even if nothing happens."""
         news = self._news(now)
-        if not news or self._send(news, now):
+        error = self._send(news, now) if news else None
+        if error is None:
             self._next_try = None
             return self._next_look(now)
         if self._next_try is None:
-            text = "nobody reads at NOTIFY_SOCKET=%s: %s will be tried again every second"
-            logger().warning(text, os.environ.get("NOTIFY_SOCKET"), ", ".join(news))
+            why = "nobody reads" if isinstance(error, BlockingIOError) else error
+            text = "can't send to NOTIFY_SOCKET=%s (%s): %s will be tried again every second"
+            logger().warning(text, self._path, why, ", ".join(news))
         self._next_try = now + RETRY
         return self._next_try
 
-    def _send(self, news: dict[str, str | int], now: float) -> bool:
-        if not notify(**news):
-            return False
-        self._sent |= news
-        self._times |= dict.fromkeys(news, now)
-        return True
+    def _send(self, news: dict[str, str | int], now: float) -> OSError | None:
+        error = send(news, self._path)
+        if error is None:
+            self._sent |= news
+            self._times |= dict.fromkeys(news, now)
+        return error
 
     # What is new
 
@@ -160,10 +169,12 @@ class Notifier:
         elif self._was_ready and READY not in self._sent:
             news[READY] = 1
         if now >= self._due(STATUS, QUIET):
-            status = self._status()
-            if status != self._sent.get(STATUS):
-                news[STATUS] = status
+            news |= self._news_of_status()
         return news
+
+    def _news_of_status(self) -> dict[str, str | int]:
+        status = self._status()
+        return {} if status == self._sent.get(STATUS) else {STATUS: status}
 
     def _news_of_stop(self) -> dict[str, str | int]:
         news: dict[str, str | int] = {} if STOPPING in self._sent else {STOPPING: 1}
@@ -184,6 +195,8 @@ class Notifier:
     def _status(self) -> str:
         self._is_stale = False
         self._counts_until = -math.inf
+        if self._port.has_ended:
+            return _end(self._port)
         if self._port.is_ending:
             left = next(filter(_is_being_stopped, self._port.nodes()), None)
             return "stopping" if left is None else f"stopping; {self._line(left)}"
@@ -194,7 +207,7 @@ class Notifier:
         if not unready:
             return text
         # The first of those that died, or else that is not ready for the longest time.
-        node = min(islice(unready, LOOKED_AT), key=_lives)
+        node = next(iter(self._census.fallen or unready))
         self._counts_until = node.group.deadline or -math.inf
         return f"{text}; {self._line(node)}"
 
@@ -207,9 +220,16 @@ def _is_being_stopped(node: Node) -> bool:
     return incarnation is not None and incarnation.phase in RUNS and incarnation.stop_requested
 
 
-def _lives(node: Node) -> bool:
-    """Return whether a node has not died since it was ``HEALTHY`` last."""
-    return node.death_history is None or node.death_history.down_since is None
+def _end(port: Port) -> str:
+    """Say how a tree has ended, and where and of what the first node died of which it gave up."""
+    how = f"the tree {how_ended(port)}"
+    error = next((each for each in port.errors if isinstance(each, GroupFailedError)), None)
+    if error is None:
+        return how
+    # One that a runnable made itself may have no causes.
+    while isinstance(cause := error.__cause__, GroupFailedError) and cause.causes:
+        error = cause
+    return f"{how}: {brief_death(error.causes[-1])}"
 
 
 @final
@@ -218,6 +238,7 @@ class Watchdog:
 
     def __init__(self, microseconds: str) -> None:
         """Take the time from ``WATCHDOG_USEC``."""
+        self._path = _path()
         self._microseconds = microseconds
 
     def __repr__(self) -> str:
@@ -234,5 +255,5 @@ class Watchdog:
             return
         interval = int(text) / MICROSECONDS / 2
         while True:
-            was_sent = notify(WATCHDOG=1)
+            was_sent = send({"WATCHDOG": 1}, self._path) is None
             await trio.sleep(interval if was_sent else min(interval, RETRY))

@@ -81,6 +81,11 @@ class Port:
         return root.plan is END or root.siblings.cancelled or root.siblings.ended
 
     @property
+    def has_ended(self) -> bool:
+        """All tasks have ended, and ``errors`` is complete."""
+        return self.tree.end_time is not None
+
+    @property
     def is_cancelled(self) -> bool:
         """All tasks are cancelled, from outside or by an error that leaves the tree."""
         return self.tree.root.siblings.cancelled

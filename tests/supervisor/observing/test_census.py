@@ -15,6 +15,7 @@ from supervisor._observing._census import Census
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import STEADY
+from ..helpers.internals import Node
 from ..helpers.runnables import idle
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
     from supervisor._core._events import Event
     from supervisor._core._tree import Node
+
+
+def is_down(node: Node) -> bool:
+    return node.death_history is not None and node.death_history.down_since is not None
 
 
 async def test_a_census_agrees_with_a_walk_at_each_change(
@@ -55,8 +60,9 @@ async def test_a_census_agrees_with_a_walk_at_each_change(
         while True:
             nodes = list(port.nodes())
             unready = {node for node in nodes if not node.is_ready}
-            counted = (census.total, set(census.unready), census.is_ready)
-            compared.append((counted, (len(nodes), unready, tree.ready())))
+            fallen = {node for node in nodes if is_down(node)}
+            counted = (census.total, set(census.unready), set(census.fallen), census.is_ready)
+            compared.append((counted, (len(nodes), unready, fallen, tree.ready())))
             await port.wait_changed()
 
     async with (
@@ -105,12 +111,15 @@ async def test_the_node_that_is_not_ready_for_the_longest_time_is_the_first(
         assert list(census.unready) == []
         for name in ("c", "a", "b"):
             await remotes[name].die()
+            await trio.sleep(0.1)
         await wait_all_tasks_blocked()
         assert [node.name for node in census.unready] == ["c", "a", "b"]
+        assert list(census.fallen) == list(census.unready) == list(Census(port).fallen)
         await remotes["c"].become_healthy()
         await remotes["c"].die()
         await wait_all_tasks_blocked()
         assert [node.name for node in census.unready] == ["a", "b", "c"]
+        assert list(census.fallen) == list(census.unready)
 
 
 async def test_each_member_of_an_ordered_group_is_looked_at_a_few_times() -> None:

@@ -22,6 +22,7 @@ from supervisor.systemd import notify
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import AT_ONCE, LONG
+from ..helpers.folders import tmp_path  # noqa: F401  a short one, for a socket
 from ..helpers.internals import FOLLOWING, QUIET, Notifier, Sidecars, Watchdog, notifiers
 from ..helpers.notifications import Manager, manager, open_manager  # noqa: F401  one is a fixture
 from ..helpers.runnables import finish, idle
@@ -85,10 +86,10 @@ async def open_told(
 
 
 async def linger() -> None:
-    """Need a second to stop, so that what tells has its turn after the end of the tree."""
+    """Need half a second to stop, so that what tells has its turn after the end of the tree."""
     supervisor.signal(Signal.HEALTHY)
     await supervisor.wait_stop_requested()
-    await trio.sleep(1)
+    await trio.sleep(0.5)
 
 
 linger.grace = 5.0  # type: ignore[attr-defined]  # the attribute that the tree reads
@@ -179,7 +180,7 @@ async def test_the_status_is_told_at_most_once_a_second(
     manager: Manager,  # noqa: F811  the fixture
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
-    """S40: however much happens; what is true in the end is told."""
+    """S40: however much happens; what is true in the end is told, and how it ended at once."""
 
     async def crash() -> None:
         supervisor.signal(Signal.HEALTHY)
@@ -196,7 +197,7 @@ async def test_the_status_is_told_at_most_once_a_second(
         await trio.sleep(30)
         assert transcript.fields("STATUS")[-1][1] == "2/2 ready"
     times = [time for time, _ in transcript.fields("STATUS")]
-    assert min(later - time for time, later in pairwise(times)) >= QUIET - 0.001
+    assert min(later - time for time, later in pairwise(times[:-1])) >= QUIET - 0.001
 
 
 async def test_only_the_status_waits(
@@ -276,6 +277,74 @@ async def test_a_stop_before_it_is_ready_is_told_as_such(
     assert len(transcript.fields("STOPPING")) == 1
 
 
+async def die_at_once() -> None:
+    raise OSError("no\nlease")
+
+
+async def die_below() -> None:
+    supervisor.run("dhcp", die_at_once, limit=RestartLimit(0, within=1.0))
+    await idle()
+
+
+async def give_up_below() -> None:
+    supervisor.run("net", die_below, limit=RestartLimit(0, within=1.0))
+    await idle()
+
+
+async def exit_now() -> None:
+    raise SystemExit(7)
+
+
+async def raise_own() -> None:
+    raise supervisor.GroupFailedError("mine", dn="root.x", causes=())
+
+
+@pytest.mark.parametrize(
+    ("root", "how"),
+    [
+        (finish, "the tree has finished"),
+        (die_at_once, "the tree has given up: root died (OSError)"),
+        (give_up_below, "the tree has given up: root.net.dhcp died (OSError)"),
+        (raise_own, "the tree has given up: root died (GroupFailedError)"),
+        (exit_now, "the tree has ended by SystemExit"),
+    ],
+)
+def test_the_last_status_says_how_the_tree_has_ended(
+    manager: Manager,  # noqa: F811  the fixture
+    root: Callable[[], Awaitable[object]],
+    how: str,
+) -> None:
+    """S34, S40: within a second of the status before, too; what the error says is left out."""
+    status_of(partial(supervisor.main, root, limit=RestartLimit(0, within=1.0)))
+    assert [line for text in manager.waiting() for line in text.splitlines()][-1] == f"STATUS={how}"
+
+
+async def test_a_tree_that_is_cancelled_is_told_as_such(
+    manager: Manager,  # noqa: F811  the fixture
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S34, S40: as the log does."""
+    async with open_told(manager, idle) as (tree, transcript):
+        port_of(tree).cancel("a test")
+        await wait_all_tasks_blocked()
+    assert transcript.fields("STATUS")[-1][1] == "the tree was cancelled"
+
+
+async def test_a_dead_node_is_named_however_many_wait_for_longer(
+    manager: Manager,  # noqa: F811  the fixture
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+) -> None:
+    """S40: among hundreds that are still NEW."""
+    dead = Remote()
+    new = {f"new{number}": trio.sleep_forever for number in range(300)}
+    async with open_told(manager, tree_of(**new, dead=dead)) as (_, transcript):
+        await dead.die(ValueError("x"))
+        await trio.sleep(1.5)
+        assert transcript.texts[-1] == (
+            "STATUS=1/302 ready; root.dead DEAD, restarts in 17 min (ValueError)"
+        )
+
+
 # Nobody reads
 
 
@@ -309,9 +378,32 @@ async def test_with_a_manager_that_does_not_read_the_service_runs_on(
     (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
     assert warning.name == "supervisor.node.sidecars.systemd"
     assert re.fullmatch(
-        f"nobody reads at NOTIFY_SOCKET={manager.variable}: "
+        rf"can't send to NOTIFY_SOCKET={manager.variable} \(nobody reads\): "
         "(READY, )?STATUS will be tried again every second",
         warning.getMessage(),
+    )
+
+
+async def test_what_keeps_a_notification_from_being_sent_is_logged(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,  # noqa: F811  the fixture
+    autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """S40: a path may be that of a file, which is another error than that nobody reads."""
+    path = tmp_path / "file"
+    path.touch()
+    monkeypatch.setenv("NOTIFY_SOCKET", str(path))
+    async with open_harness(idle, patience=60.0) as tree:
+        await tree.wait_ready()
+        notifier = Notifier(tree)
+        monkeypatch.delenv("NOTIFY_SOCKET")  # a program may hide it from its children
+        async with supervisor.open_supervisor(notifier):
+            await trio.sleep(5)
+    (warning,) = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert warning.getMessage() == (
+        f"can't send to NOTIFY_SOCKET={path} ([Errno 111] Connection refused): "
+        "READY, STATUS will be tried again every second"
     )
 
 
@@ -391,7 +483,7 @@ def test_a_process_tells_by_itself(
     told = manager.waiting()
     assert any("READY=1" in text for text in told)
     assert told.index("X_BESIDE=ends") < len(told) - 1
-    assert told[-1].endswith(EXTENDED)
+    assert told[-1].endswith(f"{EXTENDED}\nSTATUS=the tree has finished")
 
 
 def test_a_sidecar_that_ends_all_of_the_user_ends_nothing_that_tells(
@@ -427,7 +519,7 @@ def test_a_sidecar_that_ends_all_of_the_user_ends_nothing_that_tells(
     assert any("a sidecar raised SystemExit" in text for text in caplog.messages)
     first, *_, last = manager.waiting()
     assert first.startswith("READY=1")
-    assert last.endswith(EXTENDED)
+    assert last.endswith(f"{EXTENDED}\nSTATUS=the tree has finished")
 
 
 @pytest.mark.parametrize(
@@ -577,4 +669,4 @@ def test_a_service_tells_its_manager() -> None:
         while not (text := opened.next()).startswith(f"STOPPING=1\n{EXTENDED}"):
             assert text == "STATUS=1/1 ready"
         assert end_of(process)[0] == 0
-        assert opened.waiting()[-1].endswith(EXTENDED)
+        assert "STATUS=the tree has stopped" in "\n".join(opened.waiting()).splitlines()
