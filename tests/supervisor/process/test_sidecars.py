@@ -169,6 +169,18 @@ def test_the_dump_has_the_sidecars() -> None:
     assert ", in stay\n    await trio.sleep_forever()" in shown
 
 
+def test_the_dump_has_those_of_the_process_itself_too() -> None:
+    """S33, S35: in their own tree, before the others."""
+    with service("sidecars.py", "serve", "stay", NOTIFY_SOCKET="@nobody-is-here") as process:
+        assert next_line(process) == "serving"
+        process.send_signal(SIGUSR1)
+        shown = wait_for_log(process, "SIGUSR1: 1 node\n")["message"]
+        process.kill()
+    _, own, others = shown.split("\nand of the sidecars 2 nodes\nsidecars ")
+    assert "task sidecars.systemd:" in own
+    assert "task sidecars.beside:" in others
+
+
 # They harm nothing
 
 
