@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, final
 
 import pytest
@@ -9,7 +10,7 @@ import trio
 
 from trio_event.etcd import EtcdClient, UnavailableError, UnknownOutcomeError
 
-from .helpers.servers import HANG, in_thread, running
+from .helpers.servers import BINARY, HANG, in_thread, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,9 +22,9 @@ pytestmark = pytest.mark.processes
 
 
 @pytest.fixture(scope="module")
-def cluster(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(each_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three members; each test leaves them as they were."""
-    with running(binary, tmp_path_factory.mktemp("etcd"), members=3) as made:
+    with running(each_binary, tmp_path_factory.mktemp("etcd"), members=3) as made:
         yield made
 
 
@@ -119,7 +120,7 @@ class Writes:
                 await self._progress.wait()
 
 
-async def disturb(client: EtcdClient, cluster: Cluster, writes: Writes) -> None:
+async def disturb(client: EtcdClient, cluster: Cluster, writes: Writes, *, kills: bool) -> None:
     """Freeze the member that is used, then kill another one, then end a third by a signal."""
     await writes.wait_done(50)
     member = used_by(client, cluster)
@@ -127,9 +128,10 @@ async def disturb(client: EtcdClient, cluster: Cluster, writes: Writes) -> None:
     await writes.wait_unknown()
     member.thaw()
     await writes.wait_done(150)
-    member = used_by(client, cluster)
-    await in_thread(member.kill)
-    await in_thread(member.restart)
+    if kills:
+        member = used_by(client, cluster)
+        await in_thread(member.kill)
+        await in_thread(member.restart)
     await writes.wait_done(250)
     member = used_by(client, cluster)
     member.terminate()
@@ -138,14 +140,18 @@ async def disturb(client: EtcdClient, cluster: Cluster, writes: Writes) -> None:
     await in_thread(member.restart)
 
 
-async def test_no_write_is_made_twice_or_lost(cluster: Cluster, prefix: str) -> None:
+async def test_no_write_is_made_twice_or_lost(
+    each_binary: Path, cluster: Cluster, prefix: str
+) -> None:
     """E7: a success was applied once, a failure never, and an unknown outcome at most once."""
+    # A member of 3.5.1 that is killed may differ afterwards (etcd-io/etcd#13766).
+    kills = each_binary != BINARY
     async with EtcdClient(cluster.endpoints) as client:
         writes = Writes(client, prefix)
         async with trio.open_nursery() as nursery:
             for name in "abcdefgh":
                 nursery.start_soon(writes.make, name)
-            nursery.start_soon(disturb, client, cluster, writes)
+            nursery.start_soon(partial(disturb, client, cluster, writes, kills=kills))
     async with EtcdClient(cluster.endpoints, timeout=HANG) as client:
         found = await client.get_range(prefix)
     applied = {item.key.decode(): item for item in found.items}
