@@ -92,7 +92,7 @@ class _Seen:
     pool: Node | None
     """The pool, if it is a child of one."""
     state: NodeState | None = None
-    deaths: int = 0
+    known_deaths: int = 0
 
 
 @final
@@ -179,7 +179,7 @@ class NodeTable:
         """Count a node in this state instead of its last one; ``None`` if it has vanished."""
         before, seen.state = seen.state, state
         _move(self._counts, before, state)
-        new_deaths, seen.deaths = deaths - seen.deaths, deaths
+        new_deaths, seen.known_deaths = deaths - seen.known_deaths, deaths
         counted = None if seen.pool is None else self._pools.get(seen.pool)
         if seen.pool is not None and counted is not None:  # else it has vanished before its child
             children = list(counted.children)
