@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from supervisor._instances import check_name, folders, instances, socket_path
+from supervisor._instances import check_name, fault_of, folders, instances, socket_path
 
 from ._connection import ConnectionFailedError, Service
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+RUN: Final = Path("/run")
 
 HINT = (
     "A service can be seen if it is run by `python -m supervisor run`, or by "
@@ -32,18 +35,19 @@ def choose(*, path: str | None, name: str | None) -> Service:
         return Service(Path(path))
     where = folders()
     if name is not None:
-        # A service of systemd's, with RuntimeDirectory= of its name, and asked for by root.
-        places = [*where, Path("/run", check_name(name))]
+        places = [*where, RUN / check_name(name)]
         for folder in places:
-            if listens(socket_path(folder, name)):
-                return Service(socket_path(folder, name))
-        tried = (socket_path(folder, name) for folder in places)
-        raise _nothing(f"there is no instance {name}", tried, running(where))
+            place = socket_path(folder, name)
+            if _distrusted(folder) is None and listens(place):
+                return Service(place)
+        lines = (tried(each, f"tried {socket_path(each, name)}") for each in places)
+        raise _nothing(f"there is no instance {name}", lines, running(where))
     there = running(where)
     if len(there) == 1:
         return Service(*there.values())
     if not there:
-        raise _nothing("there is no instance", (folder / "*.sock" for folder in where), there)
+        lines = (tried(each, f"tried {socket_path(each, '*')}") for each in where)
+        raise _nothing("there is no instance", lines, there)
     msg = f"there are {len(there)} instances: choose one by --name: {', '.join(there)}"
     raise ConnectionFailedError(msg)
 
@@ -61,6 +65,24 @@ def listens(path: Path) -> bool:
         return error in {0, errno.EAGAIN}  # its queue is full
 
 
+def _distrusted(folder: Path) -> str | None:
+    """Return why no socket in a folder is asked, if that is so and the folder is there."""
+    try:
+        if folder.parent != RUN:
+            return fault_of(folder)
+        # Only root makes folders there, for itself, or for the user of a service whose
+        # RuntimeDirectory= has this name. Such a service is asked by that user and by root.
+        return fault_of(folder, 0, *([folder.lstat().st_uid] if os.getuid() == 0 else []))
+    except OSError:
+        return None
+
+
+def tried(folder: Path, text: str) -> str:
+    """Return a line about a folder in which there was no instance: ``text``, or its fault."""
+    fault = _distrusted(folder)
+    return text if fault is None else f"{folder} is {fault}"
+
+
 def _check(path: Path) -> None:
     """Say why there is no connection to a socket that was named."""
     with socket.socket(socket.AF_UNIX) as client:
@@ -72,13 +94,13 @@ def _check(path: Path) -> None:
         except OSError as error:
             raise _nothing(
                 f"there is no instance at that socket: {error.strerror or error}",
-                [path],
+                [f"tried {path}"],
                 running(folders()),
             ) from None
 
 
-def _nothing(what: str, tried: Iterable[Path], there: Iterable[str]) -> ConnectionFailedError:
+def _nothing(what: str, lines: Iterable[str], there: Iterable[str]) -> ConnectionFailedError:
     names = ", ".join(there)
-    lines = [what, *(f"  tried {path}" for path in tried)]
-    lines.append(f"There are these instances: {names}." if names else "No other instance runs.")
-    return ConnectionFailedError("\n".join([*lines, HINT]))
+    others = f"There are these instances: {names}." if names else "No other instance runs."
+    told = [what, *(f"  {line}" for line in lines), others, HINT]
+    return ConnectionFailedError("\n".join(told))

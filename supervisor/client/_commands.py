@@ -13,7 +13,7 @@ from supervisor._extras import needs
 from supervisor._instances import folders, instances
 from supervisor._text._printable import printable
 
-from ._choice import choose, listens
+from ._choice import choose, listens, tried
 from ._connection import ConnectionFailedError, RefusalError, Service, page_of
 from ._text import acted, entry, is_ready, missed, summary, table
 
@@ -164,9 +164,9 @@ def _list(_: argparse.Namespace) -> int:
         else:
             _say(f"{name:{width}}  {'ready' if ready else 'not ready':9}  {path}")
     if not found:
-        raise ConnectionFailedError(
-            "\n".join(["there is no instance", *(f"  looked into {each}" for each in folders())])
-        )
+        lines = (tried(each, f"looked into {each}") for each in folders())
+        msg = "\n  ".join(["there is no instance", *lines])
+        raise ConnectionFailedError(msg)
     return GOOD
 
 

@@ -1,9 +1,8 @@
 """The Unix socket of an inspector: whose it is, and what else may be at its path (S37).
 
 A process that may connect may stop nodes. So the folder and the socket are the user's alone, and
-the peer of each connection is asked for as well. In a place where all users may write, a folder
-could be somebody else's, who has put it there before: so it is looked at, without following a link.
-The socket does not listen before it has its mode, so nobody connects in between.
+the peer of each connection is asked for as well. The socket does not listen before it has its mode,
+so nobody connects in between.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from supervisor._instances import PATH_LENGTH, folders, socket_path
+from supervisor._instances import PATH_LENGTH, fault_of, folders, socket_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 BACKLOG: Final = 64
 
 _CREDENTIALS: Final = struct.Struct("3i")  # pid, uid, gid
-
-_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check_path(path: Path) -> None:
@@ -94,15 +91,9 @@ def _make_folder(folder: Path) -> None:
     """Make sure that a folder is there, and is this user's."""
     with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-        what = "no folder of this user's"
-    elif status.st_mode & _OTHERS_MAY_WRITE:
-        what = "a folder to which others may write"
-    else:
-        return
-    msg = f"{folder} is {what}: remove it, or pass another place as path="
-    raise PermissionError(msg)
+    if fault := fault_of(folder):
+        msg = f"{folder} is {fault}: remove it, or pass another place as path="
+        raise PermissionError(msg)
 
 
 def _bound(path: Path) -> socket.socket:

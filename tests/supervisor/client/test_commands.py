@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from supervisor import _instances
+from supervisor.client import _choice
 from supervisor.client._commands import RETRIES, status_of
 from supervisor.client._connection import Service
 
@@ -272,6 +274,57 @@ def test_without_an_instance_each_path_is_named(
     status, _, err = ask(capsys, "list")
     assert status == 1
     assert f"  looked into {home}\n" in err
+
+
+@pytest.mark.parametrize("fault", ["link", "mode", "owner"])
+def test_a_folder_that_may_be_anybodys_is_left_out(
+    netd: subprocess.Popen[str],
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    """S38: what listens there could be another user's, who is shown what is asked for."""
+    told = "no folder of this user's"
+    if fault == "link":
+        home.rename(home.with_name("elsewhere"))
+        home.symlink_to(home.with_name("elsewhere"))
+    elif fault == "mode":
+        home.chmod(0o770)
+        told = "a folder to which others may write"
+    else:
+        user = os.getuid() + 1
+        home = home.rename(home.with_name(f"supervisor-{user}"))
+        monkeypatch.setattr(os, "getuid", lambda: user)
+    for arguments in (["status"], ["status", "--name", "netd"], ["list"]):
+        status, out, err = ask(capsys, *arguments)
+        assert (status, out) == (1, "")
+        assert f"\n  {home} is {told}\n" in err
+    assert ask(capsys, "status", "--socket", str(home / "netd.sock"))[0] == 3
+    assert netd.poll() is None
+
+
+@pytest.mark.usefixtures("netd")
+@pytest.mark.parametrize(("asker", "owner"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_folder_below_run_may_be_roots(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    asker: int,
+    owner: int,
+) -> None:
+    """S38: only root makes it there, also for another user, whose service root may ask."""
+    if os.getuid() != 0:
+        pytest.skip("only root gives a folder to another user")
+    folder = home.rename(home.with_name("netd"))
+    os.chown(folder, owner, -1)
+    monkeypatch.setattr(_choice, "RUN", folder.parent)
+    monkeypatch.setattr(os, "getuid", lambda: asker)
+    assert ask(capsys, "status", "--name", "netd")[0] == 3
+    monkeypatch.setattr(os, "getuid", lambda: 2)
+    assert ask(capsys, "status", "--name", "netd")[0] == (3 if owner == 0 else 1)
+    folder.chmod(0o777)
+    assert ask(capsys, "status", "--name", "netd")[0] == 1
 
 
 def test_an_instance_that_does_not_answer_is_named(
