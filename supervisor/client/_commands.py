@@ -64,7 +64,7 @@ def _fail(error: Exception, status: int) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def _service(given: argparse.Namespace) -> Service:
@@ -84,7 +84,7 @@ def _status(given: argparse.Namespace) -> int:
     if given.json:
         _say(json.dumps(tree, indent=2))
     else:
-        _say(printable(head))
+        _say(head)
         for line in table(tree["nodes"], tree["time"], indented=not given.failed):
             _say(line)
     return GOOD if tree["ready"] else NOT_READY
@@ -126,7 +126,7 @@ def _follow(service: Service, target: str) -> int:
 
 def _stack(given: argparse.Namespace) -> int:
     text = _service(given).get(page_of(given.dn, "/stack"))["stack"]
-    _say(printable(text) or f"nothing of {given.dn} runs")
+    _say(text or f"nothing of {given.dn} runs")
     return GOOD
 
 

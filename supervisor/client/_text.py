@@ -1,4 +1,8 @@
-"""Answers of an inspector as text for a terminal."""
+"""Answers of an inspector as text for a terminal.
+
+What answers may be something else than an inspector. So nothing of an answer steers the terminal,
+whatever field it is in (S38).
+"""
 
 from __future__ import annotations
 
@@ -34,13 +38,13 @@ def summary(tree: Json) -> str:
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     many = f"{len(rows)} node{'' if len(rows) == 1 else 's'}"
     ready = "ready" if tree["ready"] else "not ready"
-    return f"{tree['name']} is {ready}; {many}: {states}"
+    return printable(f"{tree['name']} is {ready}; {many}: {states}")
 
 
 def table(rows: Sequence[Json], now: float, *, indented: bool) -> Iterator[str]:
     """Return a line for each node."""
     top = min((row["dn"].count(".") for row in rows), default=0)
-    names = [_indented(row["dn"], top) if indented else row["dn"] for row in rows]
+    names = [printable(_indented(row["dn"], top) if indented else row["dn"]) for row in rows]
     width = max(map(len, names), default=0)
     for name, row in zip(names, rows, strict=True):
         yield f"{name:{width}}  {facts(row, now)}"
@@ -49,7 +53,7 @@ def table(rows: Sequence[Json], now: float, *, indented: bool) -> Iterator[str]:
 def facts(row: Json, now: float) -> str:
     """Return the state of a node, since when it has that, and what else is to be said."""
     since = duration(now - row["since"])
-    return f"{row['state']:8}  {since:>11}  {_note(row, now)}".rstrip()
+    return printable(f"{row['state']:8}  {since:>11}  {_note(row, now)}".rstrip())
 
 
 def _note(row: Json, now: float) -> str:
@@ -80,16 +84,16 @@ def entry(data: Json) -> str:
     """Return a log record, whose text may have several lines."""
     when = datetime.fromtimestamp(data["time"]).astimezone().strftime("%H:%M:%S")
     level = logging.getLevelName(data["level"])
-    return f"{when} {level:7} {data['dn']}: {printable(data['text'])}"
+    return printable(f"{when} {level:7} {data['dn']}: {data['text']}")
 
 
 def missed(data: Json) -> str:
     """Return a line for what is missing of a log."""
     if data["missed"] is None:
         return "-- another process from here on --"
-    return f"-- {data['missed']} records are missing here --"
+    return printable(f"-- {data['missed']} records are missing here --")
 
 
 def acted(action: str, dns: Sequence[str]) -> str:
     """Return what a restart or stop has begun."""
-    return f"{'restarts' if action == 'restart' else 'stops'}: {', '.join(dns)}"
+    return printable(f"{'restarts' if action == 'restart' else 'stops'}: {', '.join(dns)}")

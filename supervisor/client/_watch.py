@@ -88,7 +88,7 @@ class Question(ModalScreen[bool]):
 
     def compose(self) -> ComposeResult:
         """Show the text, and the keys."""
-        yield Label(self._text, markup=False)
+        yield Label(printable(self._text), markup=False)
         yield Footer()
 
     def action_answer(self, answer: bool) -> None:  # noqa: FBT001  Textual calls it
@@ -198,7 +198,7 @@ def _level(dn: str) -> int:
 
 def _name(dn: str) -> str:
     level = dn.count(".")
-    name = dn.rpartition(".")[2]
+    name = printable(dn.rpartition(".")[2])
     return name if level <= LEVELS_INDENTED else f"(level {level}) {name}"
 
 
@@ -320,7 +320,7 @@ class Watch(App[int]):
             if isinstance(each, Details):
                 self._members = each.node["group"]["members"]
                 _say(self._why_line, each.node["why"])
-                self._stack_text.update(printable(each.stack) or f"nothing of {self._chosen} runs")
+                self._stack_text.update(printable(each.stack or f"nothing of {self._chosen} runs"))
             elif isinstance(each, Lost) and each.is_refused:
                 _say(self._why_line, each.why)
 

@@ -18,6 +18,7 @@ from supervisor.client import _choice
 from supervisor.client._commands import RETRIES, status_of
 from supervisor.client._connection import Service
 
+from ..helpers.answers import answer, answering
 from ..helpers.internals import parse
 from ..helpers.services import ENVIRONMENT, SIGTERM, next_line, service
 
@@ -349,6 +350,57 @@ def test_what_is_printed_steers_no_terminal(
     netd.stdin.flush()
     assert next_line(netd) == "done"
     assert ask(capsys, "logs", "root.obey")[1].endswith(" root.obey: \\x1b[2J\n")
+
+
+CLEAR = "\x1b[2J"
+
+ROW = {
+    "dn": f"root.{CLEAR}",
+    "state": CLEAR,
+    "since": 0.5,
+    "run": 1,
+    "deaths": 1,
+    "error": CLEAR,
+    "not_ready": CLEAR,
+    "group_state": CLEAR,
+    "deadline": None,
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", ["status", "status root", "status --failed", "logs root", "stack", "restart root"]
+)
+def test_no_field_of_an_answer_steers_a_terminal(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: str
+) -> None:
+    """S38: what listens may be anything."""
+    body = {
+        **dict.fromkeys(["name", "why", "stack"], CLEAR),
+        "time": 1.0,
+        "ready": True,
+        "nodes": [ROW],
+        "dns": [CLEAR],
+        "entries": [{"time": 1.0, "level": CLEAR, "dn": CLEAR, "text": CLEAR}],
+    }
+    with answering(home / "netd.sock", [answer(body)] * 2):
+        status, out, err = ask(capsys, *arguments.split())
+    assert (status, err) == (0, "")
+    assert "\\x1b[2J" in out
+    assert "\x1b" not in out
+
+
+def test_no_name_of_a_file_steers_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S38: that of a folder is escaped, and what is no name of an instance left out."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / CLEAR))
+    home = tmp_path / CLEAR / "supervisor"
+    home.mkdir(mode=0o700, parents=True)
+    for name in ("left", CLEAR):
+        (home / f"{name}.sock").touch()
+    line = f"left  gone       {tmp_path}/\\x1b[2J/supervisor/left.sock\n"
+    assert ask(capsys, "list") == (0, line, "")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(netd: subprocess.Popen[str], home: Path) -> None:

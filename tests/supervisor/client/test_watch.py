@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from textual.widgets.tree import TreeNode
 
+    from supervisor.client._watch import Watch
+
 
 @contextlib.contextmanager
 def netd(path: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -239,10 +241,7 @@ def test_a_tree_with_too_many_nodes_is_drawn_in_part(tmp_path: Path) -> None:
             app = screen.app
             await screen.until_shown("no answer from", "No such file or directory; trying again")
             rows = [row("root"), *(row(f"root.n{number}") for number in range(ROWS + 4))]
-            app.picture.begin()
-            app.picture.take(ServerEvent("nodes", {"time": 1.0, "nodes": rows}, None))
-            data = {"version": 1, "name": "netd", "time": 1.0, "draining": True}
-            app.picture.take(ServerEvent("synced", data, None))
+            fill(app, rows)
             screen.press("slash")
             await screen.until(lambda: isinstance(app.focused, Input))
             screen.press("n", "1")
@@ -251,6 +250,29 @@ def test_a_tree_with_too_many_nodes_is_drawn_in_part(tmp_path: Path) -> None:
             await screen.until_shown("5 more nodes are not drawn: use the filter")
 
     asyncio.run(main())
+
+
+def test_no_field_of_an_answer_steers_the_terminal(tmp_path: Path) -> None:
+    """S43: what listens may be anything."""
+
+    async def main() -> None:
+        async with open_screen(tmp_path / "none.sock") as screen:
+            await screen.until_shown("no answer from")
+            fill(screen.app, [row("root") | {"dn": "\x1b[2J", "state": "\x1b[3J"}])
+            screen.app._show()
+            await screen.until_shown("\\x1b[2J  \\x1b[3J", "netd is not ready; 1 node: 1 \\x1b[3J")
+            screen.press("r")
+            await screen.until_shown("Restart the group of \\x1b[2J?")
+
+    asyncio.run(main())
+
+
+def fill(app: Watch, rows: list[dict[str, Any]]) -> None:
+    """Let the picture be that of a tree of these rows."""
+    app.picture.begin()
+    app.picture.take(ServerEvent("nodes", {"time": 1.0, "nodes": rows}, None))
+    data = {"version": 1, "name": "netd", "time": 1.0, "draining": True}
+    app.picture.take(ServerEvent("synced", data, None))
 
 
 def row(dn: str) -> dict[str, Any]:
