@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
     from opentelemetry.sdk.trace import Span, SpanProcessor
 
+    from ._observing._node_table import Picture
     from ._tasks._port import Port
 else:
     try:
@@ -55,7 +56,8 @@ def observe(
     """Show the metrics of a tree as observable instruments (S42).
 
     They are those that :class:`supervisor.prometheus.SupervisorCollector` has, and are observed in
-    the thread of whatever reads them. A further call with the same tree and provider does nothing,
+    the thread of whatever reads them. When the tree has ended, they show what was true last, and
+    nothing else of it is kept. A further call with the same tree and provider does nothing,
     so a runnable may make it in each of its incarnations.
 
     Args:
@@ -90,11 +92,39 @@ def observe(
 
 
 @final
+class _Collection(threading.local):
+    """What the collection that goes on in this thread shows: one picture, in all instruments.
+
+    OpenTelemetry does not tell the instruments when a collection begins. But the SDK asks all of
+    them in each, one after the other in one thread. So a picture is shown in each instrument once:
+    one that is asked again is so by another collection, even if the last one was broken off.
+    """
+
+    def __init__(self) -> None:
+        self._table: NodeTable | None = None
+        self._picture: Picture | None = None
+        self._shown_in: set[Series] = set()
+
+    def picture_for(self, series: Series, table: NodeTable) -> Picture:
+        """Return what is to be shown in an instrument."""
+        picture = self._picture
+        if picture is None or self._table is not table or series in self._shown_in:
+            picture = table.picture()
+            self._shown_in.clear()
+        self._shown_in.add(series)
+        # When all have been asked, nothing is kept for the thread until it collects again.
+        going_on = len(self._shown_in) < len(ALL_SERIES)
+        self._table, self._picture = (table, picture) if going_on else (None, None)
+        return picture
+
+
+@final
 class _Instruments:
     """The instruments of a meter provider, which are made once, and the tree that they show."""
 
     def __init__(self, provider: MeterProvider) -> None:
         self._table: NodeTable | None = None
+        self._collection = _Collection()
         meter = provider.get_meter(SCOPE)
         makers = {
             Kind.COUNTER: meter.create_observable_counter,
@@ -107,13 +137,13 @@ class _Instruments:
 
     def show(self, port: Port, max_nodes: int) -> None:
         """Show a tree from now on, unless another one is shown, and has not ended."""
-        shown = None if self._table is None else self._table.port
-        if shown is not None and shown.tree is port.tree:
+        shown = self._table
+        if shown is not None and shown.is_of(port):
             return
-        if shown is not None and shown.tree.end_time is None:
+        if shown is not None and not shown.is_over:
             msg = (
                 f"the tree of {port.group.dn} can't be observed: the meter provider has the "
-                f"instruments of another tree, that of {shown.group.dn}; pass another provider"
+                f"instruments of another tree, that of {shown.root_dn}; pass another provider"
             )
             raise ValueError(msg)
         self._table = NodeTable(port, max_nodes=max_nodes)
@@ -121,12 +151,13 @@ class _Instruments:
     def _observe(self, series: Series, _: CallbackOptions) -> Iterator[Observation]:
         from opentelemetry.metrics import Observation  # noqa: PLC0415  it is an extra
 
-        if self._table is not None:
-            for labels, value in series.samples(self._table.picture()):
+        table = self._table
+        if table is not None:
+            for labels, value in series.samples(self._collection.picture_for(series, table)):
                 yield Observation(value, dict(zip(series.labels, labels, strict=True)))
 
 
-# Those of each provider, and of the global one, which may be set after it is used.
+# Those of each provider, and of the global one, which may be set after it is used, or be passed.
 _instruments: Final = weakref.WeakKeyDictionary["MeterProvider", _Instruments]()
 _of_global: Final[list[_Instruments]] = []
 _making: Final = threading.Lock()
@@ -136,10 +167,12 @@ def _instruments_of(provider: MeterProvider | None) -> _Instruments:
     """Return the instruments of a provider; ``None`` for the global one."""
     from opentelemetry.metrics import get_meter_provider  # noqa: PLC0415  it is an extra
 
+    current = get_meter_provider()
     with _making:
-        if provider is None:
+        if provider is None or provider is current:
             if not _of_global:
-                _of_global.append(_Instruments(get_meter_provider()))
+                # It may have been passed before it was set.
+                _of_global.append(_instruments.get(current) or _Instruments(current))
             return _of_global[0]
         if provider not in _instruments:
             _instruments[provider] = _Instruments(provider)

@@ -73,7 +73,7 @@ class SupervisorCollector(Collector):
 
     def __repr__(self) -> str:
         """Name the root of the tree."""
-        return f"<SupervisorCollector of {self._table.port.group.dn}>"
+        return f"<SupervisorCollector of {self._table.root_dn}>"
 
     def describe(self) -> Iterator[Metric]:
         """Return the metrics without samples, by which a registry refuses a second collector.

@@ -15,7 +15,9 @@ The number of series is bounded in two ways:
 Nodes are found by reference. So a node that has vanished and another one that has its DN are never
 mixed up, and only a DN that is shown is put together.
 
-The tree does not keep the table: one that nobody has any more is told nothing.
+The tree does not keep the table: one that nobody has any more is told nothing. Nor does the table
+keep a tree that has ended: only its last picture is left. What reads it may be there as long as the
+process, and a tree holds its runnables, and all that they hold.
 """
 
 from __future__ import annotations
@@ -104,7 +106,9 @@ class NodeTable:
 
     def __init__(self, port: Port, *, max_nodes: int) -> None:
         """Take the nodes that are there, and follow the tree from now on."""
-        self.port: Final = port
+        self.root_dn: Final = port.group.dn
+        self._port: Port | None = port
+        self._last: Picture | None = None
         self._max_nodes = max_nodes
         self._lock = threading.Lock()
         self._seen: dict[Node, _Seen] = {}
@@ -116,11 +120,31 @@ class NodeTable:
         for node in port.nodes():
             if node.incarnation is not None:  # else it waits for others of its ordered group
                 self._see(node, node.incarnation.state)
-        port.add_observer(_Feed(port, self).observe)
+        feed = _Feed(port, self)
+        port.add_observer(feed.observe, at_end=feed.end)
+
+    @property
+    def is_over(self) -> bool:
+        """The tree has ended."""
+        return self._port is None
+
+    def is_of(self, port: Port) -> bool:
+        """Return whether the table follows this tree."""
+        return self._port is not None and self._port.tree is port.tree
+
+    def end(self) -> None:
+        """Keep the last picture instead of the tree."""
+        last = self.picture()
+        with self._lock:
+            self._last, self._port = last, None
+            for nodes in (self._seen, self._rows, self._pools, self._waiting):
+                nodes.clear()
 
     def picture(self) -> Picture:
         """Return what is shown now."""
         with self._lock:
+            if self._last is not None:
+                return self._last
             rows, pools = self._rows.copy(), self._pools.copy()
             counts, waiting = tuple(self._counts), len(self._waiting)
         shown = tuple(
@@ -224,6 +248,12 @@ class _Feed:
             self._port.remove_observer(self.observe)
         else:
             table.observe(event)
+
+    def end(self) -> None:
+        self._port.remove_observer(self.observe)
+        table = self._table()
+        if table is not None:
+            table.end()
 
 
 def _row_of(node: Node) -> Row:

@@ -149,10 +149,15 @@ class Port:
     # Follow
 
     def add_observer(
-        self, observer: Callable[[Event], object], *, moves: bool = True, removals: bool = True
+        self,
+        observer: Callable[[Event], object],
+        *,
+        moves: bool = True,
+        removals: bool = True,
+        at_end: Callable[[], object] | None = None,
     ) -> None:
         """Tell ``observer`` of all that happens; see :meth:`Tree.add_observer`."""
-        self.tree.add_observer(observer, moves=moves, removals=removals)
+        self.tree.add_observer(observer, moves=moves, removals=removals, at_end=at_end)
 
     def remove_observer(self, observer: Callable[[Event], object]) -> None:
         """Tell ``observer`` nothing more."""

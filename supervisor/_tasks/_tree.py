@@ -77,6 +77,7 @@ class _Observing(NamedTuple):
     observer: Observer
     moves: bool
     removals: bool
+    at_end: Callable[[], object] | None
 
 
 @final
@@ -212,7 +213,12 @@ class Tree(core.Tree):
             self.settled.unpark_all()
 
     def add_observer(
-        self, observer: Observer, *, moves: bool = True, removals: bool = True
+        self,
+        observer: Observer,
+        *,
+        moves: bool = True,
+        removals: bool = True,
+        at_end: Callable[[], object] | None = None,
     ) -> None:
         """Tell ``observer`` of everything from now on, in order, right after each step (S16).
 
@@ -223,9 +229,11 @@ class Tree(core.Tree):
                 after what is being told now.
             moves: It wants to know of each move of a node or group, which are many.
             removals: It wants to know of each removal of a node.
+            at_end: Called when the tree has ended; it must not raise.
         """
         with _OBSERVERS:
-            self._set_observers((*self._observers, _Observing(observer, moves, removals)))
+            entry = _Observing(observer, moves, removals, at_end)
+            self._set_observers((*self._observers, entry))
 
     def remove_observer(self, observer: Observer) -> None:
         """Tell ``observer`` nothing more."""
@@ -237,6 +245,12 @@ class Tree(core.Tree):
         """Tell all observers of removals, from now on."""
         with _OBSERVERS:
             self._set_observers(tuple(each._replace(removals=True) for each in self._observers))
+
+    def tell_end(self) -> None:
+        """Tell the observers that the tree has ended."""
+        for entry in self._observers:
+            if entry.at_end is not None:
+                entry.at_end()
 
     def _set_observers(self, entries: tuple[_Observing, ...]) -> None:
         self._observers = entries

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import weakref
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import pytest
 import trio
 from opentelemetry import baggage, context, trace
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import (
+    AlwaysOffExemplarFilter,
+    MeterProvider,
+    ObservableCounter,
+)
 from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
     InMemoryMetricReader,
     NumberDataPoint,
     Sum,
@@ -28,11 +35,12 @@ from supervisor.testing import Remote, RemoteDeathError, open_harness
 
 from ..helpers.backoffs import AT_ONCE
 from ..helpers.exposition import Key, registry_of, samples_of, text_of
+from ..helpers.family import A, Family
 from ..helpers.runnables import finish, idle, start, start_and_idle
 from ..helpers.trees import open_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -128,6 +136,91 @@ async def test_series_vanish_from_the_instruments_with_their_nodes(
         assert dns(reader) == ["root", "root.parent", "root.parent.new"]
 
 
+@final
+class Meanwhile(AlwaysOffExemplarFilter):
+    """Lets something happen in Trio after the first measurement of a collection in a thread."""
+
+    def __init__(self) -> None:
+        self.call: Callable[[], Awaitable[object]] | None = None
+        self.error: Exception | None = None
+
+    def should_sample(self, *_: object) -> bool:
+        call, self.call = self.call, None
+        if call is not None:
+            trio.from_thread.run(call)
+            if self.error is not None:
+                raise self.error
+        return False
+
+
+def healthy(samples: dict[Key, float]) -> tuple[float, float]:
+    """Return how many nodes have the state, and how many nodes of the tree are in it."""
+    has = [
+        value
+        for (name, _, state), value in samples.items()
+        if (name, state) == ("supervisor_node_state", "HEALTHY")
+    ]
+    return sum(has), samples["supervisor_nodes", "", "HEALTHY"]
+
+
+async def test_all_instruments_of_a_collection_show_the_tree_after_one_event() -> None:
+    """S42: whatever happens meanwhile; the next collection shows that, after a broken one, too."""
+    reader, meanwhile, remote = InMemoryMetricReader(), Meanwhile(), Remote()
+    provider = MeterProvider([reader], exemplar_filter=meanwhile, shutdown_on_exit=False)
+
+    async def recover() -> None:
+        await remote.become_healthy()
+        await wait_all_tasks_blocked()
+
+    async def die() -> None:
+        await remote.die()
+        await wait_all_tasks_blocked()
+
+    async def root() -> None:
+        supervisor.run("remote", remote, backoff=AT_ONCE)
+        await idle()
+
+    async with supervisor.open_supervisor(root) as tree:
+        await wait_all_tasks_blocked()
+        observe(tree, provider)
+        collect = partial(trio.to_thread.run_sync, read, reader)
+        meanwhile.call = recover
+        assert healthy((await collect())[0]) == (1, 1)
+        meanwhile.call = die
+        assert healthy((await collect())[0]) == (2, 2)
+        meanwhile.call, meanwhile.error = recover, RemoteDeathError()
+        with pytest.raises(RemoteDeathError):
+            await collect()
+        assert healthy((await collect())[0]) == (2, 2)
+        await die()
+        assert healthy(read(reader)[0]) == (1, 1)
+    provider.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("temporality", "shown"),
+    [(AggregationTemporality.CUMULATIVE, [2, 1]), (AggregationTemporality.DELTA, [2, -1])],
+)
+async def test_counters_begin_anew_with_their_nodes(
+    temporality: AggregationTemporality, shown: list[int]
+) -> None:
+    """S42: which is a difference below 0, so the page asks for cumulative temporality."""
+    reader = InMemoryMetricReader(preferred_temporality={ObservableCounter: temporality})
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    family, got = Family(), []
+    async with supervisor.open_supervisor(family, backoff=AT_ONCE) as tree:
+        observe(tree, provider)
+        await family.become_healthy()
+        await family.a.die()
+        await family.a.become_healthy()
+        got.append(read(reader)[0]["supervisor_node_starts_total", A, ""])
+        await family.parent.die()
+        await family.become_healthy()
+        got.append(read(reader)[0]["supervisor_node_starts_total", A, ""])
+    assert got == shown
+    provider.shutdown()
+
+
 async def test_the_number_of_nodes_in_the_instruments_is_bounded(
     provider: MeterProvider, reader: InMemoryMetricReader
 ) -> None:
@@ -209,6 +302,84 @@ trio.run(main)
         [sys.executable, "-c", program], check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("passed_first", [False, True])
+def test_the_global_provider_is_one_whether_it_is_passed_or_not(*, passed_first: bool) -> None:
+    """S42: it shows one tree at a time, and has each instrument once."""
+    program = f"""
+import trio
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+import supervisor
+from supervisor.opentelemetry import observe
+
+async def root():
+    supervisor.signal(supervisor.Signal.HEALTHY)
+    await trio.sleep_forever()
+
+async def above():
+    supervisor.run("child", root)
+    await root()
+
+async def main():
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    async with supervisor.open_supervisor(root) as tree:
+        if {passed_first}:
+            observe(tree, provider)
+        metrics.set_meter_provider(provider)
+        observe(tree)
+        async with supervisor.open_supervisor(root) as other:
+            for passed in (None, provider):
+                try:
+                    observe(other, passed)
+                except ValueError as error:
+                    assert "instruments of another tree" in str(error)
+                else:
+                    raise AssertionError(passed)
+    async with supervisor.open_supervisor(above) as last:
+        await last.wait_ready()
+        observe(last)
+        ((scope,),) = [each.scope_metrics for each in reader.get_metrics_data().resource_metrics]
+        shown = {{each.name: each.data.data_points for each in scope.metrics}}
+        assert len(shown) == len(scope.metrics)
+        assert [point.value for point in shown["supervisor.node.starts"]] == [1, 1]
+
+trio.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_nothing_of_a_tree_that_is_over_is_kept_nor_its_provider() -> None:
+    """S42: a runnable may hold its provider; what was true last is there as long as that is."""
+    reader = InMemoryMetricReader()
+    made: list[weakref.ref[object]] = []
+
+    def run(reader: InMemoryMetricReader) -> MeterProvider:
+        provider = MeterProvider([reader], shutdown_on_exit=False)
+
+        async def root() -> None:
+            observe(supervisor.current_supervisor(), provider)
+            await finish()
+
+        trio.run(supervisor.supervise, root)
+        made.append(weakref.ref(root))
+        return provider
+
+    provider = run(reader)
+    gc.collect()
+    assert made.pop()() is None
+    assert read(reader)[0]["supervisor_node_state", "root", "DONE"] == 1
+    made.append(weakref.ref(provider))
+    provider.shutdown()
+    del provider, reader
+    gc.collect()
+    assert made.pop()() is None
 
 
 async def test_what_is_wrong_with_a_call_is_told(provider: MeterProvider) -> None:

@@ -793,6 +793,24 @@ async def test_a_collector_that_nobody_has_is_told_nothing() -> None:
         assert observers_of(tree) == observers
 
 
+def test_a_collector_keeps_no_tree_that_is_over() -> None:
+    """S42: a registry may be there as long as the process; it has what was true last."""
+    registries: list[CollectorRegistry] = []
+
+    def run() -> weakref.ref[object]:
+        async def root() -> None:
+            registries.append(registry_of(supervisor.current_supervisor()))
+            await finish()
+
+        trio.run(supervisor.supervise, root)
+        return weakref.ref(root)
+
+    root = run()
+    gc.collect()
+    assert root() is None
+    assert of_node(registries[0], "root")["state"] == "DONE"
+
+
 async def test_a_registry_takes_one_collector() -> None:
     """S42: two would make two metrics of each name; with another registry there may be two."""
     async with open_harness(start, supervisor.run, "a", idle) as tree:
