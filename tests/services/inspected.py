@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
@@ -74,10 +75,11 @@ def show(tree: Supervisor) -> Callable[[], Awaitable[None]]:
     return inspect
 
 
-async def tell() -> None:
-    """Tell the test when the tree is there, and the inspector listens."""
-    await beside[0].wait_ready("sidecars.inspector")
+async def tell(tree: Supervisor) -> None:
+    """Tell the test when the tree has settled, and the inspector listens."""
     supervisor.signal(Signal.HEALTHY)
+    await beside[0].wait_ready("sidecars.inspector")
+    await tree.wait_settled()
     print("ready", flush=True)  # noqa: T201  as above
     await trio.sleep_forever()
 
@@ -86,5 +88,5 @@ if __name__ == "__main__":
     supervisor.main(
         root,
         inspect=show,
-        sidecars=lambda _: {"tell": tell},
+        sidecars=lambda tree: {"tell": partial(tell, tree)},
     )

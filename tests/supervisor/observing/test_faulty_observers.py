@@ -200,7 +200,12 @@ async def test_a_class_of_loggers_that_cannot_be_made_harms_nothing(
     """S16, S17: that a death could not be logged is reported on the package's own logger."""
     remote = Remote()
     before = logging.getLoggerClass()
-    async with open_harness(run_both, remote, backoff=AT_ONCE) as tree:
+
+    async def root() -> None:
+        supervisor.run("without_logger", remote)  # no other test has made one of its name
+        await idle()
+
+    async with open_harness(root, backoff=AT_ONCE) as tree:
         await remote.become_healthy()
         logging.setLoggerClass(Refused)
         try:
@@ -209,7 +214,7 @@ async def test_a_class_of_loggers_that_cannot_be_made_harms_nothing(
         finally:
             logging.setLoggerClass(before)
         await tree.wait_ready()
-        assert tree.snapshot().nodes["root.child"].incarnation == 2
+        assert tree.snapshot().nodes["root.without_logger"].incarnation == 2
     (failure,) = [record for record in caplog.records if "failed at NodeDied" in record.message]
     assert failure.name == "supervisor"
 
