@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
 from contextlib import contextmanager
@@ -13,7 +14,16 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_event.etcd._wire import _grpc
-from trio_event.etcd._wire._grpc import _CREDIT, GrpcConnection, GrpcStream, connect
+from trio_event.etcd._wire._grpc import (
+    _CREDIT,
+    _PAUSE,
+    _ROW,
+    _SOON,
+    _SPARE_TIME,
+    GrpcConnection,
+    GrpcStream,
+    connect,
+)
 from trio_event.etcd._wire._seam import CallError, Code
 
 from .helpers.echo import STREAM, UNARY, serving
@@ -210,30 +220,50 @@ def echo_once(request: bytes, _: Context) -> bytes:
     return request
 
 
+async def call_in_a_row(connection: Connection, count: int = _ROW + 1) -> None:
+    for _ in range(count):
+        await connection.unary(UNARY, b"", seconds=30)
+
+
+def is_active(connection: GrpcConnection) -> bool:
+    return connection._spare is not None and bool(connection._spare.is_active())
+
+
+@contextmanager
+def recorded(monkeypatch: pytest.MonkeyPatch, limit: float = math.inf) -> Iterator[list[str]]:
+    """Record which of grpcio's threads start, and let no more of them start than a limit."""
+    started: list[str] = []
+    start = threading.Thread.start
+
+    def record(thread: threading.Thread) -> None:
+        if thread.name.endswith("(_run)"):  # as grpcio names them
+            if len(started) >= limit:
+                msg = "can't start new thread"
+                raise RuntimeError(msg)
+            started.append(thread.name)
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", record)
+        yield started
+
+
 async def test_calls_that_follow_each_other_share_a_thread(
     mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E9: to start one for each would take as long as the call."""
     assert mock_clock.rate == 0
-    started: list[str] = []
-    start = threading.Thread.start
-
-    def record(thread: threading.Thread) -> None:
-        started.append(thread.name)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", record)
+    monkeypatch.setattr(_grpc, "_SPARE_TIME", 30)
     with (
         serving(unary=echo_once, has_health=True) as endpoint,
         connected(endpoint) as connection,
+        recorded(monkeypatch) as started,
     ):
-        await connection.unary(UNARY, b"", seconds=30)
-        await connection.unary(UNARY, b"", seconds=30)
-        assert any(name.endswith("(_run)") for name in started)  # as grpcio names them
+        await call_in_a_row(connection)
+        assert started
         started.clear()
-        for _ in range(10):
-            await connection.unary(UNARY, b"", seconds=30)
-    assert not any(name.endswith("(_run)") for name in started)
+        await call_in_a_row(connection, 10)
+        assert started == []
 
 
 async def test_a_call_now_and_then_leaves_no_thread(mock_clock: MockClock) -> None:
@@ -243,42 +273,172 @@ async def test_a_call_now_and_then_leaves_no_thread(mock_clock: MockClock) -> No
         connected(endpoint) as connection,
     ):
         assert isinstance(connection, GrpcConnection)
-        for _ in range(3):
+        for _ in range(_ROW + 1):
             await connection.unary(UNARY, b"", seconds=30)
             mock_clock.jump(1)
+        await call_in_a_row(connection, _ROW)
+        mock_clock.jump(1)
+        await connection.unary(UNARY, b"", seconds=30)
         assert connection._spare is None
 
 
-async def test_a_server_that_knows_no_health_check_is_asked_once(mock_clock: MockClock) -> None:
-    """E9: calls are only slower."""
+async def test_a_write_on_a_new_connection_leaves_no_thread(mock_clock: MockClock) -> None:
+    """E9: a log-in and a read go before it, and they are not many calls."""
     assert mock_clock.rate == 0
-    with serving(unary=echo_once) as endpoint, connected(endpoint) as connection:
-        assert isinstance(connection, GrpcConnection)
-        await connection.unary(UNARY, b"", seconds=30)
-        await connection.unary(UNARY, b"", seconds=30)
-        spare = connection._spare
-        assert await trio.to_thread.run_sync(spare.code) is grpc.StatusCode.UNIMPLEMENTED
-        assert await connection.unary(UNARY, b"a", seconds=30) == b"a"
-        assert connection._spare is spare
-
-
-async def test_while_calls_go_on_the_thread_is_kept_again_and_again(
-    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """E9: what keeps it ends by itself, and is made anew by the next call."""
-    assert mock_clock.rate == 0
-    monkeypatch.setattr(_grpc, "_SPARE_TIME", 0.001)
     with (
         serving(unary=echo_once, has_health=True) as endpoint,
         connected(endpoint) as connection,
     ):
         assert isinstance(connection, GrpcConnection)
-        await connection.unary(UNARY, b"", seconds=30)
-        await connection.unary(UNARY, b"", seconds=30)
+        await call_in_a_row(connection, 3)
+        assert connection._spare is None
+
+
+async def test_calls_that_fail_are_in_no_row(mock_clock: MockClock) -> None:
+    """E9: a token that is refused makes two more calls."""
+    assert mock_clock.rate == 0
+    with (
+        serving(unary=echo_once, has_health=True) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert isinstance(connection, GrpcConnection)
+        await call_in_a_row(connection, 2)
+        with pytest.raises(CallError, match="UNIMPLEMENTED"):
+            await connection.unary("/test/Other", b"", seconds=30)
+        await call_in_a_row(connection, 2)
+        assert connection._spare is None
+
+
+async def test_keeping_the_thread_starts_none(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E9: the call needs the same one. No answer is lost because another one can't be started."""
+    assert mock_clock.rate == 0
+    may_answer = threading.Event()
+
+    def answer(request: bytes, _: Context) -> bytes:
+        may_answer.wait(30)
+        return request
+
+    with (
+        serving(unary=answer, has_health=True) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert isinstance(connection, GrpcConnection)
+        may_answer.set()
+        await call_in_a_row(connection, _ROW)
+        may_answer.clear()
+        with recorded(monkeypatch, limit=1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(call_in_a_row, connection, 1)
+                await wait_all_tasks_blocked()
+                assert connection._spare is not None
+                may_answer.set()
+
+
+async def test_a_server_that_admits_one_stream_answers_all_calls(mock_clock: MockClock) -> None:
+    """E9: what keeps the thread holds a stream for far less time than a call may take."""
+    assert mock_clock.rate == 0
+    with (
+        serving(unary=echo_once, has_health=True, streams=1) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert isinstance(connection, GrpcConnection)
+        await call_in_a_row(connection, _ROW)
+        await connection.unary(UNARY, b"", seconds=5)
+        assert connection._spare is not None
+        await connection.unary(UNARY, b"", seconds=5)
+
+
+async def test_beside_a_call_that_took_long_no_thread_is_kept_for_a_while(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E9: it may have waited for the only stream."""
+    monkeypatch.setattr(_grpc, "_SPARE_TIME", 0.001)
+    begun, may_answer = threading.Event(), threading.Event()
+
+    def answer(request: bytes, _: Context) -> bytes:
+        begun.set()
+        may_answer.wait(30)
+        return request
+
+    with (
+        serving(unary=answer, has_health=True) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert isinstance(connection, GrpcConnection)
+        may_answer.set()
+        await call_in_a_row(connection)
         spare = connection._spare
         assert await trio.to_thread.run_sync(spare.code) is grpc.StatusCode.DEADLINE_EXCEEDED
-        await connection.unary(UNARY, b"", seconds=30)
+        begun.clear()
+        may_answer.clear()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call_in_a_row, connection, 1)
+            assert await trio.to_thread.run_sync(begun.wait, 30)
+            mock_clock.jump(2 * _SOON)
+            may_answer.set()
+        await call_in_a_row(connection, 10)
+        assert connection._spare is spare
+        mock_clock.jump(2 * _PAUSE)
+        await call_in_a_row(connection)
         assert connection._spare is not spare
+
+
+async def test_beside_a_stream_no_thread_is_kept(
+    mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E9: the stream keeps it, and a server may admit few streams."""
+    monkeypatch.setattr(_grpc, "_SPARE_TIME", 30)
+    with (
+        serving(unary=echo_once, stream=echo, has_health=True) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert isinstance(connection, GrpcConnection)
+        await call_in_a_row(connection)
+        spare = connection._spare
+        assert is_active(connection)
+        stream = connection.open_stream(STREAM, Sink())
+        assert await trio.to_thread.run_sync(spare.code) is grpc.StatusCode.CANCELLED
+        mock_clock.jump(60)
+        await call_in_a_row(connection)
+        assert not is_active(connection)
+        await stream.aclose()
+        await call_in_a_row(connection)
+        assert is_active(connection)
+
+
+async def test_a_server_that_knows_no_health_check_is_asked_now_and_then(
+    mock_clock: MockClock,
+) -> None:
+    """E9: calls are only slower."""
+    with serving(unary=echo_once) as endpoint, connected(endpoint) as connection:
+        assert isinstance(connection, GrpcConnection)
+        for _ in range(2):
+            await call_in_a_row(connection)
+            spare = connection._spare
+            assert await trio.to_thread.run_sync(spare.code) is grpc.StatusCode.UNIMPLEMENTED
+            mock_clock.jump(2 * _SPARE_TIME)
+            await call_in_a_row(connection, 10)
+            assert connection._spare is None
+            mock_clock.jump(2 * _PAUSE)
+
+
+async def test_while_calls_go_on_the_thread_is_kept_again_and_again(
+    mock_clock: MockClock,
+) -> None:
+    """E9: what keeps it ends by itself, and is made anew by a later call."""
+    with (
+        serving(unary=echo_once, has_health=True) as endpoint,
+        connected(endpoint) as connection,
+    ):
+        assert isinstance(connection, GrpcConnection)
+        await call_in_a_row(connection)
+        spare = connection._spare
+        assert await trio.to_thread.run_sync(spare.code) is grpc.StatusCode.DEADLINE_EXCEEDED
+        mock_clock.jump(2 * _SPARE_TIME)
+        await call_in_a_row(connection)
+        assert connection._spare.is_active()
 
 
 # Streams

@@ -26,8 +26,17 @@ The invariants:
 grpcio starts a thread for a channel with its first call under way, and ends it with the last one.
 Where one call follows the other that is a thread for each, which takes as long as the call. So
 there a *spare call* is under way as well: a health check that the server has answered, and of which
-nobody reads the answer, since gRPC tells the end of a call after its answers. It costs the server
-nothing, and ends by its own deadline. If a server does not know it, calls are only slower.
+nobody reads the answer, since gRPC tells the end of a call after its answers.
+
+- It costs the server a call, and holds one of the connection's HTTP/2 streams until its own
+  deadline. A server that admits one stream answers a call that much later, once in a *pause*.
+- It is made after some answers in a row, so that a lone write makes none, although a log-in and a
+  read go before it on a new connection.
+- It is made just before a call, which shares its thread, and never after an answer: so it starts no
+  thread that the call would not start, and one that can't be started hides nothing that was done.
+- A stream keeps the thread itself, so that there is no spare call beside one.
+- For the length of a pause none follows one that the server has refused or lost, nor a call that
+  took long beside one: it may have waited for the stream. Calls are only slower meanwhile.
 
 Only failed attempts to connect say for certain that nothing was sent (E7), and they say so by their
 text alone: the code is UNAVAILABLE, as it is for a connection that was lost after a request. A
@@ -87,9 +96,15 @@ _OPTIONS: Final = {
 
 # A call that every gRPC server may know, without an argument and without a permission.
 _SPARE_CALL: Final = "/grpc.health.v1.Health/Check"
-# In seconds: what follows so soon is one of many calls; how long their thread stays after the last.
+# So many answers in a row come before it. A write on a new connection is the third call: the log-in
+# and a read go before it.
+_ROW: Final = 3
+# In seconds: what follows so soon is in a row, and what takes longer takes long.
 _SOON: Final = 0.1
-_SPARE_TIME: Final = 10.0
+# In seconds: how long it holds the thread, and a stream. A call may wait for that stream, which has
+# to be far shorter than any attempt.
+_SPARE_TIME: Final = 0.3
+_PAUSE: Final = 10.0
 
 # What grpcio says where it has not connected, so that nothing was sent.
 _NOT_CONNECTED: Final = ("failed to connect to all addresses", "errors resolving ")
@@ -122,10 +137,13 @@ class GrpcConnection(Connection):
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
         self._calls: dict[str, Any] = {}
-        self._is_open = True
-        # When a call was answered last, and the spare one; see the design note.
+        self._streams: list[Any] = []
+        # How many answers have come in a row, and when the last one; see the design note.
+        self._row = 0
         self._answered_at = -math.inf
+        # The last spare call, and from when on there may be another one.
         self._spare: Any = None
+        self._next_spare_at = -math.inf
 
     @enable_ki_protection
     async def unary(
@@ -136,6 +154,10 @@ class GrpcConnection(Connection):
         if call is None:
             # Without functions that serialise, grpcio takes and gives bytes.
             call = self._calls[path] = self._channel.unary_unary(path)
+        began = trio.current_time()
+        is_in_row = began - self._answered_at <= _SOON
+        if is_in_row and self._row >= _ROW and began >= self._next_spare_at:
+            self._keep_thread(began)
         future = call.future(request, timeout=seconds, metadata=metadata)
         task, token = current_task(), current_trio_token()
         is_waiting = True
@@ -160,8 +182,12 @@ class GrpcConnection(Connection):
         future.add_done_callback(done)
         await trio.lowlevel.wait_task_rescheduled(abort)
         if future.code() is not grpc.StatusCode.OK:
+            self._row = 0
             raise _error_of(future)
-        self._keep_thread()
+        now = self._answered_at = trio.current_time()
+        self._row = self._row + 1 if is_in_row else 1
+        if now - began > _SOON and began < self._next_spare_at:
+            self._next_spare_at = now + _PAUSE
         answer: bytes = future.result()
         return answer
 
@@ -171,26 +197,34 @@ class GrpcConnection(Connection):
     ) -> Stream:
         requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         call: Any = self._channel.stream_stream(path)(iter(requests.get, _END), metadata=metadata)
+        self._streams = [stream for stream in self._streams if stream.is_active()]
+        self._streams.append(call)
+        if self._spare is not None:
+            self._spare.cancel()
+            self._spare = None
         return GrpcStream(call, requests, sink)
 
     @enable_ki_protection
     def close(self) -> None:
-        self._is_open = False
         if self._spare is not None:
             self._spare.cancel()  # otherwise its finaliser might
         self._channel.close()
 
-    def _keep_thread(self) -> None:
-        """Let the thread stay, if one call follows the other."""
-        now, before = trio.current_time(), self._answered_at
-        self._answered_at = now
-        if now - before > _SOON or not self._is_open:
+    def _keep_thread(self, now: float) -> None:
+        """Let the thread of the next call stay after it, if nothing else keeps it."""
+        if self._spare is not None:
+            if self._spare.is_active():
+                return  # its finaliser might block
+            has_failed = self._spare.code() is not grpc.StatusCode.DEADLINE_EXCEEDED
+            self._spare = None
+            if has_failed:
+                self._next_spare_at = now + _PAUSE
+                return
+        if any(stream.is_active() for stream in self._streams):
             return
-        if self._spare is None or (
-            not self._spare.is_active() and self._spare.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        ):
-            call: Any = self._channel.unary_stream(_SPARE_CALL)
-            self._spare = call(b"", timeout=_SPARE_TIME)
+        self._next_spare_at = now + _SPARE_TIME
+        call: Any = self._channel.unary_stream(_SPARE_CALL)
+        self._spare = call(b"", timeout=_SPARE_TIME)
 
 
 @final

@@ -45,6 +45,7 @@ def serving(
     unary: Callable[[bytes, Context], bytes] | None = None,
     stream: Callable[[Iterator[bytes], Context], Iterator[bytes]] | None = None,
     has_health: bool = False,
+    streams: int | None = None,
 ) -> Iterator[str]:
     """Serve, and yield the endpoint. The functions run in threads.
 
@@ -52,9 +53,12 @@ def serving(
         unary: Answers :data:`UNARY`.
         stream: Answers :data:`STREAM`.
         has_health: Whether the server knows :data:`HEALTH`, as etcd does.
+        streams: How many calls and streams it admits for each connection.
     """
     with ThreadPoolExecutor(8) as threads:
-        server = grpc.server(threads, handlers=[_Handlers(unary, stream, has_health=has_health)])
+        handlers = _Handlers(unary, stream, has_health=has_health)
+        options = [] if streams is None else [("grpc.max_concurrent_streams", streams)]
+        server = grpc.server(threads, handlers=[handlers], options=options)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         try:
