@@ -177,9 +177,9 @@ class Elections:
         leader.candidate.network.mend()
 
     async def restart_members(self, client: EtcdClient, _: Term) -> None:
-        """Kill all members of the cluster and start them again; the leader may stay the same."""
+        """End all members of the cluster and start them again; the leader may stay the same."""
         for member in self.cluster.members:
-            await trio.to_thread.run_sync(member.kill)
+            await trio.to_thread.run_sync(member.end_abruptly)
         for member in self.cluster.members:
             member.start()
         for member in self.cluster.members:

@@ -114,7 +114,7 @@ class Case:
 
 async def kill(case: Case) -> float:
     member = case.followed
-    await in_thread(member.kill)
+    await in_thread(member.end_abruptly)
     await trio.sleep(1)
     await in_thread(member.restart)
     return 0.0
@@ -140,7 +140,7 @@ async def freeze(case: Case) -> float:
 async def kill_leader(case: Case) -> float:
     for member in case.cluster.members:
         if await trio.to_thread.run_sync(member.metric, "etcd_server_is_leader"):
-            await in_thread(member.kill)
+            await in_thread(member.end_abruptly)
             await trio.sleep(1)
             await in_thread(member.restart)
             return 0.0
@@ -167,7 +167,7 @@ async def cut(case: Case, *, up: bool = False, down: bool = False) -> float:
 async def restart_all(case: Case) -> float:
     began = trio.current_time()
     for member in case.cluster.members:
-        await in_thread(member.kill)
+        await in_thread(member.end_abruptly)
     for member in case.cluster.members:
         member.start()
     for member in case.cluster.members:
@@ -176,10 +176,10 @@ async def restart_all(case: Case) -> float:
 
 
 DISTURBANCES: Final[dict[str, Callable[[Case], Awaitable[float]]]] = {
-    "the followed member is killed": kill,
+    "the followed member ends abruptly": kill,
     "the followed member is asked to end": terminate,
     "the followed member is frozen": freeze,
-    "the leader is killed": kill_leader,
+    "the leader ends abruptly": kill_leader,
     "the quorum is lost": lose_quorum,
     "nothing can be sent": partial(cut, up=True),
     "nothing comes": partial(cut, down=True),
@@ -289,7 +289,7 @@ def check(what: str, began: float, limit: float, violations: list[str]) -> None:
 
 
 async def cut_writes(cluster: Cluster, violations: list[str], moments: int) -> None:
-    """Kill and freeze members, and cancel writes, at random moments."""
+    """End and freeze members, and cancel writes, at random moments."""
     outcomes: dict[str, str] = {}
     revisions: dict[str, int] = {}
     is_over = False
@@ -318,7 +318,7 @@ async def cut_writes(cluster: Cluster, violations: list[str], moments: int) -> N
                 await trio.sleep(random.uniform(0, 0.1))
                 member = random.choice(cluster.members)
                 if random.random() < 0.3:
-                    await in_thread(member.kill)
+                    await in_thread(member.end_abruptly)
                     await in_thread(member.restart)
                 else:
                     member.freeze()
