@@ -61,7 +61,10 @@ def listens(path: Path) -> bool:
     """Return whether a process listens at a path, and this one may connect."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(0)
-        error = client.connect_ex(str(path))
+        try:
+            error = client.connect_ex(str(path))
+        except OSError:
+            return False  # its path is too long
         return error in {0, errno.EAGAIN}  # its queue is full
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -26,15 +27,27 @@ WRONG_ARGUMENTS: Final = 2
 NOT_READY: Final = 3
 NO_SUCH_NODE: Final = 4
 
-_STATUSES: Final = {404: NO_SUCH_NODE, 500: NO_CONNECTION, 503: NO_CONNECTION}
+_NOT_FOUND: Final = 404
+_UNAVAILABLE: Final = 503
 
-RETRIES: Final = 50
+_STATUSES: Final = {_NOT_FOUND: NO_SUCH_NODE, 500: NO_CONNECTION, _UNAVAILABLE: NO_CONNECTION}
+
+PATIENCE: Final = 10.0
+"""A stream that was lost is asked for again for so many seconds."""
+
 PAUSE: Final = 0.2
-"""A stream that breaks off is asked for again so often, this many seconds apart: 10 s in all."""
+"""It is asked for again after so many seconds."""
+
+
+class _WrongArgumentsError(Exception):
+    """The arguments can't be carried out. The text says why."""
 
 
 def run(given: argparse.Namespace) -> NoReturn:
     """Carry out a command, and exit with its status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A log may have what the encoding of this terminal has not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(status_of(given))
 
 
@@ -47,7 +60,7 @@ def status_of(given: argparse.Namespace) -> int:
         return _fail(error, NO_CONNECTION)
     except RefusalError as error:
         return _fail(error, _STATUSES.get(error.status, WRONG_ARGUMENTS))
-    except ValueError as error:
+    except _WrongArgumentsError as error:
         return _fail(error, WRONG_ARGUMENTS)
     except BrokenPipeError:
         # What reads the output has seen enough; the interpreter would complain at its exit.
@@ -68,14 +81,21 @@ def _say(text: str) -> None:
 
 
 def _service(given: argparse.Namespace) -> Service:
-    return choose(path=given.socket, name=given.name)
+    try:
+        return choose(path=given.socket, name=given.name)
+    except ValueError as error:
+        raise _WrongArgumentsError(str(error)) from None
+
+
+def _query(**parameters: str | int) -> str:
+    return urlencode(parameters, errors="surrogateescape")
 
 
 def _status(given: argparse.Namespace) -> int:
     service = _service(given)
-    known = None if given.dn is None else service.get(page_of(given.dn))
-    query = "" if given.dn is None else f"?{urlencode({'dn': given.dn})}"
-    tree = service.get(f"/v1/tree{query}")
+    known = None if given.dn is None else service.get(page_of(given.dn), "why")
+    query = "" if given.dn is None else f"?{_query(dn=given.dn)}"
+    tree = service.get(f"/v1/tree{query}", "name", "time", "nodes", "ready")
     head = summary(tree)
     if known is not None:
         tree["why"] = head = known["why"]
@@ -95,9 +115,9 @@ def _logs(given: argparse.Namespace) -> int:
     query: dict[str, str | int] = {"n": given.n}
     if given.level is not None:
         query["level"] = given.level
-    target = page_of(given.dn, f"/logs?{urlencode(query)}")
+    target = page_of(given.dn, f"/logs?{_query(**query)}")
     if not given.follow:
-        for data in service.get(target)["entries"]:
+        for data in service.get(target, "entries")["entries"]:
             _say(entry(data))
         return GOOD
     return _follow(service, f"{target}&follow")
@@ -106,32 +126,41 @@ def _logs(given: argparse.Namespace) -> int:
 def _follow(service: Service, target: str) -> int:
     """Show log records as they come, also across restarts of what sends them."""
     last: str | None = None
-    failures = 0
+    has_begun = False
+    lost_since: float | None = None
     while True:
         try:
-            for event in service.events(target, last):
-                failures = 0
-                if event.name == "missed":
-                    _say(missed(event.data))
-                else:
-                    _say(entry(event.data))
-                    last = event.number
-                sys.stdout.flush()
-        except ConnectionFailedError:
-            failures += 1
-            if failures > RETRIES:
+            with service.events(target, last) as events:
+                has_begun, lost_since = True, None
+                for event in events:
+                    if event.name == "missed":
+                        _say(missed(event.data))
+                    else:
+                        _say(entry(event.data))
+                        last = event.number
+                    sys.stdout.flush()
+        except (ConnectionFailedError, RefusalError) as error:
+            # A service that has just begun may listen before its node, or its log, is there.
+            may_come = isinstance(error, ConnectionFailedError) or (
+                has_begun and error.status in {_NOT_FOUND, _UNAVAILABLE}
+            )
+            if not may_come or (
+                lost_since is not None and time.monotonic() - lost_since >= PATIENCE
+            ):
                 raise
+        if lost_since is None:
+            lost_since = time.monotonic()
         time.sleep(PAUSE)
 
 
 def _stack(given: argparse.Namespace) -> int:
-    text = _service(given).get(page_of(given.dn, "/stack"))["stack"]
+    text = _service(given).get(page_of(given.dn, "/stack"), "stack")["stack"]
     _say(text or f"nothing of {given.dn} runs")
     return GOOD
 
 
 def _act(given: argparse.Namespace) -> int:
-    dns = _service(given).post(page_of(given.dn, f"/{given.command}"))["dns"]
+    dns = _service(given).post(page_of(given.dn, f"/{given.command}"), "dns")["dns"]
     _say(acted(given.command, dns))
     return GOOD
 
@@ -144,7 +173,7 @@ def _watch(given: argparse.Namespace) -> int:
     service = _service(given)
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         msg = "watch needs a terminal: elsewhere, use status"
-        raise ValueError(msg)
+        raise _WrongArgumentsError(msg)
     app = Watch(service.path)
     app.run()
     return app.return_code or GOOD
@@ -158,7 +187,7 @@ def _list(_: argparse.Namespace) -> int:
             _say(f"{name:{width}}  gone       {path}")
             continue
         try:
-            ready = Service(path).get(page_of("root"))["ready"]
+            ready = Service(path).get(page_of("root"), "ready")["ready"]
         except (ConnectionFailedError, RefusalError):
             _say(f"{name:{width}}  no answer  {path}")
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 Json = Any
@@ -25,6 +25,13 @@ class ConnectionFailedError(Exception):
     """There is no answer. The text says from where, and why."""
 
 
+class StrangerError(ConnectionFailedError):
+    """What has answered is no inspector."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"what listens at {path} is no inspector")
+
+
 class RefusalError(Exception):
     """The inspector has refused a request, and says why."""
 
@@ -35,7 +42,8 @@ class RefusalError(Exception):
 
 def page_of(dn: str, part: str = "") -> str:
     """Return the path of what an inspector tells of a node."""
-    return f"/v1/nodes/{quote(dn, safe='')}{part}"
+    # What came from the command line may be no text; the inspector refuses it.
+    return f"/v1/nodes/{quote(dn, safe='', errors='surrogateescape')}{part}"
 
 
 class ServerEvent(NamedTuple):
@@ -95,45 +103,70 @@ class Service:
             for connection in self._connections:
                 connection.hang_up()
 
-    def get(self, target: str) -> Json:
+    def get(self, target: str, *fields: str) -> Json:
         """Return the answer to a ``GET``.
 
+        Args:
+            target: What is asked for.
+            fields: What the answer of an inspector has at least.
+
         Raises:
-            ConnectionFailedError: if there is none.
+            ConnectionFailedError: if there is none, or not that of an inspector.
             RefusalError: if it is an error.
         """
-        return self._ask("GET", target)
+        return self._ask("GET", target, fields)
 
-    def post(self, target: str) -> Json:
+    def post(self, target: str, *fields: str) -> Json:
         """Return the answer to a ``POST``; as :meth:`get`."""
-        return self._ask("POST", target)
+        return self._ask("POST", target, fields)
 
-    def events(self, target: str, after: str | None = None) -> Iterator[ServerEvent]:
-        """Walk through the events of a stream until it ends.
+    @contextlib.contextmanager
+    def events(self, target: str, after: str | None = None) -> Iterator[Iterator[ServerEvent]]:
+        """Open a stream; yield its events, as they come.
+
+        They end when the stream ends, and also where it breaks off, as it does when the service is
+        killed: the two look alike.
 
         Args:
             target: The stream.
             after: The number of the last event that was seen.
 
         Raises:
-            ConnectionFailedError: if it breaks off, as it does when the service ends.
+            ConnectionFailedError: if there is no answer, or not that of an inspector. The events
+                raise it if nothing has come for ``ANSWER_TIME``, or it was hung up.
             RefusalError: if there is no such stream.
         """
         headers = {} if after is None else {"Last-Event-ID": after}
-        with self._sent("GET", target, headers) as response, self._named():
-            fields: dict[str, str] = {}
+        with self._sent("GET", target, headers) as response:
+            if response.headers.get_content_type() != "text/event-stream":
+                raise StrangerError(self.path)
+            yield self._events(response)
+
+    def _events(self, response: http.client.HTTPResponse) -> Iterator[ServerEvent]:
+        fields: dict[str, str] = {}
+        with self._named():
             while raw := response.readline():
                 name, found, text = raw.decode().rstrip("\n").partition(": ")
                 if found and name:  # a comment has no name
                     fields[name] = text
                 elif fields:
-                    data = json.loads(fields["data"])
-                    yield ServerEvent(fields["event"], data, fields.get("id"))
+                    try:
+                        name, data = fields["event"], json.loads(fields["data"])
+                    except (KeyError, ValueError):
+                        raise StrangerError(self.path) from None
+                    yield ServerEvent(name, data, fields.get("id"))
                     fields = {}
 
-    def _ask(self, method: str, target: str) -> Json:
+    def _ask(self, method: str, target: str, fields: Sequence[str]) -> Json:
         with self._sent(method, target, {}) as response, self._named():
-            return json.loads(response.read())
+            data = response.read()
+        try:
+            answer = json.loads(data)
+        except ValueError:
+            raise StrangerError(self.path) from None
+        if isinstance(answer, dict) and answer.keys() >= set(fields):
+            return answer
+        raise StrangerError(self.path)
 
     @contextlib.contextmanager
     def _sent(

@@ -126,10 +126,11 @@ class StreamFeed(Feed):
 
     def _ask(self) -> float:
         self._put(Begun())
-        for event in self._service.events(self._target, self._last):
-            if event.number is not None:
-                self._last = event.number
-            self._put(event)
+        with self._service.events(self._target, self._last) as events:
+            for event in events:
+                if event.number is not None:
+                    self._last = event.number
+                self._put(event)
         self._put(Lost("the stream has ended"))
         return PAUSE
 
@@ -144,7 +145,7 @@ class DetailsFeed(Feed):
 
     def _ask(self) -> float:
         begun = time.monotonic()
-        node = self._service.get(page_of(self._dn))
-        stack = self._service.get(page_of(self._dn, "/stack"))["stack"]
+        node = self._service.get(page_of(self._dn), "why", "group")
+        stack = self._service.get(page_of(self._dn, "/stack"), "stack")["stack"]
         self._put(Details(node, stack))
         return max(DETAILS, SHARE * (time.monotonic() - begun))

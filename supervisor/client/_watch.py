@@ -425,7 +425,7 @@ class Watch(App[int]):
             return
         try:
             target = page_of(dn, f"/{action}")
-            answer = await asyncio.to_thread(self._asked.post, target)
+            answer = await asyncio.to_thread(self._asked.post, target, "dns")
         except (ConnectionFailedError, RefusalError) as error:
             _say(self._done_line, str(error))
         else:

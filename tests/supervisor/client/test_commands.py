@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,10 +16,10 @@ import pytest
 
 from supervisor import _instances
 from supervisor.client import _choice
-from supervisor.client._commands import RETRIES, status_of
+from supervisor.client._commands import PATIENCE, PAUSE, status_of
 from supervisor.client._connection import Service
 
-from ..helpers.answers import answer, answering
+from ..helpers.answers import answer, answering, stream
 from ..helpers.internals import parse
 from ..helpers.services import ENVIRONMENT, SIGTERM, next_line, service
 
@@ -207,34 +208,74 @@ def test_a_follower_ends_when_the_service_has_ended(
     netd: subprocess.Popen[str],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    pauses: list[float],
 ) -> None:
     """S38: it tries again for 10 seconds."""
-    pauses: list[float] = []
+    told = Service.events
 
-    def pause(seconds: float) -> None:
-        if not pauses:
+    @contextlib.contextmanager
+    def first_of(service: Service, target: str, after: str | None) -> Iterator[Iterator[object]]:
+        """Break off after one event; the service ends then."""
+        with told(service, target, after) as events:
+            yield iter([next(events)])
             netd.send_signal(SIGTERM)
             netd.wait()
-        pauses.append(seconds)
 
-    monkeypatch.setattr("time.sleep", pause)
-    monkeypatch.setattr(Service, "events", break_off(Service.events))
+    monkeypatch.setattr(Service, "events", first_of)
     status, _, err = ask(capsys, "logs", "root", "-f")
     assert status == 1
     assert "no answer from" in err
-    assert len(pauses) == RETRIES + 1  # the first is after the end of the stream
+    assert PATIENCE <= sum(pauses) <= PATIENCE + PAUSE
 
 
-def break_off(events: object) -> object:
-    """Return a method that walks through one event of a stream only."""
+def record(text: str) -> tuple[str, object]:
+    """Return an event of the log."""
+    return "log", {"time": 1.0, "level": 20, "dn": "root", "text": text}
 
-    def first(*arguments: object) -> Iterator[object]:
-        assert callable(events)
-        for event in events(*arguments):
-            yield event
-            return
 
-    return first
+@pytest.mark.parametrize("status", [404, 503])
+def test_a_follower_waits_for_a_node_that_was_there(
+    home: Path, capsys: pytest.CaptureFixture[str], pauses: list[float], status: int
+) -> None:
+    """S38: a service that has just begun may not have it yet; it is waited for for 10 seconds."""
+    refusal = answer({"error": "not yet"}, status)
+    answers = [stream(record("one")), *[refusal] * 20, stream(record("two")), *[refusal] * 60]
+    with answering(home / "netd.sock", answers):
+        exit_status, out, err = ask(capsys, "logs", "root", "-f")
+    assert (exit_status, err) == (4 if status == 404 else 1, "not yet\n")
+    assert [line.split()[-1] for line in out.splitlines()] == ["one", "two"]
+    assert PATIENCE <= sum(pauses) - 21 * PAUSE <= PATIENCE + PAUSE
+
+
+def test_what_a_follower_could_not_reach_before_does_not_count(
+    home: Path, capsys: pytest.CaptureFixture[str], pauses: list[float]
+) -> None:
+    """S38: the 10 seconds begin anew with each stream, also with one that has no event."""
+    answers = [*([stream()] + [b""] * 20) * 5, stream(record("late"))]
+    with answering(home / "netd.sock", answers):
+        status, out, err = ask(capsys, "logs", "root", "-f")
+    assert status == 1
+    assert out.endswith("root: late\n")
+    assert "no answer from" in err
+    assert PATIENCE <= sum(pauses) - 105 * PAUSE <= PATIENCE + PAUSE
+
+
+def test_what_is_refused_at_first_is_not_waited_for(
+    home: Path, capsys: pytest.CaptureFixture[str], pauses: list[float]
+) -> None:
+    """S38: there is no such node."""
+    with answering(home / "netd.sock", [answer({"error": "none"}, 404)]):
+        assert ask(capsys, "logs", "root", "-f") == (4, "", "none\n")
+    assert pauses == []
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses of a command, which take no time but that of its clock."""
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr("time.monotonic", lambda: sum(pauses))
+    return pauses
 
 
 def test_list_shows_all_instances(
@@ -350,6 +391,75 @@ def test_what_is_printed_steers_no_terminal(
     netd.stdin.flush()
     assert next_line(netd) == "done"
     assert ask(capsys, "logs", "root.obey")[1].endswith(" root.obey: \\x1b[2J\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["status", "status root", "logs root", "logs root -f", "stack", "restart root"]
+)
+@pytest.mark.parametrize("body", [{}, [], "text"])
+def test_another_server_is_no_inspector(
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    pauses: list[float],
+    body: object,
+    arguments: str,
+) -> None:
+    """S38: whatever it answers, that is no connection."""
+    path = home / "other.sock"
+    with answering(path, [answer(body)] * 60):
+        expected = (1, "", f"what listens at {path} is no inspector\n")
+        assert ask(capsys, *arguments.split(), "--socket", str(path)) == expected
+        assert ask(capsys, "list")[1].startswith("other  no answer  ")
+    assert bool(pauses) == ("-f" in arguments)
+
+
+def test_a_path_that_is_too_long_is_no_instance(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S38: as one at which nothing is."""
+    monkeypatch.setattr("tempfile.tempdir", str(home / ("x" * 100)))
+    (folder,) = _instances.folders()
+    folder.mkdir(mode=0o700, parents=True)
+    (folder / "netd.sock").touch()
+    assert ask(capsys, "status")[0] == 1
+    assert ask(capsys, "status", "--name", "netd")[0] == 1
+    assert ask(capsys, "list") == (0, f"netd  gone       {folder}/netd.sock\n", "")
+    status, _, err = ask(capsys, "status", "--socket", str(folder / "netd.sock"))
+    assert status == 1
+    assert "path too long" in err
+
+
+@pytest.mark.usefixtures("netd")
+def test_what_is_no_text_is_refused_by_the_inspector(capsys: pytest.CaptureFixture[str]) -> None:
+    """S38: the arguments of a process are bytes."""
+    for arguments in (
+        ["status", "\udcff"],
+        ["logs", "\udcff"],
+        ["logs", "root", "--level", "\udcff"],
+    ):
+        status, out, err = ask(capsys, *arguments)
+        assert (status, out) == (2, "")
+        assert "\ufffd" in err
+
+
+def test_what_the_encoding_of_the_output_has_not_is_escaped(
+    netd: subprocess.Popen[str], home: Path
+) -> None:
+    """S38: and what comes after it is printed as well."""
+    assert netd.stdin is not None
+    for text in ("€", "after"):
+        netd.stdin.write(f"{text}\n")
+        netd.stdin.flush()
+        assert next_line(netd) == "done"
+    command = [sys.executable, "-m", "supervisor", "logs", "root.obey", "--socket"]
+    done = subprocess.run(
+        [*command, str(home / "netd.sock")],
+        env=ENVIRONMENT | {"PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        encoding="latin-1",
+        check=True,
+    )
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["\\u20ac", "after"]
 
 
 CLEAR = "\x1b[2J"

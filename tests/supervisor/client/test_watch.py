@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import pty
 import random
@@ -20,6 +21,7 @@ from supervisor.client._connection import ServerEvent
 from supervisor.client._feeds import TREE, DetailsFeed, Feed, Lost, StreamFeed
 from supervisor.client._picture import ROWS, drawn
 
+from ..helpers.answers import answer, answering
 from ..helpers.internals import parse
 from ..helpers.screens import Screen, open_screen
 from ..helpers.services import ENVIRONMENT, next_line, service
@@ -265,6 +267,17 @@ def test_no_field_of_an_answer_steers_the_terminal(tmp_path: Path) -> None:
             await screen.until_shown("Restart the group of \\x1b[2J?")
 
     asyncio.run(main())
+
+
+def test_another_server_is_no_inspector(tmp_path: Path) -> None:
+    """S43: the line about the connection says so."""
+
+    async def main() -> None:
+        async with open_screen(tmp_path / "other.sock") as screen:
+            await screen.until_shown("is no inspector; trying again")
+
+    with answering(tmp_path / "other.sock", itertools.repeat(answer({}))):
+        asyncio.run(main())
 
 
 def fill(app: Watch, rows: list[dict[str, Any]]) -> None:
