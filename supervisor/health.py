@@ -5,7 +5,7 @@ seconds. The three kinds have Kubernetes' names, and their answers Kubernetes' f
 
 - ``live``: the event loop answers. The death of a node is no reason to kill the process: the
   supervisor restarts that node, and only that.
-- ``startup``: all of the gate has been ready once.
+- ``startup``: each subtree of the gate has been ready once, not necessarily all at the same time.
 - ``ready``: all of the gate is ready now, and nothing stops. Each node that is not has a line.
 
 The *gate* is what has to be ready: some subtrees, by default the whole tree. See
@@ -19,6 +19,7 @@ worker thread.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from itertools import islice
@@ -29,11 +30,11 @@ import trio
 
 from ._calls._runnable import logger, signal
 from ._calls._supervisor import Supervisor, gates_of, port_of
-from ._core._arguments import check_dn, check_kind, check_port, shown
+from ._core._arguments import check_dn, check_host, check_kind, check_port, plain, shown
 from ._core._states import GroupState, Signal
 from ._extras import needs
 from ._http._messages import Response
-from ._http._server import HttpServer, open_port
+from ._http._server import HttpServer, authority, open_port
 from ._observing._logging import DN_LENGTH, log
 from ._observing._ready import serves
 from ._observing._reasons import unready_line
@@ -119,7 +120,7 @@ def check(
             return PlainTextResponse(found.text, 200 if found.ok else 503)
     """
     check_kind("tree", tree, Supervisor, "current_supervisor()", optional=False)
-    if kind not in PAGES:
+    if plain(kind) not in PAGES:
         msg = f"kind={shown(kind)} is no kind of probe: pass 'live', 'ready' or 'startup'"
         raise ValueError(msg)
     port = port_of(tree)
@@ -157,7 +158,7 @@ def health_server(
         InvalidNameError: if no node can ever have one of the DNs.
         NotSupervisedError: if another thread calls, or another run of Trio.
         TypeError: if an argument is of a wrong kind.
-        ValueError: if the port is out of its range, or the gate has too many DNs.
+        ValueError: if the host is empty, the port out of its range, or the gate has too many DNs.
 
     Checkpoints:
         Never; the runnable always.
@@ -184,8 +185,7 @@ class HealthServer:
     ) -> None:
         """Listen on nothing yet, and follow the gate from now on."""
         check_kind("tree", tree, Supervisor, "current_supervisor()", optional=False)
-        check_kind("host", host, str, "'0.0.0.0'", optional=False)
-        self._host: str = host
+        self._host: str = check_host("host", host)
         self._tcp_port: int = check_port("port", port)
         self._port = port_of(tree)
         dns = _check_gate(gate, self._port.group.members[0].name)
@@ -202,16 +202,20 @@ class HealthServer:
 
     def __repr__(self) -> str:
         """Tell where it listens."""
-        return f"<health server at {self._host}:{self._tcp_port}>"
+        return f"<health server at {authority(self._host, self._tcp_port)}>"
 
     async def __call__(self) -> None:
         """Serve until this is cancelled."""
-        listeners = await open_port(self._host, self._tcp_port)
-        names = [each.socket.getsockname() for each in listeners]  # with the port, if that was 0
-        where = " and ".join(f"{host}:{port}" for host, port, *_ in names)
-        logger().info("probes are answered at %s", where)
-        signal(Signal.HEALTHY)
-        await self._server.serve(listeners)
+        with contextlib.ExitStack() as opened:
+            listeners = await open_port(self._host, self._tcp_port)
+            for each in listeners:
+                opened.callback(each.socket.close)
+            # They have the port, if that was 0.
+            names = [each.socket.getsockname()[:2] for each in listeners]
+            where = " and ".join(authority(*name) for name in names)
+            logger().info("probes are answered at %s", where)
+            signal(Signal.HEALTHY)
+            await self._server.serve(listeners)
 
     async def _handle(self, request: Request) -> Response:
         """Answer a request, and have its connection closed.

@@ -102,16 +102,34 @@ def check_count(name: str, value: object, *, least: int, of: str = "") -> int:
 LAST_PORT: Final = 65535
 
 
+_ADDRESS: Final = re.compile(
+    r"(?:([^][:/\s]+)|\[([0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(?:%[^][:/\s]+)?)]):([0-9]{1,5})"
+)
+
+
 def check_address(name: str, value: object, example: str) -> tuple[str, int]:
-    """Return the host and the port of ``HOST:PORT``, in which an IPv6 address may have brackets."""
-    message = f"{name}={shown(value)} is not of the form HOST:PORT, such as {example!r}"
+    """Return the host and the port of ``HOST:PORT``, in which an IPv6 address has brackets."""
+    message = (
+        f"{name}={shown(value)} is not of the form HOST:PORT, such as {example!r}, or '[::1]:8080'"
+    )
     text = plain(value)
     if text is None:
         raise TypeError(message)
-    host, _, digits = text.rpartition(":")
-    if not (host and re.fullmatch("[0-9]{1,5}", digits) and int(digits) <= LAST_PORT):
+    found = _ADDRESS.fullmatch(text)
+    if found is None or int(found[3]) > LAST_PORT:
         raise ValueError(message)
-    return host.removeprefix("[").removesuffix("]"), int(digits)
+    return found[1] or found[2], int(found[3])
+
+
+def check_host(name: str, value: object) -> str:
+    """Return where to listen, which is looked up only then."""
+    if not isinstance(value, str):
+        msg = f"{name}={shown(value)} is not a str: pass one, such as '0.0.0.0'"
+        raise TypeError(msg)
+    if not value:
+        msg = f"{name}='' is no host: pass one, such as '0.0.0.0'"
+        raise ValueError(msg)
+    return str.__str__(value)
 
 
 def check_port(name: str, value: object) -> int:

@@ -25,6 +25,7 @@ takes 300 ms to import, h11 takes 40.
 
 from __future__ import annotations
 
+import errno
 from operator import attrgetter
 from typing import TYPE_CHECKING, final
 
@@ -140,8 +141,15 @@ async def open_port(host: str, port: int) -> list[trio.SocketListener]:
     Raises:
         OSError: if that is not possible.
     """
+    message = f"can't listen on {authority(host, port)}: "
     try:
         return await trio.open_tcp_listeners(port, host=host)
     except OSError as error:
-        msg = f"can't listen on {host}:{port}: {error.strerror or error}"
-        raise OSError(error.errno, msg) from error
+        raise OSError(error.errno, message + (error.strerror or str(error))) from error
+    except ValueError as error:  # of the codec for names, or of a NUL in one
+        raise OSError(errno.EINVAL, f"{message}{error}") from error
+
+
+def authority(host: str, port: int) -> str:
+    """Return host and port as one text, as they are written in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeAlias
 
 from supervisor._calls._supervisor import Supervisor
-from supervisor._core._arguments import check_address, check_function, check_port, shown
+from supervisor._core._arguments import check_address, check_function, check_host, check_port, shown
 
 from ._sidecars import check_made
 
@@ -23,7 +23,7 @@ def probes(health: object) -> MakeServer | None:
 
     Raises:
         TypeError: if ``health`` is of a wrong kind.
-        ValueError: if it is not of the form ``HOST:PORT``, or there is no such port.
+        ValueError: if it is not of the form ``HOST:PORT``, or there is no such host or port.
     """
     if health is None:
         return None
@@ -34,7 +34,7 @@ def probes(health: object) -> MakeServer | None:
         case str():
             host, port = check_address("health", health, EXAMPLE)
         case (str(host), int(number)):
-            port = check_port("health", number)
+            host, port = check_host("health", host), check_port("health", number)
         case _:
             msg = (
                 f"health={shown(health)} is no place for a server: pass 'HOST:PORT' or a pair, "

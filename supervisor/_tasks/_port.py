@@ -14,6 +14,7 @@ Nodes, incarnations and groups are passed by reference, to be read. Only the mod
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final, final
 
 from supervisor._core import _steps as steps
@@ -140,11 +141,13 @@ class Port:
         while (path := self.path(dn)) is None:
             dn = dn.rpartition(".")[0]
         incarnation = path[-1].incarnation
-        names = sorted(incarnation.children or ()) if incarnation is not None else []
-        if not names:
+        children = (incarnation.children if incarnation is not None else None) or {}
+        if not children:
             return f"{dn} has no children"
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        return f"{dn} has {', '.join(names[:NAMES_SHOWN])}{more}"
+        # The oldest ones: probes ask this again and again, and a pool may have many children.
+        names = sorted(islice(children, NAMES_SHOWN))
+        missing = len(children) - len(names)
+        return f"{dn} has {', '.join(names)}{f' and {missing} more' if missing > 0 else ''}"
 
     # Follow
 

@@ -242,6 +242,16 @@ async def test_a_node_that_is_not_there_is_not_ready() -> None:
         assert lines(tree, "ready", "root.jobs.a") == ["[+]root.jobs.a ok"]
 
 
+async def test_a_node_that_is_not_there_is_told_with_the_oldest_that_are() -> None:
+    """S41: a probe does not sort all children of a large pool each time."""
+    remotes = {f"n{number}": idle for number in range(99, 9, -1)}
+    async with open_harness(partial(start_all, **remotes)) as tree:
+        await tree.wait_ready()
+        (line,) = lines(tree, "ready", "root.x")
+        names = ", ".join(f"n{number}" for number in range(80, 100))
+        assert line == f"[-]root.x is not there: root has {names} and 70 more"
+
+
 async def test_what_is_below_a_node_that_stops_is_not_ready(
     autojump_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
@@ -495,6 +505,7 @@ async def test_the_last_100_gates_are_followed() -> None:
     [
         ("alive", (), ValueError, "kind='alive' is no kind of probe: pass 'live', "),
         (None, (), ValueError, "kind=None is no kind of probe"),
+        (["ready"], (), ValueError, r"kind=\['ready'\] is no kind of probe"),
         ("ready", "root.api", TypeError, "gate='root.api' is no sequence of DNs: pass one, such"),
         ("ready", 3, TypeError, "gate=3 is no sequence of DNs"),
         ("live", ["api"], InvalidNameError, "dn='api' can be no node's"),

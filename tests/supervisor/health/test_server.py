@@ -21,13 +21,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
-from supervisor import InvalidNameError, NotSupervisedError
+from supervisor import InvalidNameError, NotSupervisedError, Signal, SignalError
 from supervisor._http._limits import CLIENTS
 from supervisor.health import RENDER_TIME, SCRAPES, HealthServer, check, health_server
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import LONG, STEADY
-from ..helpers.probed import Answer, ask, open_beside, open_probed
+from ..helpers.probed import WHERE, Answer, ask, open_beside, open_probed
 from ..helpers.runnables import idle, start
 
 if TYPE_CHECKING:
@@ -369,6 +369,44 @@ async def test_a_port_that_is_taken_is_named() -> None:
             assert tree.ready()
 
 
+@pytest.mark.parametrize("host", ["..", "x" * 64, "x\0", "::1::"])
+async def test_a_host_that_can_not_be_is_named(host: str) -> None:
+    """S41: by the same error as a port that is taken."""
+    async with open_harness(idle) as tree:
+        with pytest.raises(OSError, match="can't listen on ") as caught:
+            await health_server(tree, host=host, port=0)()
+        assert host in str(caught.value)
+
+
+async def test_an_ipv6_address_is_told_in_brackets(caplog: pytest.LogCaptureFixture) -> None:
+    """S41: as in a URL."""
+    caplog.set_level(logging.INFO, "supervisor")
+    async with open_harness(idle) as tree, open_harness(health_server(tree, host="::1", port=0)):
+        await wait_all_tasks_blocked()
+    assert any(re.fullmatch(r"probes are answered at \[::1\]:\d+", m) for m in caplog.messages)
+
+
+async def test_nothing_listens_after_an_error(caplog: pytest.LogCaptureFixture) -> None:
+    """S41: such as that of a runnable that has signalled before."""
+    caplog.set_level(logging.INFO, "supervisor")
+    kept: list[SignalError] = []
+
+    async def signal_twice() -> None:
+        supervisor.signal(Signal.HEALTHY)
+        try:
+            await health_server(tree, port=0)()
+        except SignalError as error:
+            kept.append(error)  # its traceback keeps all that was open
+        await trio.sleep_forever()
+
+    async with open_harness(idle) as tree, open_harness(signal_twice):
+        await wait_all_tasks_blocked()
+        assert len(kept) == 1
+        (where,) = [found for text in caplog.messages if (found := WHERE.match(text))]
+        with pytest.raises(OSError, match="all attempts to connect to"):
+            await trio.open_tcp_stream("127.0.0.1", int(where[1]))
+
+
 @pytest.mark.parametrize("where", ["listening", "idle", "reading", "rendering"])
 async def test_a_cancellation_ends_it_at_once(
     mock_clock: MockClock,
@@ -414,6 +452,7 @@ async def test_a_cancellation_ends_it_at_once(
         ({"port": 65536}, ValueError, "port=65536 is not the number of a port"),
         ({"port": -1}, ValueError, "port=-1 is not the number of a port"),
         ({"port": 0, "host": 80}, TypeError, "host=80 is not a str: pass one, such as '0.0.0.0'"),
+        ({"port": 0, "host": ""}, ValueError, "host='' is no host: pass one, such as '0.0.0.0'"),
         ({"port": 0, "gate": "root"}, TypeError, "gate='root' is no sequence of DNs"),
         ({"port": 0, "gate": ["x"]}, InvalidNameError, "dn='x' can be no node's"),
         ({"port": 0, "registry": 3}, TypeError, "registry=3 is no registry: pass a Collector"),

@@ -112,7 +112,8 @@ def test_a_port_that_is_taken_changes_neither_readiness_nor_status() -> None:
     ("health", "where"),
     [
         ("0.0.0.0:8080", "0.0.0.0:8080"),
-        ("[::1]:0", "::1:0"),
+        ("[::1]:0", "[::1]:0"),
+        ("[fe80::1%eth0]:80", "[fe80::1%eth0]:80"),
         (("localhost", 80), "localhost:80"),
     ],
 )
@@ -155,6 +156,16 @@ async def test_a_function_makes_the_server() -> None:
         (("x", False), TypeError, "health=False is not the number of a port"),
         ("8080", ValueError, "health='8080' is not of the form HOST:PORT, such as '0.0.0.0:8080'"),
         ("x:65536", ValueError, "health='x:65536' is not of the form HOST:PORT"),
+        (":80", ValueError, "health=':80' is not of the form HOST:PORT"),
+        ("[]:80", ValueError, "is not of the form HOST:PORT"),
+        ("[[::1]:80", ValueError, "is not of the form HOST:PORT"),
+        ("::1]:80", ValueError, "is not of the form HOST:PORT"),
+        ("[::1:80", ValueError, "is not of the form HOST:PORT"),
+        ("::1:80", ValueError, r"is not of the form HOST:PORT, .* or '\[::1\]:8080'"),
+        ("[localhost]:80", ValueError, "is not of the form HOST:PORT"),
+        ("http://x:80", ValueError, "is not of the form HOST:PORT"),
+        (" x:80", ValueError, "is not of the form HOST:PORT"),
+        (("", 80), ValueError, "health='' is no host: pass one, such as '0.0.0.0'"),
         ("x:" + "9" * 5000, ValueError, "is not of the form HOST:PORT"),
     ],
 )
