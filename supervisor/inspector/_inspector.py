@@ -132,10 +132,12 @@ class Inspector:
 
     async def __call__(self) -> None:
         """Serve until this is cancelled."""
-        with listening(self._path, self._name) as (unix, path):
+        with listening(self._path, self._name) as (unix, path), contextlib.ExitStack() as opened:
             listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(unix))]
             if self._address is not None:
-                listeners.append(await self._open_port(self._address))
+                port = await self._open_port(self._address)
+                opened.callback(port.socket.close)
+                listeners.append(port)
             logger().info("the inspector listens at %s", path)
             signal(Signal.HEALTHY)
             async with trio.open_nursery() as nursery:

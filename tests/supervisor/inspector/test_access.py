@@ -13,6 +13,7 @@ import pytest
 import trio
 
 import supervisor
+from supervisor import NotSupervisedError
 from supervisor.inspector import inspector
 from supervisor.testing import open_harness
 
@@ -118,6 +119,19 @@ async def test_the_port_shows_and_acts_only_if_it_may(
     """S37: with control="http"."""
     async with open_port(tmp_path / "s", capfd, control) as (_, asker):
         assert (await asker.ask("/v1/nodes/root.one/restart", method="POST"))[0] == status
+
+
+async def test_an_inspector_that_can_not_be_healthy_closes_its_port(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """S37: here nobody runs it, so it has no logger."""
+    async with open_harness(root, patience=60.0) as tree:
+        with pytest.raises(NotSupervisedError) as kept:  # with the frames that have the listener
+            await inspector(tree, path=tmp_path / "s", http="127.0.0.1:0")()
+        port = int(capfd.readouterr().err.partition("127.0.0.1:")[2].partition("/")[0])
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await trio.open_tcp_stream("127.0.0.1", port)
+    del kept
 
 
 async def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
