@@ -2,7 +2,8 @@
 
 A feed has a thread and a connection of its own. What it is told waits in the feed until it is
 taken. Only what comes when nothing waits wakes the one who takes, so a burst of events is one
-wake-up.
+wake-up. What waits is bounded: where nothing may be lost, the thread reads on only when there is
+room, so the service sees a client that takes nothing, and drops it.
 
 A feed that is closed hangs up. So its thread ends at once, wherever it waits, and the service has
 one client less: it serves 32 of them.
@@ -33,6 +34,9 @@ DETAILS: Final = 1.0
 SHARE: Final = 20
 """At least so many times as long as the answer took: of a large tree that may be long, and the
 service does nothing else meanwhile."""
+
+WAITING: Final = 100
+"""So many things wait at most, where none may be forgotten."""
 
 TREE: Final = "/v1/stream"
 
@@ -67,11 +71,13 @@ class Feed(ABC):
         Args:
             path: The socket of the service.
             wake: Called in the thread when there is something to take, and was nothing before.
-            kept: So many things wait at most; older ones are forgotten.
+            kept: So many things wait at most; older ones are forgotten. ``None``: the thread waits
+                when there are ``WAITING``, and nothing is forgotten.
         """
         self._service = Service(path)
         self._wake = wake
-        self._lock = threading.Lock()
+        # Notified when there is room, or the feed is closed.
+        self._room = threading.Condition()
         self._waiting: deque[Told] = deque(maxlen=kept)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor feed", daemon=True)
@@ -79,14 +85,17 @@ class Feed(ABC):
 
     def take(self) -> list[Told]:
         """Take what has come, oldest first."""
-        with self._lock:
+        with self._room:
             taken = list(self._waiting)
             self._waiting.clear()
+            self._room.notify()
         return taken
 
     def close(self) -> None:
         """Hang up, and wait for the end of the thread, which comes at once."""
-        self._over.set()
+        with self._room:
+            self._over.set()
+            self._room.notify()
         self._service.hang_up()
         self._thread.join()
 
@@ -100,13 +109,19 @@ class Feed(ABC):
             self._over.wait(pause)
 
     def _put(self, told: Told) -> None:
-        if self._over.is_set():
-            return
-        with self._lock:
+        with self._room:
+            self._room.wait_for(self._has_room)
+            if self._over.is_set():
+                return
             is_first = not self._waiting
             self._waiting.append(told)
         if is_first:
             self._wake()
+
+    def _has_room(self) -> bool:
+        return (
+            self._waiting.maxlen is not None or len(self._waiting) < WAITING or self._over.is_set()
+        )
 
     @abstractmethod
     def _ask(self) -> float:

@@ -57,6 +57,9 @@ TICK: Final = 1.0
 REST: Final = 0.2
 """The node under the cursor is asked for when the cursor has rested so many seconds."""
 
+NAMED: Final = 10
+"""So many members of a group are named at most."""
+
 GUIDE: Final = 2
 """A level is indented by so many columns."""
 
@@ -76,6 +79,7 @@ class Question(ModalScreen[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "yes"),
         Binding("n,escape", "answer(False)", "no"),
+        Binding("q", "app.quit", "quit"),
     ]
     DEFAULT_CSS = """
     Question { align: center middle; }
@@ -419,7 +423,7 @@ class Watch(App[int]):
 
     async def _act(self, action: str, dn: str) -> None:
         members = self._members if dn == self._chosen else []
-        those = f" ({', '.join(members)})" if len(members) > 1 else ""
+        those = f" ({_some(members)})" if len(members) > 1 else ""
         question = Question(f"{action.capitalize()} the group of {dn}{those}?")
         if not await self.push_screen_wait(question):
             return
@@ -429,7 +433,13 @@ class Watch(App[int]):
         except (ConnectionFailedError, RefusalError) as error:
             _say(self._done_line, str(error))
         else:
-            _say(self._done_line, acted(action, answer["dns"]))
+            _say(self._done_line, acted(action, [_some(answer["dns"])]))
+
+
+def _some(dns: Sequence[str]) -> str:
+    """Name the first of some nodes, so that there is room for what is asked."""
+    more = len(dns) - NAMED
+    return ", ".join(dns) if more <= 0 else f"{', '.join(dns[:NAMED])}, and {more} more"
 
 
 def _line(name: str) -> Static:

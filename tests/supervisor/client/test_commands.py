@@ -225,7 +225,12 @@ def test_a_follower_ends_when_the_service_has_ended(
     status, _, err = ask(capsys, "logs", "root", "-f")
     assert status == 1
     assert "no answer from" in err
-    assert PATIENCE <= sum(pauses) <= PATIENCE + PAUSE
+    assert ends_in_time(pauses)
+
+
+def ends_in_time(pauses: list[float]) -> bool:
+    """Return whether pauses end with the first one, but for rounding, that is too late."""
+    return 0 <= len(pauses) - PATIENCE / PAUSE <= 1
 
 
 def record(text: str) -> tuple[str, object]:
@@ -244,7 +249,7 @@ def test_a_follower_waits_for_a_node_that_was_there(
         exit_status, out, err = ask(capsys, "logs", "root", "-f")
     assert (exit_status, err) == (4 if status == 404 else 1, "not yet\n")
     assert [line.split()[-1] for line in out.splitlines()] == ["one", "two"]
-    assert PATIENCE <= sum(pauses) - 21 * PAUSE <= PATIENCE + PAUSE
+    assert ends_in_time(pauses[21:])
 
 
 def test_what_a_follower_could_not_reach_before_does_not_count(
@@ -257,7 +262,7 @@ def test_what_a_follower_could_not_reach_before_does_not_count(
     assert status == 1
     assert out.endswith("root: late\n")
     assert "no answer from" in err
-    assert PATIENCE <= sum(pauses) - 105 * PAUSE <= PATIENCE + PAUSE
+    assert ends_in_time(pauses[105:])
 
 
 def test_what_is_refused_at_first_is_not_waited_for(

@@ -18,10 +18,10 @@ from textual.widgets import Input
 
 from supervisor.client._commands import status_of
 from supervisor.client._connection import ServerEvent
-from supervisor.client._feeds import TREE, DetailsFeed, Feed, Lost, StreamFeed
+from supervisor.client._feeds import TREE, WAITING, DetailsFeed, Feed, Lost, StreamFeed
 from supervisor.client._picture import ROWS, drawn
 
-from ..helpers.answers import answer, answering
+from ..helpers.answers import answer, answering, stream
 from ..helpers.internals import parse
 from ..helpers.screens import Screen, open_screen
 from ..helpers.services import ENVIRONMENT, next_line, service
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from textual.widgets.tree import TreeNode
 
+    from supervisor.client._feeds import Told
     from supervisor.client._watch import Watch
 
 
@@ -132,7 +133,7 @@ def test_restart_and_stop_ask_before(tmp_path: Path) -> None:
         await screen.until_shown(
             "Restart the group of root.net.dhcp (root.net.dhcp, root.net.dns)?"
         )
-        screen.press("q", "s", "n")
+        screen.press("s", "n")
         await screen.until(lambda: "Restart the group" not in screen.text)
         assert "run 2" not in screen.text
         screen.press("r")
@@ -150,6 +151,45 @@ def test_restart_and_stop_ask_before(tmp_path: Path) -> None:
 
     with netd(tmp_path / "netd.sock"):
         look(tmp_path / "netd.sock", test)
+
+
+def test_q_ends_it_while_a_question_is_open(tmp_path: Path) -> None:
+    """S43: nothing is restarted or stopped then."""
+
+    async def main() -> None:
+        async with open_screen(tmp_path / "none.sock") as screen:
+            app = screen.app
+            fill(app, [row("root")])
+            app._show()
+            await screen.until(lambda: app.nodes.dn == "root")
+            screen.press("s")
+            await screen.until_shown("Stop the group of root?")
+            screen.press("q")
+            await screen.until(lambda: app._exit)
+        assert app.return_value is None
+
+    asyncio.run(main())
+
+
+def test_a_question_names_the_first_members_of_a_large_group(tmp_path: Path) -> None:
+    """S43: so that the question itself is seen; so does what tells that it was done."""
+    dns = [f"root.n{number}" for number in range(300)]
+    some = f"({', '.join(dns[:10])}, and 290 more)?"
+    node = {"why": "", "stack": "", "group": {"members": dns}, "dns": dns}
+
+    async def main() -> None:
+        async with open_screen(path) as screen:
+            app = screen.app
+            await screen.until(lambda: app._members == dns)
+            screen.press("r")
+            await screen.until(lambda: some in " ".join(screen.text.replace("│", "").split()))
+            screen.press("y")
+            await screen.until_shown(f"restarts: {', '.join(dns[:10])}, and 290 more")
+
+    path = tmp_path / "netd.sock"
+    first = stream(*told_of(row("root.n0")))
+    with answering(path, itertools.chain([first], itertools.repeat(answer(node)))):
+        asyncio.run(main())
 
 
 def test_a_filter_chooses_which_nodes_are_drawn(tmp_path: Path) -> None:
@@ -283,9 +323,14 @@ def test_another_server_is_no_inspector(tmp_path: Path) -> None:
 def fill(app: Watch, rows: list[dict[str, Any]]) -> None:
     """Let the picture be that of a tree of these rows."""
     app.picture.begin()
-    app.picture.take(ServerEvent("nodes", {"time": 1.0, "nodes": rows}, None))
-    data = {"version": 1, "name": "netd", "time": 1.0, "draining": True}
-    app.picture.take(ServerEvent("synced", data, None))
+    for name, data in told_of(*rows):
+        app.picture.take(ServerEvent(name, data, None))
+
+
+def told_of(*rows: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the events that tell of a tree of these rows."""
+    synced = {"version": 1, "name": "netd", "time": 1.0, "draining": True}
+    return [("nodes", {"time": 1.0, "nodes": rows}), ("synced", synced)]
 
 
 def row(dn: str) -> dict[str, Any]:
@@ -318,6 +363,47 @@ def test_a_feed_that_is_closed_is_no_client_any_more(tmp_path: Path) -> None:
             for feed in feeds:
                 feed.close()
                 assert not any(isinstance(each, Lost) for each in feed.take())
+
+
+class Counting(Feed):
+    """A feed that is told of numbers as long as it is open."""
+
+    def __init__(self, path: Path, wake: Callable[[], object]) -> None:
+        self.is_full = threading.Event()
+        super().__init__(path, wake)
+
+    def _ask(self) -> float:
+        for number in itertools.count():
+            if number == WAITING:
+                self.is_full.set()
+            self._put(ServerEvent("number", number, None))
+            if self._over.is_set():
+                break
+        return 0.0
+
+
+def test_what_waits_to_be_taken_is_bounded(tmp_path: Path) -> None:
+    """S43: a terminal may be stopped while the tree changes; nothing is lost when it goes on."""
+    woken = threading.Event()
+    feed = Counting(tmp_path / "none.sock", woken.set)
+    feed.is_full.wait()
+    told: list[Told] = []
+    while len(told) < 10 * WAITING:
+        woken.wait()
+        woken.clear()
+        taken = feed.take()
+        assert len(taken) <= WAITING
+        told += taken
+    feed.close()
+    assert told == [ServerEvent("number", number, None) for number in range(len(told))]
+
+
+def test_a_feed_that_has_no_room_can_be_closed(tmp_path: Path) -> None:
+    """S43: its thread ends at once."""
+    feed = Counting(tmp_path / "none.sock", threading.Event().set)
+    feed.is_full.wait()
+    feed.close()
+    assert len(feed.take()) == WAITING
 
 
 def test_what_is_refused_is_told(tmp_path: Path) -> None:
