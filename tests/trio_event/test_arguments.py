@@ -65,7 +65,7 @@ def awaited(async_fn: Callable[..., Any], *args: object, **kwargs: object) -> Ca
     """Make a synchronous call of an async one, which has to end without waiting."""
 
     async def call() -> object:
-        with trio.fail_after(1):
+        with trio.fail_after(60):
             return await async_fn(*args, **kwargs)
 
     return partial(run_to_the_end, call)

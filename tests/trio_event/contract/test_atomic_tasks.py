@@ -407,7 +407,7 @@ def test_block_outside_of_a_run_holds_back_no_task_of_it() -> None:
 
     async def main() -> None:
         value = MemoryValue(0)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 get = Call(nursery, partial(value.watch().get, predicate=bool))
                 await wait_all_tasks_blocked()
@@ -459,7 +459,7 @@ async def test_block_of_another_run_is_apart(nursery: trio.Nursery) -> None:
 
     async def elsewhere() -> None:
         other = MemoryValue(0)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async with trio.open_nursery() as inner:
                 get = Call(inner, partial(other.watch().get, predicate=bool))
                 await wait_all_tasks_blocked()
