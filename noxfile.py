@@ -233,6 +233,13 @@ def viewers(session: nox.Session) -> None:
 
 
 @nox.session(requires=["build"])
+def followers(session: nox.Session) -> None:
+    """Have followers of a log come and go while threads write as fast as they can."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.followers", *session.posargs)
+
+
+@nox.session(requires=["build"])
 def scrapes(session: nox.Session) -> None:
     """Measure how long a scrape of a large tree delays its loop."""
     install_wheel(session, "tests")

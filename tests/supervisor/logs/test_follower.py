@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,11 @@ from supervisor import InvalidNameError
 from supervisor.logs import LogBuffer
 
 from ..helpers.buffers import attached, put, texts
+
+# Behind all other places, so that the packages which are tested stay those of the wheel.
+sys.path.append(str(Path(__file__).parents[3]))
+
+from benchmarks.soak.followers import follow
 
 if TYPE_CHECKING:
     from supervisor.logs import LogEntry, LogFollower
@@ -384,38 +390,7 @@ async def test_receive_is_a_checkpoint_with_and_without_entries() -> None:
 
 async def test_each_follower_sees_an_unbroken_run_or_how_many_it_has_missed() -> None:
     """S36: threads write as fast as they can, while followers come and go."""
-    logger = logging.getLogger("tests.many")
-    lives: list[tuple[int, int, int, int]] = []
-    start = threading.Barrier(4)
-
-    def write(which: int) -> None:
-        start.wait()
-        for number in range(1500):
-            logger.warning("%d %d", which, number)
-
-    async def follow(step: int) -> None:
-        ended = False
-        while not ended:
-            with buffer.follow(n=step) as follower:
-                seqs: list[int] = []
-                try:
-                    while len(seqs) < 100 * step:
-                        seqs.append((await follower.receive()).seq)
-                except trio.EndOfChannel:
-                    ended = True
-                if seqs:
-                    assert seqs == sorted(set(seqs))
-                    lives.append((seqs[0], seqs[-1], len(seqs), follower.missed))
-
-    with attached(logger) as buffer:
-        async with trio.open_nursery() as nursery:
-            for step in range(1, 6):
-                nursery.start_soon(follow, step)
-            async with trio.open_nursery() as writers:
-                for which in range(4):
-                    writers.start_soon(trio.to_thread.run_sync, write, which)
-            buffer.close()
+    lives = await follow(threads=4, records=6000, followers=5)
     assert lives
-    for first, last, received, missed in lives:
-        assert received + missed == last - first + 1
-    assert max(last for _, last, _, _ in lives) == 6000
+    assert all(life.is_whole for life in lives)
+    assert max(life.last for life in lives) == 6000
