@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,11 @@ from trio_event import ABSENT, MemoryValue
 from trio_event.etcd import Bytes, EtcdClient, RefusedError, announce
 
 from .helpers.scripted import LOST, Member, message, watching_client_of
-from .helpers.servers import in_thread
+from .helpers.servers import HANG, in_thread
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio_event.etcd import Lease
 
     from .helpers.servers import Cluster
@@ -94,6 +98,44 @@ async def test_a_lease_that_is_lost_is_replaced(node: Cluster, prefix: str) -> N
         second._end()
         await stored.wait_for(lambda found: found is ABSENT)
         await stored.wait_for(lambda found: found == b"1")
+        nursery.cancel_scope.cancel()
+
+
+FROZEN = """\
+import sys
+
+import trio
+from trio_event.etcd import EtcdClient, announce
+
+
+async def main():
+    async with EtcdClient([sys.argv[1]]) as client:
+        await announce(client, sys.argv[2], b"here", ttl=1)
+
+
+trio.run(main)
+"""
+
+
+async def test_a_process_that_was_frozen_puts_its_key_again(
+    node: Cluster, prefix: str, tmp_path: Path
+) -> None:
+    """E14: the key is gone while the process is stopped for longer than its lease lives."""
+    script = tmp_path / "program.py"
+    script.write_text(FROZEN)
+    async with (
+        EtcdClient(node.endpoints) as client,
+        client.value(f"{prefix}a", Bytes()) as stored,
+        trio.open_nursery() as nursery,
+    ):
+        command = [sys.executable, script, node.endpoints[0], f"{prefix}a"]
+        process: trio.Process = await nursery.start(trio.run_process, command)
+        with trio.fail_after(HANG):
+            await stored.wait_for(lambda found: found == b"here")
+            process.send_signal(signal.SIGSTOP)
+            await stored.wait_for(lambda found: found is ABSENT)
+            process.send_signal(signal.SIGCONT)
+            await stored.wait_for(lambda found: found == b"here")
         nursery.cancel_scope.cancel()
 
 
