@@ -188,6 +188,28 @@ async def test_what_was_compacted_while_cut_off_is_found_by_a_read(
                 assert value.version == 4
 
 
+@pytest.mark.parametrize("behind", [0, 1, 2])
+async def test_a_compaction_where_an_idle_value_resumes_changes_nothing(
+    each_binary: Path, tmp_path: Path, behind: int
+) -> None:
+    """E3: at the revision of its data, at the one from which it resumes, or behind that."""
+    with running(each_binary, tmp_path / "etcd") as cluster:
+        (member,) = cluster.members
+        client = EtcdClient(cluster.endpoints, timeout=HANG)
+        async with client, client.value("idle", Text()) as value:
+            revision = await value.put("1")
+            await value.wait_revision(revision)
+            version = value.version
+            for _ in range(3):
+                await client.put("other", b"")
+            await in_thread(lambda: cluster.control("compaction", str(revision + behind)))
+            await in_thread(member.end_abruptly)
+            await in_thread(member.restart)
+            await client.get("idle")  # over a new connection, so that the next write is
+            await value.wait_revision(await value.put("2"))
+            assert (value.peek(), value.version) == ("2", version + 1)
+
+
 async def test_a_restored_backup_is_noticed(each_binary: Path, tmp_path: Path) -> None:
     """E3: revisions have gone back, and values are those of the cluster, also where equal."""
     with running(each_binary, tmp_path / "etcd") as cluster:
