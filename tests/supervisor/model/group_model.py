@@ -84,9 +84,9 @@ class GroupModel:
     @property
     def late(self) -> bool:
         """Whether a member's start has timed out, or a beat is missing, in the present round."""
-        return self.was_late or any(map(self.is_late, self.states))
+        return self.was_late or any(map(self._is_late, self.states))
 
-    def is_late(self, dn: str) -> bool:
+    def _is_late(self, dn: str) -> bool:
         """Return whether the start of a member has timed out, or it has missed a beat."""
         state = self.states[dn]
         due = {NodeState.NEW: self.timeouts, NodeState.HEALTHY: self.beats_due}.get(state, {})

@@ -142,8 +142,8 @@ class Runnables:
             raise self.observer.new_fault(dn)
         if end is End.DIE_FATALLY:
             model = self.observer.find(dn)
-            # One that is late dies of that, whatever it raises then.
-            if model is not None and not model.is_late(dn):
+            # Where one is late, the group fails of that, whatever is raised then.
+            if model is not None and not model.late:
                 model.dies_fatally.add(dn)
             raise self.observer.new_fault(dn, DeadlyError)
         if end is End.DIE_TWICE:
