@@ -9,11 +9,12 @@ import signal
 import signal as signals
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, final
 
+import attrs
 import pytest
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -50,12 +51,34 @@ class Interruption:
         return self
 
 
+@final
+@attrs.frozen
+class Later:
+    """What makes a coroutine only when it is awaited.
+
+    An interruption between a runnable's call and its first step leaves none that never began.
+    """
+
+    call: Callable[[], Coroutine[object, object, object]]
+
+    def __await__(self) -> Generator[object, object, object]:
+        return self.call().__await__()
+
+
+def later(
+    function: Callable[..., Coroutine[object, object, object]],
+) -> Callable[..., Awaitable[object]]:
+    """Let an async method make its coroutine when that is awaited."""
+    return lambda *args, **options: Later(partial(function, *args, **options))
+
+
 class Service:
     """A tree in which there is a bit of everything, for some seconds."""
 
     def __init__(self) -> None:
         self.alive = 0
 
+    @later
     async def work(self, life: float, *, crash: bool = False) -> None:
         self.alive += 1
         try:
@@ -67,6 +90,7 @@ class Service:
         finally:
             self.alive -= 1
 
+    @later
     async def wait_for_stop(self) -> None:
         self.alive += 1
         try:
@@ -76,6 +100,7 @@ class Service:
         finally:
             self.alive -= 1
 
+    @later
     async def inner(self) -> NoReturn:
         members = {"a": partial(self.work, 1.0, crash=True), "b": partial(self.work, 99.0)}
         supervisor.run_group(members, ordered=True, start_timeout=5.0)
@@ -91,6 +116,7 @@ class Service:
         pool.run("long", self.work, 99.0)
         await pool.stop("long")
 
+    @later
     async def root(self) -> None:
         inner = supervisor.run("inner", self.inner, grace=0.25)
         await inner.wait_healthy()
@@ -141,8 +167,6 @@ def run(
 
 
 @pytest.mark.usefixtures("_ctrl_c")
-# Between a runnable's call, which is nobody's but its own, and its first step.
-@pytest.mark.filterwarnings("ignore:coroutine '.*' was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("only_at_checkpoints", [False, True])
 @pytest.mark.parametrize("way", [Service.open, Service.supervise])
 def test_an_interruption_ends_all(
@@ -157,7 +181,7 @@ def test_an_interruption_ends_all(
         with pytest.raises(KeyboardInterrupt):
             run(way, service, Interruption(number), only_at_checkpoints=only_at_checkpoints)
         assert service.alive == 0
-    gc.collect()  # of coroutines that an interruption kept from being awaited, while it is ignored
+    gc.collect()  # what has not been awaited is told now
 
 
 @enable_ki_protection
