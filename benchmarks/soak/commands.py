@@ -32,6 +32,8 @@ import supervisor
 from supervisor import Signal
 from supervisor.adapters import Command, command
 
+from .report import Report
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -94,7 +96,7 @@ LEAVES_GROUP: Final = python(
     if not os.fork():
         os.setsid()
         os.write(told, b"x")
-        time.sleep(5)
+        time.sleep(5)  # it holds the pipe for longer than the node may take
         os._exit(0)
     os.read(ready, 1)
     print("\\n".join(map(str, range(1000))))
@@ -311,7 +313,7 @@ def outlive(kill_after: float, *, when_up: bool, by_itself: bool = False) -> flo
             assert process.stdout is not None
             process.stdout.readline()
         if not by_itself:
-            time.sleep(kill_after)
+            time.sleep(kill_after)  # any moment will do, and they differ
             process.kill()
         process.wait()
         began = time.perf_counter()
@@ -487,34 +489,29 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--megabytes", type=int, default=100, help="to log (100)")
     parser.add_argument("--restarts", type=int, default=50, help="as the first process (50)")
     given = parser.parse_args(argv)
-    failures: list[str] = []
-
-    def report(what: str, figures: str, wrong: list[str]) -> None:
-        print(f"{what}: {figures}, {len(wrong)} violations", *wrong, sep="\n  ", flush=True)
-        failures.extend(wrong)
-
+    report = Report()
     longer, wrong = trio.run(stop_stubborn_programs, given.rounds, 0.5)
     figures = f"they lived at most {max(longer):.3f} s longer than their grace"
-    report(f"{given.rounds} programs that ignore SIGTERM", figures, wrong)
+    report.add(f"{given.rounds} programs that ignore SIGTERM", figures, wrong)
     began = time.monotonic()
     wrong = trio.run(serve_by_nginx, given.rounds)
-    report(f"{given.rounds} times nginx", f"{time.monotonic() - began:.1f} s", wrong)
+    report.add(f"{given.rounds} times nginx", f"{time.monotonic() - began:.1f} s", wrong)
     took, wrong = die_at_many_moments(given.starting, given.running, given.running)
-    report(f"{len(took)} deaths of the process", f"at most {max(took):.3f} s outlived", wrong)
+    report.add(f"{len(took)} deaths of the process", f"at most {max(took):.3f} s outlived", wrong)
     in_namespace = restart_in_namespace(given.restarts)
     if in_namespace is None:
         print("no namespace: this machine does not allow one")
     else:
-        report("the first process of a namespace", f"{given.restarts} restarts", in_namespace)
+        report.add("the first process of a namespace", f"{given.restarts} restarts", in_namespace)
     size = given.megabytes * 1_000_000
     trio.run(log_lines, 1000)  # so that caches fill
     costs, wrong = trio.run(log_lines, size // LINE_LENGTH)
-    report(f"{size // LINE_LENGTH} lines", str(costs), wrong)
+    report.add(f"{size // LINE_LENGTH} lines", str(costs), wrong)
     costs, wrong = trio.run(log_one_line, size)
-    report(f"{given.megabytes} MB without an end", str(costs), wrong)
+    report.add(f"{given.megabytes} MB without an end", str(costs), wrong)
     took, wrong = trio.run(leave_pipes, 5)
-    report("5 programs whose pipes are held", f"at most {max(took):.2f} s", wrong)
-    return 1 if failures else 0
+    report.add("5 programs whose pipes are held", f"at most {max(took):.2f} s", wrong)
+    return report.status
 
 
 if __name__ == "__main__":

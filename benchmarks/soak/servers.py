@@ -26,6 +26,8 @@ import supervisor
 from supervisor import Signal
 from supervisor.adapters import AsgiServer, asgi, tcp
 
+from .report import Report
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 
@@ -317,30 +319,25 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=50, help="in flight at its stop (50)")
     parser.add_argument("--tcp", type=int, default=10_000, help="TCP connections (10000)")
     arguments = parser.parse_args(argv)
-    failures: list[str] = []
-
-    def report(what: str, figures: str, wrong: list[str]) -> None:
-        print(f"{what}: {figures}, {len(wrong)} violations", *wrong, sep="\n  ", flush=True)
-        failures.extend(wrong)
-
+    report = Report()
     logging.getLogger("supervisor").setLevel(logging.CRITICAL + 1)
     began = time.monotonic()
     results = trio.run(connect_in_restarts, arguments.connections, arguments.restarts)
     seconds = time.monotonic() - began
     wrong = ["connections were refused"] if results["refused"] else []
     figures = f"{seconds:.1f} s, connections {dict(results)}"
-    report(f"asgi(), {arguments.restarts} restarts", figures, wrong)
+    report.add(f"asgi(), {arguments.restarts} restarts", figures, wrong)
     took, wrong = trio.run(stop_with_requests, arguments.requests)
-    report(f"asgi(), a stop with {arguments.requests} requests of 1 s", f"{took:.2f} s", wrong)
+    report.add(f"asgi(), a stop with {arguments.requests} requests of 1 s", f"{took:.2f} s", wrong)
     for grace in (UNREAD_TIMEOUT / 5, UNREAD_TIMEOUT + 2):
         late, wrong = trio.run(stop_with_deaf_client, grace)
         what = f"asgi(), a stop with a client that takes nothing, grace {grace:.0f} s"
-        report(what, f"{late:+.2f} s late", wrong)
+        report.add(what, f"{late:+.2f} s late", wrong)
     logging.getLogger("supervisor").setLevel(logging.ERROR)
     began = time.monotonic()
     wrong = trio.run(serve_all_kinds, arguments.tcp)
-    report(f"tcp(), {arguments.tcp} connections", f"{time.monotonic() - began:.1f} s", wrong)
-    return 1 if failures else 0
+    report.add(f"tcp(), {arguments.tcp} connections", f"{time.monotonic() - began:.1f} s", wrong)
+    return report.status
 
 
 if __name__ == "__main__":

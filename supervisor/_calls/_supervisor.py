@@ -704,7 +704,7 @@ class Supervisor:
         tree.end_time = tree.time()
         self._gone.set()
         tree.publish()
-        tree.tell_end()
+        tree.notify_end()
         tree.settled.unpark_all()
         if self._life is not None:
             self._life.ended()

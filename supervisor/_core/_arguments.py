@@ -100,7 +100,7 @@ def check_count(name: str, value: object, *, least: int, of: str = "") -> int:
 
 
 LAST_PORT: Final = 65535
-
+"""The highest number of a TCP port."""
 
 _ADDRESS: Final = re.compile(
     r"(?:([^][:/\s]+)|\[([0-9A-Fa-f.]*:[0-9A-Fa-f.:]*(?:%[^][:/\s]+)?)]):([0-9]{1,5})"

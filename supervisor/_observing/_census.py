@@ -28,8 +28,8 @@ class Census:
         self._readiness: Final = Readiness(port, port.group.dn)
         self._nodes: set[Node] = set(port.nodes())
         self._readiness.is_given()  # it finds out what is not ready now
-        died = {node: since for node in self.unready if (since := _down_since(node)) is not None}
-        self._fallen: dict[Node, None] = dict.fromkeys(sorted(died, key=died.__getitem__))
+        down = {node: since for node in self.unready if (since := _down_since(node)) is not None}
+        self._died: dict[Node, None] = dict.fromkeys(sorted(down, key=down.__getitem__))
 
     @property
     def total(self) -> int:
@@ -42,9 +42,9 @@ class Census:
         return self._readiness.unready
 
     @property
-    def fallen(self) -> Collection[Node]:
+    def died(self) -> Collection[Node]:
         """Those of them that have died since they were ``HEALTHY`` last, the earliest first."""
-        return self._fallen.keys()
+        return self._died.keys()
 
     @property
     def is_ready(self) -> bool:
@@ -58,12 +58,12 @@ class Census:
             self._nodes.update(begun(event))
         elif isinstance(event, NodeDied):
             if event.node in self._nodes:
-                self._fallen.setdefault(event.node)
+                self._died.setdefault(event.node)
         elif isinstance(event, NodeRecovered):
-            self._fallen.pop(event.node, None)
+            self._died.pop(event.node, None)
         elif isinstance(event, NodeRemoved):
             self._nodes.discard(event.node)
-            self._fallen.pop(event.node, None)
+            self._died.pop(event.node, None)
 
 
 def _down_since(node: Node) -> float | None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from supervisor._tasks._port import Port
 
 GATES: Final = 100
-"""Of a tree, so many gates are followed that nobody holds; then the one that was asked for longest
-ago is dropped."""
+"""At most so many gates of a tree are followed that no server holds. For another one, the gate is
+dropped that was asked for longest ago."""
 
 
 @final

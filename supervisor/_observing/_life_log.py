@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from supervisor._tasks._port import Port
 
 STOPPED: Final = "has stopped"
+"""How a tree has ended that was asked to stop."""
 
 _logger: Final = logging.getLogger("supervisor")
 
@@ -82,7 +83,7 @@ class LifeLog:
     def ended(self) -> None:
         """Log how the tree has ended."""
         how, began = how_ended(self._port), self._port.stop_began
-        if how is STOPPED and began is not None:
+        if how == STOPPED and began is not None:
             self._log(logging.INFO, "the tree %s, in %.1f s", how, self._port.time() - began)
         else:
             self._log(logging.INFO, "the tree %s, %.1f s after its start", how, self._age)

@@ -207,7 +207,7 @@ class Notifier:
         if not unready:
             return text
         # The first of those that died, or else that is not ready for the longest time.
-        node = next(iter(self._census.fallen or unready))
+        node = next(iter(self._census.died or unready))
         self._counts_until = node.group.deadline or -math.inf
         return f"{text}; {self._line(node)}"
 

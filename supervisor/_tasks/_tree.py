@@ -246,8 +246,8 @@ class Tree(core.Tree):
         with _OBSERVERS:
             self._set_observers(tuple(each._replace(removals=True) for each in self._observers))
 
-    def tell_end(self) -> None:
-        """Tell the observers that the tree has ended."""
+    def notify_end(self) -> None:
+        """Call what observers want to be called at the end of the tree."""
         for entry in self._observers:
             if entry.at_end is not None:
                 entry.at_end()

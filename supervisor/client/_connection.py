@@ -25,7 +25,7 @@ class ConnectionFailedError(Exception):
     """There is no answer. The text says from where, and why."""
 
 
-class StrangerError(ConnectionFailedError):
+class NotInspectorError(ConnectionFailedError):
     """What has answered is no inspector."""
 
     def __init__(self, path: Path) -> None:
@@ -139,7 +139,7 @@ class Service:
         headers = {} if after is None else {"Last-Event-ID": after}
         with self._sent("GET", target, headers) as response:
             if response.headers.get_content_type() != "text/event-stream":
-                raise StrangerError(self.path)
+                raise NotInspectorError(self.path)
             yield self._events(response)
 
     def _events(self, response: http.client.HTTPResponse) -> Iterator[ServerEvent]:
@@ -153,7 +153,7 @@ class Service:
                     try:
                         name, data = fields["event"], json.loads(fields["data"])
                     except (KeyError, ValueError):
-                        raise StrangerError(self.path) from None
+                        raise NotInspectorError(self.path) from None
                     yield ServerEvent(name, data, fields.get("id"))
                     fields = {}
 
@@ -163,10 +163,10 @@ class Service:
         try:
             answer = json.loads(data)
         except ValueError:
-            raise StrangerError(self.path) from None
+            raise NotInspectorError(self.path) from None
         if isinstance(answer, dict) and answer.keys() >= set(fields):
             return answer
-        raise StrangerError(self.path)
+        raise NotInspectorError(self.path)
 
     @contextlib.contextmanager
     def _sent(

@@ -15,6 +15,8 @@ from supervisor import Signal
 from supervisor.inspector import inspector
 from supervisor.testing import open_harness
 
+from .http import answer_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
@@ -44,14 +46,7 @@ class Asker:
         """Return the status and the body, as JSON."""
         async with await self.connect() as stream:
             client = await self.send(stream, target, method, headers)
-            client.receive_data(b"".join([part async for part in stream]))
-            client.receive_data(b"")
-            head = client.next_event()
-            assert isinstance(head, h11.Response)
-            body = b""
-            while isinstance(event := client.next_event(), h11.Data):
-                body += event.data
-            assert isinstance(event, h11.EndOfMessage)
+            head, body = answer_of(client, b"".join([part async for part in stream]))
         return head.status_code, json.loads(body)
 
     async def get(self, target: str) -> Json:

@@ -16,6 +16,8 @@ from supervisor import Signal
 from supervisor.health import health_server
 from supervisor.testing import open_harness
 
+from .http import answer_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -42,14 +44,7 @@ async def ask(port: int, target: str, *, method: str = "GET", closes: bool = Fal
         headers = [("host", "x"), *([("connection", "close")] if closes else [])]
         head = h11.Request(method=method, target=target, headers=headers)
         await stream.send_all(client.send(head) + client.send(h11.EndOfMessage()))
-        client.receive_data(b"".join([part async for part in stream]))
-        client.receive_data(b"")
-    answer = client.next_event()
-    assert isinstance(answer, h11.Response)
-    body = b""
-    while isinstance(event := client.next_event(), h11.Data):
-        body += event.data
-    assert isinstance(event, h11.EndOfMessage)
+        answer, body = answer_of(client, b"".join([part async for part in stream]))
     named = {name.decode(): value.decode() for name, value in answer.headers}
     return Answer(answer.status_code, body.decode(), named)
 

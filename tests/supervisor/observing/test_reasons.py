@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,11 +16,9 @@ from supervisor._observing._reasons import unready_line
 from supervisor.testing import Remote, open_harness
 
 from ..helpers.backoffs import LONG, STEADY
-from ..helpers.runnables import idle
+from ..helpers.runnables import hold_on, idle, root_of_group
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from supervisor import Supervisor
 
 
@@ -39,22 +38,11 @@ async def die() -> None:
     raise OSError(msg)
 
 
-async def hold_on() -> None:
-    """Take a minute to end."""
-    supervisor.signal(Signal.HEALTHY)
-    with trio.CancelScope(shield=True):
-        await trio.sleep(60)
-
-
 async def never() -> None:
     await trio.sleep_forever()
 
 
-def tree_of(**members: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
-    async def root() -> None:
-        supervisor.run_group(members, backoff=STEADY)
-
-    return root
+tree_of = partial(root_of_group, STEADY)
 
 
 async def test_a_death_has_its_error_and_when_the_group_restarts(

@@ -6,7 +6,7 @@ import math
 import socket
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import grpc
 import pytest
@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def connected(endpoint: str) -> Iterator[Connection]:
+def connected(endpoint: str) -> Iterator[GrpcConnection]:
     """Connect, and check that no thread is left."""
     before = set(threading.enumerate())
     connection = connect(endpoint, None)
+    assert isinstance(connection, GrpcConnection)
     try:
         yield connection
     finally:
@@ -220,6 +221,13 @@ def echo_once(request: bytes, _: Context) -> bytes:
     return request
 
 
+@contextmanager
+def served(**options: Any) -> Iterator[GrpcConnection]:  # noqa: ANN401  as serving() has them
+    """Connect to a server that knows the health check."""
+    with serving(has_health=True, **options) as endpoint, connected(endpoint) as connection:
+        yield connection
+
+
 async def call_in_a_row(connection: Connection, count: int = _ROW + 1) -> None:
     for _ in range(count):
         await connection.unary(UNARY, b"", seconds=30)
@@ -268,11 +276,7 @@ async def test_calls_that_follow_each_other_share_a_thread(
 
 async def test_a_call_now_and_then_leaves_no_thread(mock_clock: MockClock) -> None:
     """E9: the server is asked for nothing else, and grpcio's thread ends with the call."""
-    with (
-        serving(unary=echo_once, has_health=True) as endpoint,
-        connected(endpoint) as connection,
-    ):
-        assert isinstance(connection, GrpcConnection)
+    with served(unary=echo_once) as connection:
         for _ in range(_ROW + 1):
             await connection.unary(UNARY, b"", seconds=30)
             mock_clock.jump(1)
@@ -285,11 +289,7 @@ async def test_a_call_now_and_then_leaves_no_thread(mock_clock: MockClock) -> No
 async def test_a_write_on_a_new_connection_leaves_no_thread(mock_clock: MockClock) -> None:
     """E9: a log-in and a read go before it, and they are not many calls."""
     assert mock_clock.rate == 0
-    with (
-        serving(unary=echo_once, has_health=True) as endpoint,
-        connected(endpoint) as connection,
-    ):
-        assert isinstance(connection, GrpcConnection)
+    with served(unary=echo_once) as connection:
         await call_in_a_row(connection, 3)
         assert connection._spare is None
 
@@ -297,11 +297,7 @@ async def test_a_write_on_a_new_connection_leaves_no_thread(mock_clock: MockCloc
 async def test_calls_that_fail_are_in_no_row(mock_clock: MockClock) -> None:
     """E9: a token that is refused makes two more calls."""
     assert mock_clock.rate == 0
-    with (
-        serving(unary=echo_once, has_health=True) as endpoint,
-        connected(endpoint) as connection,
-    ):
-        assert isinstance(connection, GrpcConnection)
+    with served(unary=echo_once) as connection:
         await call_in_a_row(connection, 2)
         with pytest.raises(CallError, match="UNIMPLEMENTED"):
             await connection.unary("/test/Other", b"", seconds=30)
@@ -320,11 +316,7 @@ async def test_keeping_the_thread_starts_none(
         may_answer.wait(30)
         return request
 
-    with (
-        serving(unary=answer, has_health=True) as endpoint,
-        connected(endpoint) as connection,
-    ):
-        assert isinstance(connection, GrpcConnection)
+    with served(unary=answer) as connection:
         may_answer.set()
         await call_in_a_row(connection, _ROW)
         may_answer.clear()
@@ -339,11 +331,7 @@ async def test_keeping_the_thread_starts_none(
 async def test_a_server_that_admits_one_stream_answers_all_calls(mock_clock: MockClock) -> None:
     """E9: what keeps the thread holds a stream for far less time than a call may take."""
     assert mock_clock.rate == 0
-    with (
-        serving(unary=echo_once, has_health=True, streams=1) as endpoint,
-        connected(endpoint) as connection,
-    ):
-        assert isinstance(connection, GrpcConnection)
+    with served(unary=echo_once, streams=1) as connection:
         await call_in_a_row(connection, _ROW)
         await connection.unary(UNARY, b"", seconds=5)
         assert connection._spare is not None
@@ -362,11 +350,7 @@ async def test_beside_a_call_that_took_long_no_thread_is_kept_for_a_while(
         may_answer.wait(30)
         return request
 
-    with (
-        serving(unary=answer, has_health=True) as endpoint,
-        connected(endpoint) as connection,
-    ):
-        assert isinstance(connection, GrpcConnection)
+    with served(unary=answer) as connection:
         may_answer.set()
         await call_in_a_row(connection)
         spare = connection._spare
@@ -390,11 +374,7 @@ async def test_beside_a_stream_no_thread_is_kept(
 ) -> None:
     """E9: the stream keeps it, and a server may admit few streams."""
     monkeypatch.setattr(_grpc, "_SPARE_TIME", 30)
-    with (
-        serving(unary=echo_once, stream=echo, has_health=True) as endpoint,
-        connected(endpoint) as connection,
-    ):
-        assert isinstance(connection, GrpcConnection)
+    with served(unary=echo_once, stream=echo) as connection:
         await call_in_a_row(connection)
         spare = connection._spare
         assert is_active(connection)
@@ -413,7 +393,6 @@ async def test_a_server_that_knows_no_health_check_is_asked_now_and_then(
 ) -> None:
     """E9: calls are only slower."""
     with serving(unary=echo_once) as endpoint, connected(endpoint) as connection:
-        assert isinstance(connection, GrpcConnection)
         for _ in range(2):
             await call_in_a_row(connection)
             spare = connection._spare
@@ -428,11 +407,7 @@ async def test_while_calls_go_on_the_thread_is_kept_again_and_again(
     mock_clock: MockClock,
 ) -> None:
     """E9: what keeps it ends by itself, and is made anew by a later call."""
-    with (
-        serving(unary=echo_once, has_health=True) as endpoint,
-        connected(endpoint) as connection,
-    ):
-        assert isinstance(connection, GrpcConnection)
+    with served(unary=echo_once) as connection:
         await call_in_a_row(connection)
         spare = connection._spare
         assert await trio.to_thread.run_sync(spare.code) is grpc.StatusCode.DEADLINE_EXCEEDED
