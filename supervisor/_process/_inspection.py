@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, TypeAlias
 
-from supervisor._calls._supervisor import Supervisor
 from supervisor._core._arguments import check_function, shown
 
-from ._sidecars import check_made
+from ._sidecars import MakeSidecar, check_made
 
-MakeInspector: TypeAlias = Callable[[Supervisor], Callable[[], Awaitable[object]]]
-
-Inspect: TypeAlias = bool | str | os.PathLike[str] | MakeInspector
+Inspect: TypeAlias = bool | str | os.PathLike[str] | MakeSidecar
 
 VARIABLE: Final = "SUPERVISOR_INSPECT"
 
 
-def inspection(
-    inspect: object,
-) -> MakeInspector | None:
+def inspection(inspect: object) -> MakeSidecar | None:
     """Return the function that makes the inspector which ``main(inspect=)`` asks for.
 
     Raises:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from ._inspection import Inspect
     from ._probes import Health
+    from ._sidecars import MakeSidecar
 
 ArgsT = TypeVarTuple("ArgsT")
 
@@ -241,9 +242,7 @@ def main(
         del end  # its traceback refers to this frame, which would keep it alive
 
 
-def _asked_for(
-    inspect: Inspect | None, health: Health | None
-) -> dict[str, Callable[[Supervisor], Callable[[], Awaitable[object]]]]:
+def _asked_for(inspect: Inspect | None, health: Health | None) -> dict[str, MakeSidecar]:
     """Return what makes the sidecars that arguments of ``main`` ask for, by their names."""
     made = {"inspector": inspection(inspect), "health": probes(health)}
     return {name: make for name, make in made.items() if make is not None}

@@ -33,12 +33,12 @@ from supervisor._observing._reasons import brief_death, unready_line
 from supervisor.systemd import send
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from supervisor._calls._supervisor import Supervisor
     from supervisor._core._events import Event
     from supervisor._core._tree import Node
     from supervisor._tasks._port import Port
+
+    from ._sidecars import MakeSidecar
 
 QUIET: Final = 1.0
 """At least so many seconds are between two notifications with ``STATUS``."""
@@ -65,9 +65,9 @@ STOPPING: Final = "STOPPING"
 EXTEND: Final = "EXTEND_TIMEOUT_USEC"
 
 
-def notifiers() -> dict[str, Callable[[Supervisor], Callable[[], Awaitable[object]]]]:
+def notifiers() -> dict[str, MakeSidecar]:
     """Return what makes the sidecars that tell systemd, by their names, if it wants to be told."""
-    made: dict[str, Callable[[Supervisor], Callable[[], Awaitable[object]]]] = {}
+    made: dict[str, MakeSidecar] = {}
     if os.environ.get("NOTIFY_SOCKET"):
         made["systemd"] = Notifier
         ours, time = str(os.getpid()), os.environ.get("WATCHDOG_USEC")

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
-from supervisor._calls._supervisor import Supervisor
 from supervisor._core._arguments import check_address, check_function, check_host, check_port, shown
 
-from ._sidecars import check_made
+from ._sidecars import MakeSidecar, check_made
 
-MakeServer: TypeAlias = Callable[[Supervisor], Callable[[], Awaitable[object]]]
-
-Health: TypeAlias = str | tuple[str, int] | MakeServer
+Health: TypeAlias = str | tuple[str, int] | MakeSidecar
 
 EXAMPLE = "0.0.0.0:8080"
 
 
-def probes(health: object) -> MakeServer | None:
+def probes(health: object) -> MakeSidecar | None:
     """Return the function that makes the server which ``main(health=)`` asks for.
 
     Raises:

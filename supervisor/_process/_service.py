@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from supervisor._tasks._blocking import LoopThread
 
     from ._last_resort import LastResort
+    from ._sidecars import MakeSidecar
 
 STOPPED: Final = 0
 FAILED: Final = 1
@@ -57,7 +58,7 @@ class Service:
         drain: float,
         timeout: float,
         reload: Callable[[], object] | None,
-        own_sidecars: Mapping[str, Callable[[Supervisor], Callable[[], Awaitable[object]]]],
+        own_sidecars: Mapping[str, MakeSidecar],
         sidecars: Callable[[Supervisor], Mapping[str, Callable[[], Awaitable[object]]]] | None,
         blocked_after: float | None,
         last_resort: LastResort,

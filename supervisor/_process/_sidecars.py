@@ -14,8 +14,8 @@ of them exits, systemd must not kill the process because its watchdog is silent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 import trio
 
@@ -29,7 +29,10 @@ from supervisor._tasks._members import check_runnable, discard
 from supervisor._text._exceptions import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Container
+    from collections.abc import Container
+
+MakeSidecar: TypeAlias = Callable[[Supervisor], Callable[[], Awaitable[object]]]
+"""What makes a sidecar of the tree that it shows."""
 
 NAME: Final = "sidecars"
 """The root of each tree of sidecars, with which their DNs begin."""
@@ -42,7 +45,7 @@ _logger = logging.getLogger("supervisor")
 
 def check_made(
     argument: str,
-    make: Callable[[Supervisor], Callable[[], Awaitable[object]]],
+    make: MakeSidecar,
     example: str,
     tree: Supervisor,
 ) -> Callable[[], Awaitable[object]]:
