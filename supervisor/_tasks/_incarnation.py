@@ -24,6 +24,7 @@ from supervisor._text._crash import add_note, consists_of, handled_error, make_c
 from supervisor._text._exceptions import drop_tracebacks, one_line
 
 from ._current import current
+from ._members import discard
 from ._rounds import finish_round
 from ._scopes import CAN_CLOSE, close_left_open
 from ._stopping import carry_out, end_group
@@ -88,11 +89,16 @@ async def run_incarnation(incarnation: Incarnation) -> None:
 
 @disable_ki_protection
 async def _unprotected(call: Callable[[], Awaitable[object]]) -> None:
-    awaitable = call()
-    if not hasattr(awaitable, "__await__"):
-        msg = f"{call!r} is not an async function: it returned {awaitable!r}"
-        raise TypeError(msg)
-    await awaitable
+    awaitable = None
+    try:
+        awaitable = call()
+        if not hasattr(awaitable, "__await__"):
+            msg = f"{call!r} is not an async function: it returned {awaitable!r}"
+            raise TypeError(msg)
+        await awaitable
+    except KeyboardInterrupt:
+        discard(awaitable)  # Ctrl-C may come between the call and the first step
+        raise
 
 
 def has_left_open(task: trio.lowlevel.Task, scope: trio.CancelScope | None) -> bool:

@@ -9,12 +9,11 @@ import signal
 import signal as signals
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, final
+from typing import TYPE_CHECKING, NoReturn
 
-import attrs
 import pytest
 import trio
 from trio.lowlevel import enable_ki_protection
@@ -22,6 +21,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 import supervisor
 from supervisor import Backoff, Pool, Signal
+from supervisor._tasks import _incarnation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,13 +36,14 @@ HALF_A_SECOND = Backoff(initial=0.5, factor=1.0, jitter=0.0)
 class Interruption:
     """Sends a SIGINT to this thread before the line of the package with a certain number."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, within: str = PACKAGE) -> None:
         self._number = number
+        self._within = within
         self.lines = 0
 
     def __call__(self, frame: FrameType, event: str, _: object) -> Interruption | None:
         """Be the trace function of all frames, and of those in the package also of their lines."""
-        if not frame.f_code.co_filename.startswith(PACKAGE):
+        if not frame.f_code.co_filename.startswith(self._within):
             return None
         if event == "line":
             self.lines += 1
@@ -51,34 +52,12 @@ class Interruption:
         return self
 
 
-@final
-@attrs.frozen
-class Later:
-    """What makes a coroutine only when it is awaited.
-
-    An interruption between a runnable's call and its first step leaves none that never began.
-    """
-
-    call: Callable[[], Coroutine[object, object, object]]
-
-    def __await__(self) -> Generator[object, object, object]:
-        return self.call().__await__()
-
-
-def later(
-    function: Callable[..., Coroutine[object, object, object]],
-) -> Callable[..., Awaitable[object]]:
-    """Let an async method make its coroutine when that is awaited."""
-    return lambda *args, **options: Later(partial(function, *args, **options))
-
-
 class Service:
     """A tree in which there is a bit of everything, for some seconds."""
 
     def __init__(self) -> None:
         self.alive = 0
 
-    @later
     async def work(self, life: float, *, crash: bool = False) -> None:
         self.alive += 1
         try:
@@ -90,7 +69,6 @@ class Service:
         finally:
             self.alive -= 1
 
-    @later
     async def wait_for_stop(self) -> None:
         self.alive += 1
         try:
@@ -100,7 +78,6 @@ class Service:
         finally:
             self.alive -= 1
 
-    @later
     async def inner(self) -> NoReturn:
         members = {"a": partial(self.work, 1.0, crash=True), "b": partial(self.work, 99.0)}
         supervisor.run_group(members, ordered=True, start_timeout=5.0)
@@ -116,7 +93,6 @@ class Service:
         pool.run("long", self.work, 99.0)
         await pool.stop("long")
 
-    @later
     async def root(self) -> None:
         inner = supervisor.run("inner", self.inner, grace=0.25)
         await inner.wait_healthy()
@@ -131,6 +107,9 @@ class Service:
         async with supervisor.open_supervisor(self.root, backoff=HALF_A_SECOND) as tree:
             await trio.sleep(4.0)
             await tree.stop(timeout=3.0)
+
+    async def end_at_once(self) -> None:
+        await supervisor.supervise(partial(self.work, 0.0))
 
     async def supervise(self) -> None:
         with trio.move_on_after(4.0):
@@ -172,7 +151,10 @@ def run(
 def test_an_interruption_ends_all(
     way: Callable[[Service], Awaitable[object]], *, only_at_checkpoints: bool
 ) -> None:
-    """S11: it leaves trio.run() as KeyboardInterrupt, when all runnables have cleaned up."""
+    """S11: it leaves trio.run() as KeyboardInterrupt, when all runnables have cleaned up.
+
+    No coroutine is left that was never awaited.
+    """
     whole = Interruption(0)
     run(way, Service(), whole, only_at_checkpoints=only_at_checkpoints)
     # Trio's shuffling of tasks makes some lines more or less.
@@ -181,7 +163,23 @@ def test_an_interruption_ends_all(
         with pytest.raises(KeyboardInterrupt):
             run(way, service, Interruption(number), only_at_checkpoints=only_at_checkpoints)
         assert service.alive == 0
-    gc.collect()  # what has not been awaited is told now
+    gc.collect()  # the warnings of what was never awaited come now
+
+
+@pytest.mark.usefixtures("_ctrl_c")
+def test_an_interruption_before_the_first_step_leaves_no_coroutine() -> None:
+    """S11: the runnable has been called, and is closed. No warning says it was never awaited."""
+    whole = Interruption(0, within=_incarnation.__file__)
+    run(Service.end_at_once, Service(), whole, only_at_checkpoints=False)
+    for number in range(1, whole.lines + 1):
+        with pytest.raises(KeyboardInterrupt):
+            run(
+                Service.end_at_once,
+                Service(),
+                Interruption(number, within=_incarnation.__file__),
+                only_at_checkpoints=False,
+            )
+    gc.collect()  # the warnings come now
 
 
 @enable_ki_protection
