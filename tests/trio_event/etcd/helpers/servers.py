@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 import urllib.request
 from collections import deque
 from contextlib import contextmanager
@@ -183,6 +184,16 @@ class Cluster:
     @property
     def endpoints(self) -> list[str]:
         return [member.endpoint for member in self.members]
+
+    def find_leader(self) -> Member:
+        """Ask the members which one leads; again while none does."""
+        end = time.monotonic() + HANG
+        while time.monotonic() < end:
+            for member in self.members:
+                if member.metric("etcd_server_is_leader"):
+                    return member
+        msg = "no member leads"
+        raise TimeoutError(msg)
 
     def stop(self) -> None:
         """End all processes."""

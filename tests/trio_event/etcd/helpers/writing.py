@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, final
 
 import trio
 
-from trio_event.etcd import EtcdError, UnknownOutcomeError
+from trio_event.etcd import EtcdError, EtcdMap, Put, UnknownOutcomeError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,19 +16,27 @@ if TYPE_CHECKING:
 
 @final
 class Record:
-    """What is written to a key and what is applied to its value, as numbers that grow."""
+    """What is written and what is applied to a value, as numbers that grow.
 
-    def __init__(self, value: EtcdValue[bytes]) -> None:
+    To a map, each number is written under two keys in one transaction.
+    """
+
+    def __init__(self, value: EtcdValue[bytes] | EtcdMap[bytes]) -> None:
         self.value = value
         self.acknowledged: dict[int, int] = {}
         self.unknown: set[int] = set()
         self.applied: list[tuple[int, int]] = []
+        if isinstance(value, EtcdMap):
+            self._keys = [f"{value.prefix}{name}" for name in "ab"]
+        else:
+            self._keys = [value.key]
         apply = value._kept.apply
 
         def record(revision: int, changes: Mapping[bytes, KeyValue | None]) -> None:
-            self.applied += [
-                (item.mod_revision, int(item.value)) for item in changes.values() if item
-            ]
+            items = [item for item in changes.values() if item]
+            assert len(items) == len(self._keys), "a part of a revision"
+            # Keys of one transaction have the same revision and number: they count as one.
+            self.applied += sorted({(item.mod_revision, int(item.value)) for item in items})
             apply(revision, changes)
 
         value._kept.apply = record  # type: ignore[method-assign]  # it is looked at, not changed
@@ -39,13 +47,21 @@ class Record:
         while not progress.is_over:
             number += 1
             try:
-                revision = await client.put(self.value.key, b"%d" % number)
-                self.acknowledged[number] = revision
+                self.acknowledged[number] = await self._put(client, b"%d" % number)
                 progress.count()
             except UnknownOutcomeError:
                 self.unknown.add(number)
             except EtcdError:
                 pass
+
+    async def _put(self, client: EtcdClient, data: bytes) -> int:
+        if len(self._keys) == 1:
+            return await client.put(self._keys[0], data)
+        return (await client.transaction([], [Put(key, data) for key in self._keys])).revision
+
+    async def wait_followed(self) -> None:
+        """Wait until all that was acknowledged has come."""
+        await self.value.wait_revision(max(self.acknowledged.values()))
 
     def check(self) -> None:
         """Nothing is lost, nothing comes twice, and all is in order."""
