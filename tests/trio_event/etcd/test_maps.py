@@ -94,6 +94,7 @@ async def test_items_are_never_a_mixture(
     """E2: two keys that one transaction has written are seen together, a thousand times."""
     seen: list[tuple[object, object]] = []
     asked: list[tuple[object, object]] = []
+    batches: list[dict[str, tuple[object, object]]] = []
     async with client.map(prefix, Text()) as opened:
         both = compose(opened.item("a"), opened.item("b"))
 
@@ -106,8 +107,15 @@ async def test_items_are_never_a_mixture(
                 async for state in watcher:
                     seen.append(state)  # noqa: PERF401  it has no end
 
+        async def watch_batches() -> None:
+            with opened.watch() as watcher:
+                async for batch in watcher:
+                    assert len(batch) == 2
+                    batches.append(pairs(batch))
+
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
+            nursery.start_soon(watch_batches)
             nursery.start_soon(both.wait_for, ask)
             await wait_all_tasks_blocked()
             revision = 0
@@ -121,6 +129,11 @@ async def test_items_are_never_a_mixture(
     assert seen[-1] == ("999", "999")
     assert all(a == b for a, b in seen)
     assert asked == [(ABSENT, ABSENT), *[(str(i), str(i)) for i in range(1000)]]
+    # No revision is in two batches: each has both keys, and begins where the one before has ended.
+    assert all(batch["a"] == batch["b"] for batch in batches)
+    states = [UNSET, *(batch["a"][1] for batch in batches)]
+    assert [batch["a"][0] for batch in batches] == states[:-1]
+    assert (states[-1], len(set(states))) == ("999", len(states))
 
 
 async def test_an_item_is_the_value_of_one_key(client: EtcdClient, prefix: str) -> None:

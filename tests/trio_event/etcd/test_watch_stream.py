@@ -337,6 +337,23 @@ async def test_connections_that_fail_are_made_again_after_a_pause(
         assert client.health.peek().state == "current"
 
 
+async def test_a_member_that_was_good_is_replaced_without_a_pause(
+    one: Member, two: Member, autojump_clock: MockClock
+) -> None:
+    """E6: another one is followed at the very moment of the loss, and says what is new."""
+    async with watching_client_of(one, two) as client, client.value("a", Text()) as value:
+        stream = await one.wait_stream(1)
+        await trio.sleep(5)
+        stream.end(LOST)
+        again = await two.wait_stream(1)
+        await again.wait_created(1)
+        assert client.health.peek().state == "current"
+        again.create_all()
+        again.say(watch_id=again.creates[0].watch_id, events=[put("a", 11)])
+        assert value.peek() == "11"
+        assert autojump_clock.current_time() == 5
+
+
 async def test_a_newer_token_that_is_refused_as_well_loses_the_connection(one: Member) -> None:
     """E8: a pause comes before the next one, and the value goes on to wait."""
     reason = "etcdserver: invalid auth token"
