@@ -19,6 +19,7 @@ import attrs
 from . import (
     against,
     fan_out,
+    log_cases,
     map_cases,
     memory_cases,
     page,
@@ -42,6 +43,7 @@ def comparisons(scale: Scale) -> Iterator[Comparison]:
         value_cases.comparisons(scale),
         map_cases.comparisons(scale),
         tree_cases.comparisons(scale),
+        log_cases.comparisons(scale),
         memory_cases.comparisons(scale),
     )
 

@@ -97,6 +97,9 @@ GROUP_RESTART: Final = Goal(
     must=1.4, aim=1.1, takes="what the restart of a leaf takes, as the members share one death"
 )
 
+# A log record that a buffer keeps: against a handler that does nothing.
+LOG_RECORD: Final = Goal(must=2.0)
+
 # With etcd: against bare grpcio, which knows one member and reads no answer. Puts one after the
 # other, with and without their events: against a thread that blocks. Each of many at a time:
 # against a thread that keeps as many futures under way, of which 0.75 times as many are wanted.
@@ -137,6 +140,8 @@ RESTART: Final = Goal(
     takes="less to record for each death (crash record and log record), and fewer turns of the "
     "loop: replacing a bare task takes more than half of the aim",
 )
+# What a log buffer of the default size keeps when it is full.
+LOG_BUFFER: Final = Goal(must=10 * MB)
 # With etcd on the same machine, from the start of a client: until 500 values are known, and until a
 # map of 10 000 keys is.
 ETCD_OPEN_VALUES: Final = Goal(must=1000 * MS)
