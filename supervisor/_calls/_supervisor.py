@@ -380,7 +380,7 @@ class Supervisor:
         self._gates = Gates(self._port)
         self._log = TreeLog(self._port)
         tree.on_observer_error = self._log.observer_failed
-        tree.on_logger_made = self._log.logger_made
+        tree.find_logger = self._log.find_logger
         add_metrics(self._port, several)
         self._port.add_observer(self._log.observe, moves=False, removals=False)
         self._life: LifeLog | None = log_life(self._port) if tells_life else None

@@ -184,7 +184,8 @@ def start_round(group: Group, now: float) -> None:
     group.rounds += 1
     group.plan = FINISH
     group.unready = len(group.members)
-    _end_readiness(group, now)
+    if group.ready_since is not None:
+        _end_readiness(group, now)
     if group.options.ordered and len(group.members) > 1:
         group.siblings.tree.unsettled += 1  # until all_started
         start_member(group.members[0], now)

@@ -305,7 +305,7 @@ class Incarnation:
     @property
     def admits_children(self) -> bool:
         """Its state is one in which it may start children (S6, S23)."""
-        return self.phase is (HEALTHY if self.is_pool else NEW)
+        return self.phase is (NEW if self.on_child_end is None else HEALTHY)
 
     def groups(self) -> list[Group]:
         """Return the groups of its children, in order of start."""
@@ -335,6 +335,8 @@ class GroupOptions:
 
     def heartbeat_of(self, name: str) -> float | None:
         beats = self.heartbeats
+        if beats is None:
+            return None
         return beats.get(name) if isinstance(beats, Mapping) else beats
 
     def is_fatal(self, error: Exception) -> bool:
@@ -349,8 +351,11 @@ class GroupOptions:
             ValueError: if that is out of its range.
         """
         periods = self.grace_periods
-        given = periods.get(name) if isinstance(periods, Mapping) else periods
-        return (own_grace(name, runnable) or 0.0) if given is None else given
+        if periods is not None:
+            given = periods.get(name) if isinstance(periods, Mapping) else periods
+            if given is not None:
+                return given
+        return own_grace(name, runnable) or 0.0
 
 
 DEFAULT_OPTIONS: Final = GroupOptions()

@@ -90,8 +90,7 @@ def node_logger(node: Node, name: str | None = None, dn: str | None = None) -> l
     """
     full = f"{PREFIX}{dn or node.dn}" if name is None else f"{PREFIX}{node.dn}.{name}"
     tree: Tree = node.group.siblings.tree  # type: ignore[assignment]  # all trees are of that class
-    tree.on_logger_made(node, full)
-    return logging.getLogger(full)
+    return tree.find_logger(node, full)
 
 
 def forget_loggers(names: Iterable[str]) -> None:
@@ -268,8 +267,8 @@ class TreeLog:
         self._port: Port = port
         # The name of the event that is logged now.
         self._event: str = ""
-        # The names of the loggers that were made for nodes.
-        self.loggers: dict[Node, set[str]] = {}
+        # The loggers that were made for nodes, by name.
+        self.loggers: dict[Node, dict[str, logging.Logger]] = {}
         # The DNs of which a missing grace was reported.
         self._without_grace: set[str] = set()
 
@@ -309,16 +308,19 @@ class TreeLog:
         text = "%r failed at %s"
         self._log(_logger, logging.ERROR, text, observer, type(event).__name__, error=error)
 
-    def logger_made(self, node: Node, name: str) -> None:
-        """Remember that the logger ``name`` is made for ``node``; any thread may call."""
+    def find_logger(self, node: Node, name: str) -> logging.Logger:
+        """Return the logger ``name``, and remember that it is of ``node``; any thread may call."""
+        made = self.loggers.get(node)
+        known = None if made is None else made.get(name)
+        if known is not None:
+            return known
         tree = self._port.tree
         with _LOCK:
-            names = self.loggers.get(node)
-            if names is None:
-                names = self.loggers[node] = set()
-                if not tree.observes_removals:
-                    tree.observe_removals()
-            names.add(name)
+            if node not in self.loggers and not tree.observes_removals:
+                tree.observe_removals()
+            logger = logging.getLogger(name)
+            self.loggers.setdefault(node, {})[name] = logger
+        return logger
 
     def close(self) -> None:
         """Remove the loggers of a tree that has ended."""
@@ -331,11 +333,11 @@ class TreeLog:
         """Remove the loggers of a removed node, or keep their names until the tree has ended."""
         root = self._port.tree.root.members[0]
         with _LOCK:
-            names = self.loggers.pop(node, set())
+            made = self.loggers.pop(node, {})
             if not for_good:
-                self.loggers.setdefault(root, set()).update(names)
+                self.loggers.setdefault(root, {}).update(made)
         if for_good:
-            forget_loggers(names)
+            forget_loggers(made)
 
     def _log_death(self, event: NodeDied) -> None:
         """Report a death by one record."""

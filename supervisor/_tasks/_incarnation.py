@@ -89,16 +89,21 @@ async def run_incarnation(incarnation: Incarnation) -> None:
 
 @disable_ki_protection
 async def _unprotected(call: Callable[[], Awaitable[object]]) -> None:
+    # Ctrl-C can't come between these two. A handler around the await would cost each cancellation.
+    await _call(call)
+
+
+def _call(call: Callable[[], Awaitable[object]]) -> Awaitable[object]:
     awaitable = None
     try:
         awaitable = call()
-        if not hasattr(awaitable, "__await__"):
-            msg = f"{call!r} is not an async function: it returned {awaitable!r}"
-            raise TypeError(msg)
-        await awaitable
+        if hasattr(awaitable, "__await__"):
+            return awaitable
     except KeyboardInterrupt:
-        discard(awaitable)  # Ctrl-C may come between the call and the first step
+        discard(awaitable)  # nobody will await it
         raise
+    msg = f"{call!r} is not an async function: it returned {awaitable!r}"
+    raise TypeError(msg)
 
 
 def has_left_open(task: trio.lowlevel.Task, scope: trio.CancelScope | None) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from types import CodeType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from supervisor._core import _steps as steps
@@ -77,6 +77,9 @@ def check_runnable(runnable: object, what: str, name: object = None) -> None:
         what: What got it, with a ``%s`` for the name.
         name: The name under which it was to run, of whatever kind.
     """
+    # Most are plain async functions, of which nothing more has to be asked.
+    if type(runnable) is FunctionType and runnable.__code__.co_flags & inspect.CO_COROUTINE:
+        return
     if callable(runnable) and not _makes_no_awaitable(runnable):
         return
     got = f"{what.replace('%s', shown(name))} got {shown(runnable)}"

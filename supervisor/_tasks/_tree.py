@@ -34,6 +34,7 @@ from ._timers import Timers
 
 if TYPE_CHECKING:
     import contextvars
+    import logging
     from collections.abc import Awaitable
 
     from supervisor._core._restart import Backoff
@@ -92,9 +93,9 @@ class Tree(core.Tree):
         "cut_short",
         "end_time",
         "errors",
+        "find_logger",
         "next_report",
         "next_start_report",
-        "on_logger_made",
         "on_observer_error",
         "propagate",
         "report_after",
@@ -122,7 +123,7 @@ class Tree(core.Tree):
         report_after: float | None,
         propagate: bool,
     ) -> None:
-        super().__init__(backoff, _new_incarnation)
+        super().__init__(backoff, Incarnation)  # type: ignore[arg-type]  # all nodes are of its class
         # The task of each incarnation, and what reports the groups that do not end and the nodes
         # that stay NEW. They are built on this module, hence they are passed here.
         self.run_member: Callable[[Incarnation], Awaitable[None]] = run_member
@@ -131,8 +132,8 @@ class Tree(core.Tree):
         self.timers: Timers = Timers()
         self._observers: tuple[_Observing, ...] = ()
         self._delivering: bool = False
-        # Called with a node and the name of a logger that is made for it. Set before any task runs.
-        self.on_logger_made: Callable[[core.Node, str], object]
+        # Returns the logger of a node that has that name. Set before any task runs.
+        self.find_logger: Callable[[core.Node, str], logging.Logger]
         # Told which observer has raised what, at which event.
         self.on_observer_error: Callable[[Observer, Event, Exception], object] | None = None
         self.propagate: bool = propagate
@@ -351,10 +352,6 @@ class Incarnation(core.Incarnation):
     if TYPE_CHECKING:
 
         def groups(self) -> list[Group]: ...  # type: ignore[override]  # as members are
-
-
-def _new_incarnation(node: core.Node, now: float) -> Incarnation:
-    return Incarnation(node, now)  # type: ignore[arg-type]  # all nodes are of the class above
 
 
 @final
