@@ -124,7 +124,9 @@ class Api:
                 return StreamedResponse(partial(self._send_tree, node), content_type=JSON)
             case ["v1", "stream"]:
                 _check_method(request, "GET")
-                return StreamedResponse(self._send_changes, content_type=EVENTS)
+                control = self._access.may_control(request)
+                follow = partial(self._send_changes, control=control)
+                return StreamedResponse(follow, content_type=EVENTS)
             case ["v1", "values"]:
                 _check_method(request, "GET")
                 values = [describe_value(name, value) for name, value in self._values.items()]
@@ -177,14 +179,14 @@ class Api:
         end = {"ready": are_ready and self._serves(top)}
         await send(b"]," + encode(end)[1:])
 
-    async def _send_changes(self, send: Send) -> None:
+    async def _send_changes(self, send: Send, *, control: bool) -> None:
         """Send the whole tree, and then what changes, to one viewer."""
         viewer = self._changes.join()
         try:
             (root,) = self._port.group.members
             for rows, _ in slices(root):
                 await send(self._nodes(joined(rows)))
-            await send(self._synced())
+            await send(self._synced(control=control))
             while True:
                 with trio.move_on_after(PING):
                     await viewer.changed.wait()
@@ -200,7 +202,7 @@ class Api:
                     data += sse("gone", encode(told))
                 if viewer.has_drained:
                     viewer.has_drained = False
-                    data += self._synced()
+                    data += self._synced(control=control)
                 if data:
                     await send(data)
         finally:
@@ -209,12 +211,13 @@ class Api:
     def _nodes(self, rows: bytes) -> bytes:
         return sse("nodes", b'{"time":%b,"nodes":%b}' % (encode(self._port.time()), rows))
 
-    def _synced(self) -> bytes:
+    def _synced(self, *, control: bool) -> bytes:
         told = {
             "version": VERSION,
             "name": self._name,
             "time": self._port.time(),
             "draining": self._port.is_draining,
+            "control": control,
         }
         return sse("synced", encode(told))
 

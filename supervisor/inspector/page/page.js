@@ -77,30 +77,46 @@ export function logLine(entry) {
   return `${time} ${names[entry.level] || entry.level} ${entry.dn}: ${entry.text}`;
 }
 
+// The members of a group in words: a group may have thousands.
+export function some(dns, most = 10) {
+  const more = dns.length - most;
+  return dns.slice(0, most).join(", ") + (more > 0 ? ` and ${more} more` : "");
+}
+
 function start() {
   const at = (id) => document.getElementById(id);
   const rows = new Map();
   let nodes = new Map();
   let clock = { tree: 0, here: 0 };
+  let isConnected = false;
+  let mayControl = false;
   let isDirty = true;
+  // The one row that Tab reaches; arrow keys go to the others.
+  let reached = null;
   let selected = null;
+  let group = null;
+  let isStale = false;
   let following = null;
+  let asked = null;
 
-  const given = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (given) {
+  function takeToken() {
+    const given = new URLSearchParams(location.hash.slice(1)).get("token");
+    if (!given) return;
     sessionStorage.setItem("token", given);
     history.replaceState(null, "", location.pathname);
   }
-  const token = sessionStorage.getItem("token") || "";
+
   const now = () => clock.tree + (performance.now() - clock.here) / 1000;
 
   async function ask(target, options = {}) {
+    const token = sessionStorage.getItem("token") || "";
     const headers = { ...options.headers, Authorization: `Bearer ${token}` };
     const response = await fetch(target, { ...options, headers });
     if (response.ok) return response;
     let why = response.statusText;
     try { why = (await response.json()).error; } catch { /* it is no JSON */ }
-    throw new Error(why);
+    if (response.status === 403 && options.method !== "POST") why += "; open the address that the service has written";
+    throw Object.assign(new Error(why), { status: response.status });
   }
 
   async function* stream(target, options) {
@@ -120,17 +136,23 @@ function start() {
 
   async function watch() {
     for (;;) {
-      let why = "the service does not answer";
+      let why = "the service has ended the connection";
       const picture = new Map();
       let target = picture;
       try {
         for await (const { name, data } of stream("/v1/stream")) {
           clock = { tree: data.time, here: performance.now() };
-          if (name === "nodes") for (const node of data.nodes) target.set(node.dn, node);
-          else if (name === "gone") for (const dn of data.dns) target.delete(dn);
+          if (name === "nodes") {
+            for (const node of data.nodes) {
+              target.set(node.dn, node);
+              if (node.dn === selected) isStale = true;
+            }
+          } else if (name === "gone") for (const dn of data.dns) target.delete(dn);
           else if (name === "synced") {
             nodes = picture;
             target = nodes;
+            isConnected = true;
+            mayControl = data.control;
             at("name").textContent = data.name;
             document.title = data.name;
             say(data.draining ? "connected; the tree drains" : "connected", "HEALTHY");
@@ -138,68 +160,111 @@ function start() {
           isDirty = true;
         }
       } catch (error) { why = error.message; }
+      isConnected = false;
       say(`not connected: ${why}`, "BACKOFF");
       await pause(1000);
     }
   }
 
+  function put(element, text) {
+    // What is the same is not written again: that would undo a selection, and cost a layout.
+    if (element.textContent !== text) element.textContent = text;
+  }
+
   function say(text, state) {
-    at("connection").textContent = text;
+    put(at("connection"), text);
     at("connection").dataset.state = state;
+  }
+
+  function reach(row) {
+    if (reached) reached.tabIndex = -1;
+    reached = row;
+    if (row) row.tabIndex = 0;
   }
 
   function newRow(dn) {
     const row = document.createElement("tr");
-    row.tabIndex = 0;
+    row.tabIndex = -1;
     for (let i = 0; i < 7; i++) row.append(document.createElement("td"));
-    const level = Math.min(dn.split(".").length - 1, 30);
-    row.cells[0].style.paddingLeft = `${0.6 + level * 1.2}em`;
-    row.cells[0].textContent = dn.slice(dn.lastIndexOf(".") + 1);
     row.cells[0].title = dn;
+    row.setAttribute("aria-level", String(dn.split(".").length));
+    row.addEventListener("focus", () => { reach(row); });
     row.addEventListener("click", () => { choose(dn); });
     row.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") choose(dn);
+      if (event.key === "Enter" || event.key === " ") choose(dn);
       else if (event.key === "ArrowDown") row.nextElementSibling?.focus();
       else if (event.key === "ArrowUp") row.previousElementSibling?.focus();
+      else if (event.key === "Home") row.parentElement.firstElementChild.focus();
+      else if (event.key === "End") row.parentElement.lastElementChild.focus();
       else return;
       event.preventDefault();
     });
     return row;
   }
 
+  // Remove the rows that are not kept. If the focus is on one, a neighbour gets it.
+  function keep(kept) {
+    if (reached && !kept.has(reached.cells[0].title)) {
+      const isFocused = document.activeElement === reached;
+      let heir = reached;
+      while (heir && !kept.has(heir.cells[0].title)) heir = heir.nextElementSibling;
+      if (!heir) heir = reached;
+      while (heir && !kept.has(heir.cells[0].title)) heir = heir.previousElementSibling;
+      reach(heir);
+      if (isFocused) heir?.focus();
+    }
+    for (const [dn, row] of rows) if (!kept.has(dn)) { row.remove(); rows.delete(dn); }
+  }
+
+  function drawRow(row, node, isAlone) {
+    const state = shownState(node);
+    const [name, stateCell, , run, deaths, , error] = row.cells;
+    // A node without its parents above it has its whole name.
+    put(name, isAlone ? node.dn : node.dn.slice(node.dn.lastIndexOf(".") + 1));
+    const level = isAlone ? 0 : Math.min(node.dn.split(".").length - 1, 30);
+    name.style.paddingLeft = `${0.6 + level * 1.2}em`;
+    put(stateCell, state);
+    stateCell.dataset.state = state;
+    put(run, String(node.run));
+    put(deaths, String(node.deaths || ""));
+    put(error, node.not_ready || node.error || "");
+    error.title = error.textContent;
+    row.setAttribute("aria-selected", String(node.dn === selected));
+  }
+
   function draw() {
     if (isDirty) {
       isDirty = false;
-      const all = chosen(nodes, at("filter").value, at("unready").checked);
+      const text = at("filter").value;
+      const unreadyOnly = at("unready").checked;
+      const all = chosen(nodes, text, unreadyOnly);
       const shown = all.slice(0, ROWS);
-      const kept = new Set(shown.map((node) => node.dn));
-      for (const [dn, row] of rows) if (!kept.has(dn)) { row.remove(); rows.delete(dn); }
+      keep(new Set(shown.map((node) => node.dn)));
       let next = at("rows").firstElementChild;
       for (const node of shown) {
         let row = rows.get(node.dn);
         if (!row) { row = newRow(node.dn); rows.set(node.dn, row); }
         if (row === next) next = row.nextElementSibling;
         else at("rows").insertBefore(row, next);
-        const state = shownState(node);
-        row.cells[1].textContent = state;
-        row.cells[1].dataset.state = state;
-        row.cells[3].textContent = node.run;
-        row.cells[4].textContent = node.deaths || "";
-        row.cells[6].textContent = node.not_ready || node.error || "";
-        row.cells[6].title = row.cells[6].textContent;
-        row.setAttribute("aria-selected", String(node.dn === selected));
+        drawRow(row, node, unreadyOnly || text.trim() !== "");
       }
+      if (!reached) reach(at("rows").firstElementChild);
       const counts = new Map();
       for (const node of nodes.values()) counts.set(node.state, (counts.get(node.state) || 0) + 1);
-      at("counts").textContent = [...counts].map(([state, count]) => `${count} ${state}`).join(", ");
+      put(at("counts"), [...counts].map(([state, count]) => `${count} ${state}`).join(", "));
       const more = all.length - shown.length;
-      at("more").textContent = more ? `${more} more nodes are not drawn: use the filter` : "";
+      let hint = more ? `${more} more nodes are not drawn: use the filter` : "";
+      if (nodes.size && !all.length) hint = "no node is such";
+      put(at("more"), hint);
+      drawActions();
     }
+    // Without a connection, the last picture stays as it was.
+    if (!isConnected) return;
     for (const [dn, row] of rows) {
       const node = nodes.get(dn);
       if (!node) continue;
-      row.cells[2].textContent = duration(now() - node.since);
-      row.cells[5].textContent = node.deadline === null ? "" : duration(node.deadline - now());
+      put(row.cells[2], duration(now() - node.since));
+      put(row.cells[5], node.deadline === null ? "" : duration(node.deadline - now()));
     }
   }
 
@@ -209,68 +274,112 @@ function start() {
     following?.abort();
     following = new AbortController();
     selected = dn;
+    group = null;
     isDirty = true;
+    isAtEnd = true;
     at("hint").hidden = true;
     at("details").hidden = false;
     at("dn").textContent = dn;
     for (const id of ["why", "done", "log", "stack", "crashes", "values"]) at(id).textContent = "";
+    drawActions();
     follow(dn, following.signal);
     refresh(dn, following.signal);
   }
 
+  function drawActions() {
+    // That of the root ends with the process.
+    at("actions").hidden = !mayControl || !group || !group.members[0].includes(".");
+  }
+
   async function refresh(dn, signal) {
     while (!signal.aborted) {
+      isStale = false;
       try {
         const node = await (await ask(path(dn), { signal })).json();
         const stack = await (await ask(path(dn, "/stack"), { signal })).json();
         const { values } = await (await ask("/v1/values", { signal })).json();
-        at("why").textContent = node.why;
-        at("stack").textContent = stack.stack || "nothing of it runs";
+        group = node.group;
+        drawActions();
+        put(at("why"), node.why);
+        put(at("stack"), stack.stack || "nothing of it runs");
         const crashes = node.crashes.map((crash) => `run ${crash.run}, after ${duration(crash.uptime)}:\n${crash.traceback}`);
-        at("crashes").textContent = crashes.reverse().join("\n\n") || "none";
-        at("values").textContent = values.map((value) => `${value.name} = ${value.repr ?? value.error} (version ${value.version})`).join("\n") || "none";
+        put(at("crashes"), crashes.reverse().join("\n\n") || "none");
+        put(at("values"), values.map((value) => `${value.name} = ${value.repr ?? value.error} (version ${value.version})`).join("\n") || "none");
       } catch (error) {
-        if (!signal.aborted) at("why").textContent = error.message;
+        if (!signal.aborted) put(at("why"), error.message);
       }
-      await pause(2000);
+      for (let i = 0; i < 10 && !isStale; i++) await pause(200);
     }
   }
 
+  // The log stays at its end until the user scrolls up. Where it is when a record comes does not
+  // tell: lines wrap anew when the width changes.
+  const log = at("log");
+  let isAtEnd = true;
+  let top = 0;
+  log.addEventListener("scroll", () => {
+    const isBottom = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+    if (isBottom || log.scrollTop < top) isAtEnd = isBottom;
+    top = log.scrollTop;
+  });
+
   async function follow(dn, signal) {
-    const log = at("log");
     let last = null;
+    let isError = false;
     while (!signal.aborted) {
       try {
         const headers = last === null ? {} : { "Last-Event-ID": last };
         for await (const { id, name, data } of stream(path(dn, "/logs?follow"), { signal, headers })) {
-          const isAtEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 4;
+          if (isError) log.textContent = "";
+          isError = false;
           if (name === "missed") log.append(`-- ${data.missed ?? "unknown"} records missing --\n`);
           else { log.append(`${logLine(data)}\n`); last = id; }
           while (log.childNodes.length > LINES) log.firstChild.remove();
           if (isAtEnd) log.scrollTop = log.scrollHeight;
+          top = log.scrollTop;
         }
       } catch (error) {
-        if (!signal.aborted && last === null) log.textContent = `${error.message}\n`;
+        if (!signal.aborted && last === null) {
+          log.textContent = `${error.message}\n`;
+          isError = true;
+        }
+        // There is no such node, or no log at all.
+        if (error.status === 404) return;
       }
       await pause(1000);
     }
   }
 
-  async function act(action) {
-    const dn = selected;
-    if (!window.confirm(`Really ${action} the group of ${dn}?`)) return;
-    try {
-      const { dns } = await (await ask(path(dn, `/${action}`), { method: "POST" })).json();
-      at("done").textContent = `${action}: ${dns.join(", ")}`;
-    } catch (error) { at("done").textContent = error.message; }
+  // Not by confirm(): as long as that waits, this script reads nothing, and the service drops it.
+  function question(action) {
+    asked = { action, dn: selected };
+    const verb = action === "restart" ? "Restart" : "Stop";
+    at("asked").textContent = `${verb} ${some(group.members)}?`;
+    at("yes").textContent = verb;
+    at("question").showModal();
   }
 
-  at("restart").addEventListener("click", () => act("restart"));
-  at("stop").addEventListener("click", () => act("stop"));
+  async function act({ action, dn }) {
+    at("question").close();
+    let said;
+    try {
+      const { dns } = await (await ask(path(dn, `/${action}`), { method: "POST" })).json();
+      said = `${action}: ${some(dns)}`;
+    } catch (error) { said = error.message; }
+    if (dn === selected) at("done").textContent = said;
+  }
+
+  takeToken();
+  // The address of another run differs by the fragment only, for which no page is loaded anew.
+  window.addEventListener("hashchange", takeToken);
+  at("restart").addEventListener("click", () => { question("restart"); });
+  at("stop").addEventListener("click", () => { question("stop"); });
+  at("yes").addEventListener("click", () => act(asked));
+  at("no").addEventListener("click", () => { at("question").close(); });
   at("filter").addEventListener("input", () => { isDirty = true; });
   at("unready").addEventListener("change", () => { isDirty = true; });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "/" && event.target.tagName !== "INPUT") { at("filter").focus(); event.preventDefault(); }
+    if (event.key === "/" && event.target.type !== "search" && !at("question").open) { at("filter").focus(); event.preventDefault(); }
   });
   setInterval(draw, 200);
   watch();

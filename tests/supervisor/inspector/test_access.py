@@ -116,8 +116,10 @@ async def test_the_port_is_announced_once(
 async def test_the_port_shows_and_acts_only_if_it_may(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], control: object, status: int
 ) -> None:
-    """S37: with control="http"."""
+    """S37: with control="http"; a stream says which."""
     async with open_port(tmp_path / "s", capfd, control) as (_, asker):
+        async with asker.stream("/v1/stream") as events:
+            assert (await events.until("synced"))["control"] == (status == 202)
         assert (await asker.ask("/v1/nodes/root.one/restart", method="POST"))[0] == status
 
 

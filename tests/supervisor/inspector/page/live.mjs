@@ -64,6 +64,8 @@ class Element {
 
   addEventListener(name, listener) { this.listeners[name] = listener; }
   setAttribute() {}
+  showModal() { this.open = true; changed(); }
+  close() { this.open = false; }
 }
 
 const elements = new Map();
@@ -80,7 +82,7 @@ Object.assign(globalThis, {
   location: { hash: `#token=${TOKEN}`, pathname: "/" },
   history: { replaceState() {} },
   sessionStorage: { getItem: (key) => kept.get(key), setItem: (key, text) => kept.set(key, text) },
-  window: { confirm: () => true },
+  window: { addEventListener() {} },
   fetch: (target, options) => {
     asked.push(new URL(target, `${BASE}/`));
     return fetched(asked.at(-1), options);
@@ -103,7 +105,10 @@ console.log("the crash is shown");
 row.listeners.click();
 await until(() => at("why").textContent.startsWith(`${DN} died `));
 await until(() => at("crashes").textContent.includes("OSError: no lease"));
+await until(() => !at("actions").hidden);
 at("restart").listeners.click();
+assert.equal(at("asked").textContent, `Restart ${DN}?`);
+at("yes").listeners.click();
 await until(() => at("done").textContent === `restart: ${DN}`);
 assert.deepEqual(new Set(asked.map((each) => each.origin)), new Set([BASE]));
 assert(!asked.some((each) => each.href.includes(TOKEN)));

@@ -63,3 +63,8 @@ test("a log record is one line", () => {
   const line = page.logLine({ time: 0, level: 40, dn: "root.a", text: "broken" });
   assert.match(line, /^\d\d:\d\d:\d\d ERROR root\.a: broken$/);
 });
+
+test("of many members some are named", () => {
+  assert.equal(page.some(["a", "b"]), "a, b");
+  assert.equal(page.some(["a", "b", "c", "d"], 2), "a, b and 2 more");
+});
