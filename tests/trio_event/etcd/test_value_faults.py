@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from trio_event import UNSET
 from trio_event.etcd import Bytes, EtcdClient, Text
 
 from .helpers.network import Network
@@ -140,6 +141,56 @@ async def test_nothing_is_lost_and_nothing_comes_twice(
             record.check()
 
 
+async def test_a_member_that_lags_behind_delivers_nothing_twice(
+    cluster: Cluster, prefix: str
+) -> None:
+    """E2, E5: it is followed when it has what the others have acknowledged, and not before."""
+    endpoints = cluster.endpoints
+    async with EtcdClient(endpoints[:2]) as client, client.value(f"{prefix}a", Bytes()) as value:
+        followed = followed_by(client, cluster)
+        lagging, other = (member for member in cluster.members if member is not followed)
+        if lagging.endpoint == endpoints[2]:
+            lagging, other = other, lagging
+        record, progress = Record(value), Progress()
+        writer = EtcdClient([followed.endpoint, other.endpoint])
+        async with writer, trio.open_nursery() as nursery:
+            nursery.start_soon(record.write, writer, progress)
+            await progress.wait_more(10)
+            lagging.freeze()
+            try:
+                # The leader sends at most 512 messages to a member that acknowledges none.
+                await progress.wait_more(700)
+                await record.wait_followed()
+                followed.freeze()
+                other.freeze()
+            finally:
+                lagging.thaw()
+            try:
+                async with EtcdClient([lagging.endpoint], timeout=HANG) as reader:
+                    stored = await reader.get(value.key, serializable=True)
+                assert stored is not None
+                newest = value.peek()
+                assert isinstance(newest, bytes)
+                assert int(stored.value) < int(newest)
+                # It is asked, and is not followed.
+                with client.health.watch() as watcher, trio.fail_after(HANG):
+                    health = await watcher.get(
+                        predicate=lambda health: health.endpoint == lagging.endpoint
+                    )
+                assert health.state == "stale"
+            finally:
+                other.thaw()
+            await in_thread(followed.end_abruptly)
+            with trio.fail_after(HANG):
+                await wait_followed(client, other_than=followed)
+            await progress.wait_more(100)
+            progress.is_over = True
+        with trio.fail_after(HANG):
+            await record.wait_followed()
+        record.check()
+    await in_thread(followed.restart)
+
+
 @pytest.mark.parametrize(
     "direction", [{"up"}, {"down"}, {"up", "down"}], ids=lambda names: "+".join(sorted(names))
 )
@@ -256,3 +307,50 @@ async def test_a_restored_backup_is_noticed(each_binary: Path, tmp_path: Path) -
                 await value.put("new")
                 await value.wait_for(lambda data: data == "new")
             assert "gone back" in client.health.peek().reason
+
+
+@pytest.mark.parametrize("writes", [0, 20], ids=["behind", "ahead"])
+async def test_another_cluster_with_a_backup_is_noticed(
+    each_binary: Path, tmp_path: Path, writes: int
+) -> None:
+    """E3: a map is as the cluster's, and each key has changed: its revision means another one."""
+    with running(each_binary, tmp_path / "etcd") as cluster:
+        (member,) = cluster.members
+        network = Network(cluster.endpoints)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(network.run)
+            client = EtcdClient(network.endpoints, timeout=HANG)
+            async with client, client.map("m/", Text()) as followed:
+                for key in ("same", "back", "changed"):
+                    await followed.put(key, "saved")
+                snapshot = tmp_path / "snapshot"
+                await in_thread(lambda: cluster.control("snapshot", "save", str(snapshot)))
+                revision = await followed.put("changed", "lost")
+                await followed.put("added", "lost")
+                for _ in range(10):
+                    await followed.put("back", "lost")
+                await followed.wait_revision(await followed.delete("back"))
+                network.cut(up=True, down=True)
+                await in_thread(member.kill)
+                await in_thread(member.restore, snapshot)
+                await in_thread(member.restart)
+                async with EtcdClient(cluster.endpoints, timeout=HANG) as writer:
+                    assert await writer.put("m/changed", b"other") == revision
+                    for _ in range(writes):
+                        await writer.put("m/new", b"other")
+                with followed.watch() as watcher:
+                    await watcher.get()
+                    network.mend()
+                    with trio.fail_after(HANG):
+                        batch = await watcher.get()
+                assert {change.key: (change.old, change.new) for change in batch} == {
+                    "same": ("saved", "saved"),
+                    "back": (UNSET, "saved"),
+                    "changed": ("lost", "other"),
+                    "added": ("lost", UNSET),
+                } | ({"new": (UNSET, "other")} if writes else {})
+                assert "another cluster" in client.health.peek().reason
+                await client.get("m/same")  # over a new connection, so that the next write is
+                await followed.wait_revision(await followed.put("same", "newest"))
+                assert followed["same"] == "newest"
+            nursery.cancel_scope.cancel()

@@ -60,6 +60,7 @@ def may_be_killed(binary: Path) -> bool:
 
 
 _CTL: Final = _DISTRO / "etcdctl"
+_UTL: Final = _DISTRO / "etcdutl"
 _STARTS: Final = 5
 
 HANG: Final = 120
@@ -119,6 +120,22 @@ class Member:
                     return float(line.split()[-1])
         raise LookupError(name)
 
+    def restore(self, snapshot: Path) -> None:
+        """Give it the data of a snapshot while it is ended: it is another cluster then."""
+        names = ("--name", "--data-dir", "--initial-cluster", "--initial-advertise-peer-urls")
+        flags = [flag for flag in self._command if flag.partition("=")[0] in names]
+        (folder,) = (flag.partition("=")[2] for flag in flags if flag.startswith("--data-dir"))
+        shutil.rmtree(folder)
+        command = [
+            str(_UTL),
+            "snapshot",
+            "restore",
+            str(snapshot),
+            "--initial-cluster-token=other",
+            *flags,
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+
     def restart(self) -> None:
         """Start it again, with the data that it had."""
         self.start()
@@ -145,11 +162,12 @@ class Member:
             self._reader.join()
 
     def end_abruptly(self) -> None:
-        """Kill it, if it may be; otherwise ask it to end. Wait until it has ended."""
+        """Kill it, if it may be; otherwise ask it to end. Wait until it has, also if frozen."""
         if may_be_killed(Path(self._command[0])):
             self.kill()
         elif self._process is not None:
             self.terminate()
+            self.thaw()
             assert self._reader is not None
             self._reader.join(HANG)
             assert not self._reader.is_alive(), "\n".join(self.log)
