@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from supervisor._core import _steps as steps
 from supervisor._core._arguments import check_flag, check_kind, check_seconds, plain, shown
 from supervisor._core._errors import RunError
-from supervisor._core._restart import Backoff, RestartLimit, RestartPolicy
+from supervisor._core._restart import NEVER, ON_FAILURE, Backoff, RestartLimit, RestartPolicy
 from supervisor._core._tree import DEFAULT_OPTIONS, GroupOptions
 from supervisor._tasks._members import make_member, make_members
 from supervisor._tasks._rounds import start_round
@@ -37,7 +37,7 @@ def make_options(
     ordered: bool = False,
     start_timeout: float | None = None,
     heartbeat: float | Mapping[str, float] | None = None,
-    restart: RestartPolicy = RestartPolicy.ON_FAILURE,
+    restart: RestartPolicy = ON_FAILURE,
     fatal: object = (),
 ) -> GroupOptions:
     """Check what was asked for when a group is started (S2).
@@ -59,7 +59,7 @@ def make_options(
     """
     nothing = backoff is None and limit is None and grace is None and start_timeout is None
     nothing = nothing and heartbeat is None and ordered is False
-    if nothing and restart is RestartPolicy.ON_FAILURE and type(fatal) is tuple and not fatal:
+    if nothing and restart is ON_FAILURE and type(fatal) is tuple and not fatal:
         return DEFAULT_OPTIONS
     check_backoff(backoff)
     check_kind("limit", limit, RestartLimit, "RestartLimit(3, within=60.0)")
@@ -80,7 +80,7 @@ def make_options(
     if start_timeout is not None:
         start_timeout = check_seconds("start_timeout", start_timeout, above_zero=True)
     check_kind("restart", restart, RestartPolicy, "RestartPolicy.NEVER", optional=False)
-    if restart is RestartPolicy.NEVER:
+    if restart is NEVER:
         for name, value in (("backoff", backoff), ("limit", limit)):
             if value is not None:
                 msg = (

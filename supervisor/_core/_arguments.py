@@ -190,7 +190,7 @@ def plain(name: object) -> str | None:
 def name_of(passed: object) -> str | None:
     """Return what was passed as a name as a plain string; ``None`` if it can't be one (S2)."""
     if isinstance(passed, str) and _NAME.fullmatch(passed) is not None:
-        return str.__str__(passed)
+        return passed if type(passed) is str else str.__str__(passed)
     return None
 
 

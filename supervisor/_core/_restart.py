@@ -23,7 +23,7 @@ import enum
 import math
 import random
 from collections import deque
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
@@ -175,6 +175,11 @@ class RestartPolicy(enum.Enum):
 
     NEVER = "NEVER"
     """It is ``FAILED``, and its parent goes on. :meth:`Handle.restart` brings it back."""
+
+
+# Before Python 3.12, the members of an enum are slow to get from it.
+ON_FAILURE: Final = RestartPolicy.ON_FAILURE
+NEVER: Final = RestartPolicy.NEVER
 
 
 @final

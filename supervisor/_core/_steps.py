@@ -55,7 +55,7 @@ from ._plan import (
     Retry,
     prevailing,
 )
-from ._restart import RestartHistory, RestartPolicy
+from ._restart import NEVER, RestartHistory
 from ._states import (
     ALL_DONE,
     BACKOFF_BEGUN,
@@ -300,7 +300,7 @@ def _record_failure(
     consequence: Consequence
     if fatal:
         consequence = GiveUp((crash.time,), is_fatal=True)
-    elif group.options.restart is RestartPolicy.NEVER:
+    elif group.options.restart is NEVER:
         consequence = FAIL
         group.reason = f"{crash.dn} died, and its policy is not to restart ({crash.error})"
     else:
