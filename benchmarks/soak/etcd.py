@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 import shutil
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
@@ -17,43 +19,65 @@ from typing import TYPE_CHECKING, Final, final
 import trio
 
 from tests.trio_event.etcd.helpers.network import Network
-from tests.trio_event.etcd.helpers.servers import BINARIES, Cluster, Member, in_thread, running
+from tests.trio_event.etcd.helpers.servers import (
+    BINARIES,
+    Cluster,
+    Member,
+    in_thread,
+    may_be_killed,
+    running,
+)
 from tests.trio_event.etcd.helpers.writing import Progress, Record
 from trio_event.etcd import Bytes, EtcdClient, RefusedError, UnavailableError, UnknownOutcomeError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
 
-    from trio_event.etcd import KeyValue
+    from trio_event.etcd import EtcdMap, EtcdValue, Health, KeyValue
 
 ELECTION: Final = 1.0
 """Seconds that an election takes at most, with the election timeout of 0.5 seconds."""
 SILENCE: Final = 2.5
 """Seconds of silence that a fault may bring beyond itself and an election."""
+NEXT: Final = 0.3
+"""Seconds of silence until another member is followed, where nobody has to be elected."""
 FAULT: Final = 5.0
 """Seconds that a quorum or the network is lost."""
 LEFT: Final = 1.0
 """Seconds after which the server has nothing of a client that has left."""
 RESTORED: Final = 2.0
 REFUSED: Final = 1.0
+STALE: Final = 5.0
+"""Seconds after which values without a quorum are stale, at the default election timeout."""
+FROZEN: Final = 2.5
+"""Seconds after which a frozen member is left."""
+DEFAULTS: Final = ("--heartbeat-interval=100", "--election-timeout=1000")
 PATIENCE: Final = 120.0
+
+
+Watched = Callable[[EtcdClient, Member], Awaitable[None]]
+"""What is done to a client and the member that it follows."""
 
 
 @final
 class Case:
     """A client that follows keys of a cluster through a network, and what happens to them."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, known: list[Member]) -> None:
         self.cluster = cluster
-        self.network = Network(cluster.endpoints)
+        self.known = known
+        """The members that the client knows."""
+        self.network = Network([member.endpoint for member in known])
         self.records: list[Record] = []
         self.longest = 0.0
-        """Seconds of the longest silence."""
+        """Seconds of the longest silence, until it is over."""
+        self.is_over = False
+        self.progress = Progress()
         self._newest: float | None = None
 
     async def run(self, number: int, disturb: Callable[[Case], Awaitable[float]]) -> float:
-        """Disturb while keys are written; return how many seconds the fault has lasted."""
-        progress = Progress()
+        """Disturb while keys are written; return for how many seconds nothing may come."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self.network.run)
             async with (
@@ -62,44 +86,54 @@ class Case:
                 trio.open_nursery() as following,
             ):
                 self.client = client
-                for _ in range(number):
-                    key = f"{random.randrange(2**64):x}"
-                    self.records.append(await following.start(self._follow, key))
+                prefix = f"{random.randrange(2**64):x}/"
+                self.records.append(
+                    await following.start(self._follow, client.map(prefix, Bytes()))
+                )
+                for i in range(1, number):
+                    value = client.value(f"{prefix[:-1]}{i}", Bytes())
+                    self.records.append(await following.start(self._follow, value))
                 async with trio.open_nursery() as writers:
                     for record in self.records:
-                        writers.start_soon(record.write, writer, progress)
-                    await progress.wait_more(100)
+                        writers.start_soon(record.write, writer, self.progress)
+                    await self.progress.wait_more(100)
                     self.longest = 0
-                    lasted = await disturb(self)
-                    await progress.wait_more(100)
-                    await self._wait_followed()
-                    progress.is_over = True
-                await self._wait_followed()
+                    limit = await disturb(self)
+                    await self.progress.wait_more(100)
+                    await self.wait_followed()
+                    self.progress.is_over = True
+                await self.wait_followed()
                 following.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
         for record in self.records:
             record.check()
-        return lasted
+        return limit
 
     @property
     def followed(self) -> Member:
         """The member that the client follows."""
         endpoint = self.client.health.peek().endpoint
         assert endpoint is not None
-        return self.cluster.members[self.network.endpoints.index(endpoint)]
+        return self.known[self.network.endpoints.index(endpoint)]
 
-    async def _wait_followed(self) -> None:
+    async def wait_followed(self) -> None:
+        """Wait until all that was acknowledged has come."""
         for record in self.records:
-            await record.value.wait_revision(max(record.acknowledged.values()))
+            await record.wait_followed()
 
-    async def _follow(self, key: str, *, task_status: trio.TaskStatus[Record]) -> None:
-        async with self.client.value(key, Bytes()) as value:
+    async def _follow(
+        self,
+        opening: AbstractAsyncContextManager[EtcdValue[bytes] | EtcdMap[bytes]],
+        *,
+        task_status: trio.TaskStatus[Record],
+    ) -> None:
+        async with opening as value:
             record = Record(value)
             apply = value._kept.apply
 
             def note(revision: int, changes: Mapping[bytes, KeyValue | None]) -> None:
                 now = trio.current_time()
-                if self._newest is not None:
+                if self._newest is not None and not self.is_over:
                     self.longest = max(self.longest, now - self._newest)
                 self._newest = now
                 apply(revision, changes)
@@ -109,7 +143,7 @@ class Case:
             await trio.sleep_forever()
 
 
-# What disturbs. Each returns for how long events could not come.
+# What disturbs. Each returns for how many seconds nothing may come.
 
 
 async def kill(case: Case) -> float:
@@ -117,7 +151,17 @@ async def kill(case: Case) -> float:
     await in_thread(member.end_abruptly)
     await trio.sleep(1)
     await in_thread(member.restart)
-    return 0.0
+    return ELECTION + SILENCE
+
+
+async def kill_no_leader(case: Case) -> float:
+    member = case.followed
+    await in_thread(member.kill)
+    await case.progress.wait_more(100)
+    await case.wait_followed()
+    case.is_over = True  # a member that starts takes time from the others on this machine
+    await in_thread(member.restart)
+    return NEXT
 
 
 async def terminate(case: Case) -> float:
@@ -126,7 +170,7 @@ async def terminate(case: Case) -> float:
     await trio.sleep(1)
     await in_thread(member.kill)
     await in_thread(member.restart)
-    return 0.0
+    return ELECTION + SILENCE
 
 
 async def freeze(case: Case) -> float:
@@ -134,17 +178,15 @@ async def freeze(case: Case) -> float:
     member.freeze()
     await trio.sleep(FAULT)
     member.thaw()
-    return 0.0
+    return ELECTION + SILENCE
 
 
 async def kill_leader(case: Case) -> float:
-    for member in case.cluster.members:
-        if await trio.to_thread.run_sync(member.metric, "etcd_server_is_leader"):
-            await in_thread(member.end_abruptly)
-            await trio.sleep(1)
-            await in_thread(member.restart)
-            return 0.0
-    return 0.0
+    leader = await trio.to_thread.run_sync(case.cluster.find_leader)
+    await in_thread(leader.end_abruptly)
+    await trio.sleep(1)
+    await in_thread(leader.restart)
+    return ELECTION + SILENCE
 
 
 async def lose_quorum(case: Case) -> float:
@@ -154,14 +196,14 @@ async def lose_quorum(case: Case) -> float:
     await trio.sleep(FAULT)
     for member in others:
         member.thaw()
-    return FAULT
+    return FAULT + ELECTION + SILENCE
 
 
 async def cut(case: Case, *, up: bool = False, down: bool = False) -> float:
     case.network.cut(up=up, down=down)
     await trio.sleep(FAULT)
     case.network.mend()
-    return FAULT
+    return FAULT + ELECTION + SILENCE
 
 
 async def restart_all(case: Case) -> float:
@@ -172,7 +214,7 @@ async def restart_all(case: Case) -> float:
         member.start()
     for member in case.cluster.members:
         await in_thread(member.is_ready)
-    return trio.current_time() - began
+    return trio.current_time() - began + ELECTION + SILENCE
 
 
 DISTURBANCES: Final[dict[str, Callable[[Case], Awaitable[float]]]] = {
@@ -188,19 +230,116 @@ DISTURBANCES: Final[dict[str, Callable[[Case], Awaitable[float]]]] = {
 }
 
 
-async def disturb_all(cluster: Cluster, violations: list[str]) -> None:
+async def disturb_all(cluster: Cluster, violations: list[str], turn: int) -> None:
     """Follow keys through each disturbance, with one writer and with sixteen by turns."""
-    for i, (name, disturb) in enumerate(DISTURBANCES.items()):
-        writers = 16 if i % 2 else 1
-        case = Case(cluster)
+    for writers, (name, disturb) in zip(
+        itertools.cycle((1, 16) if turn % 2 else (16, 1)), DISTURBANCES.items(), strict=False
+    ):
+        await disturb_one(Case(cluster, cluster.members), writers, name, disturb, violations)
+
+
+async def disturb_no_leader(cluster: Cluster, violations: list[str], times: int) -> None:
+    """Follow members that do not lead, and kill them."""
+    name = "a followed member that does not lead is killed"
+    for writers in (1, 16) * times:
+        leader = await trio.to_thread.run_sync(cluster.find_leader)
+        case = Case(cluster, [member for member in cluster.members if member is not leader])
+        await disturb_one(case, writers, name, kill_no_leader, violations)
+
+
+async def disturb_one(
+    case: Case,
+    writers: int,
+    name: str,
+    disturb: Callable[[Case], Awaitable[float]],
+    violations: list[str],
+) -> None:
+    try:
+        limit = await case.run(writers, disturb)
+    except AssertionError as error:
+        violations.append(f"{name}: {error}")
+        return
+    print(f"  {name}: {writers} writers, {case.longest:.2f} s of silence", flush=True)
+    if case.longest > limit:
+        violations.append(f"{name}: {case.longest:.2f} s of silence, and not within {limit:.2f} s")
+
+
+async def follow_role(cluster: Cluster, *, leads: bool, disturb: Watched) -> None:
+    """Follow a member that leads, or one that does not, and disturb that."""
+    while True:
+        leader = await trio.to_thread.run_sync(cluster.find_leader)
+        async with (
+            EtcdClient(cluster.endpoints, timeout=PATIENCE) as client,
+            client.value("followed", Bytes()),
+        ):
+            endpoint = client.health.peek().endpoint
+            if (endpoint == leader.endpoint) is leads:
+                (followed,) = (each for each in cluster.members if each.endpoint == endpoint)
+                await disturb(client, followed)
+                return
+
+
+async def wait_state(client: EtcdClient, state: str, *, other_than: Member | None = None) -> Health:
+    """Wait for a state of the client's health."""
+    with client.health.watch() as watcher:
+        return await watcher.get(
+            predicate=lambda health: (
+                health.state == state
+                and (other_than is None or health.endpoint != other_than.endpoint)
+            )
+        )
+
+
+async def lose_quorum_by_default(cluster: Cluster, violations: list[str], times: int) -> None:
+    """Freeze all other members: values are stale, and never current until they go on."""
+
+    async def disturb(client: EtcdClient, followed: Member) -> None:
+        states: list[str] = []
+
+        async def record() -> None:
+            async for health in client.health.watch():
+                states.append(health.state)  # noqa: PERF401  it has no end
+
+        others = [member for member in cluster.members if member is not followed]
+        began = trio.current_time()
+        for member in others:
+            member.freeze()
         try:
-            lasted = await case.run(writers, disturb)
-        except AssertionError as error:
-            violations.append(f"{name}: {error}")
-            continue
-        print(f"  {name}: {writers} writers, {case.longest:.2f} s of silence", flush=True)
-        if case.longest > lasted + ELECTION + SILENCE:
-            violations.append(f"{name}: {case.longest:.2f} s of silence, of {lasted:.2f} s")
+            await wait_state(client, "stale")
+            check("without a quorum values are stale", began, STALE, violations)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(record)
+                await trio.sleep(FAULT)
+                nursery.cancel_scope.cancel()
+        finally:
+            for member in others:
+                member.thaw()
+        began = trio.current_time()
+        await wait_state(client, "current")
+        print(f"  current {trio.current_time() - began:.2f} s after they go on", flush=True)
+        if set(states) != {"stale"}:
+            violations.append(f"without a quorum: {', '.join(states)}")
+
+    for leads in (True, False) * times:
+        await follow_role(cluster, leads=leads, disturb=disturb)
+
+
+async def freeze_by_default(cluster: Cluster, violations: list[str], times: int) -> None:
+    """Freeze the followed member: it is left, and another one is followed."""
+
+    async def disturb(client: EtcdClient, followed: Member) -> None:
+        began = trio.current_time()
+        followed.freeze()
+        try:
+            await wait_state(client, "stale")
+            check("a frozen member is left", began, FROZEN, violations)
+            await wait_state(client, "current", other_than=followed)
+            print(f"  another one is followed after {trio.current_time() - began:.2f} s")
+        finally:
+            followed.thaw()
+
+    for leads in (True, False) * times:
+        await follow_role(cluster, leads=leads, disturb=disturb)
 
 
 async def leave(cluster: Cluster, violations: list[str]) -> None:
@@ -261,6 +400,37 @@ async def restore(cluster: Cluster, violations: list[str]) -> None:
         began = trio.current_time()
         await value.wait_for(lambda data: data == b"old")
         check("a restored value is known", began, RESTORED, violations)
+
+
+async def restore_elsewhere(cluster: Cluster, violations: list[str], writes: int) -> None:
+    """Put a snapshot in place of a member's data, as another cluster, and write to that."""
+    (member,) = cluster.members
+    snapshot = cluster.folder.with_name("snapshot")
+    network = Network(cluster.endpoints)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(network.run)
+        client = EtcdClient(network.endpoints, timeout=PATIENCE)
+        async with client, client.map("elsewhere/", Bytes()) as followed:
+            await followed.replace_all({f"{i}": b"saved" for i in range(1000)})
+            await in_thread(lambda: cluster.control("snapshot", "save", str(snapshot)))
+            await followed.put("0", b"lost")
+            await followed.put("added", b"lost")
+            await followed.wait_revision(await followed.delete("1"))
+            network.cut(up=True, down=True)
+            await in_thread(member.kill)
+            await in_thread(member.restore, snapshot)
+            await in_thread(member.restart)
+            async with EtcdClient(cluster.endpoints, timeout=PATIENCE) as writer:
+                for i in range(writes):
+                    await writer.put(f"elsewhere/{i}", b"other")
+                found = (await writer.get_range("elsewhere/")).items
+            stored = {item.key.decode().partition("/")[2]: item.value for item in found}
+            network.mend()
+            began = trio.current_time()
+            await followed.wait_for(lambda _: dict(followed) == stored)
+            what = "behind" if not writes else f"{writes} revisions further"
+            check(f"a map is as another cluster's, {what},", began, RESTORED, violations)
+        nursery.cancel_scope.cancel()
 
 
 async def refuse(cluster: Cluster, violations: list[str]) -> None:
@@ -346,10 +516,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak.etcd", description=__doc__)
     parser.add_argument("--idle", type=float, default=60, help="seconds without a write (60)")
     parser.add_argument("--moments", type=int, default=300, help="at which writes are cut (300)")
+    parser.add_argument("--times", type=int, default=3, help="that what is timed is repeated (3)")
     parser.add_argument("--only", default="", help="versions that have this in their numbers")
     arguments = parser.parse_args(argv)
     violations: list[str] = []
-    for version, binary in BINARIES.items():
+    for turn, (version, binary) in enumerate(BINARIES.items()):
         if arguments.only not in version:
             continue
         print(f"etcd {version}", flush=True)
@@ -358,10 +529,17 @@ def main(argv: list[str] | None = None) -> int:
                 trio.run(leave, cluster, violations)
                 trio.run(idle, cluster, violations, arguments.idle)
                 trio.run(restore, cluster, violations)
+                for writes in (0, 100):
+                    trio.run(restore_elsewhere, cluster, violations, writes)
                 trio.run(refuse, cluster, violations)
             with running(binary, Path(folder, "three"), members=3) as cluster:
-                trio.run(disturb_all, cluster, violations)
+                trio.run(disturb_all, cluster, violations, turn)
+                if may_be_killed(binary):
+                    trio.run(disturb_no_leader, cluster, violations, arguments.times)
                 trio.run(cut_writes, cluster, violations, arguments.moments)
+            with running(binary, Path(folder, "defaults"), *DEFAULTS, members=3) as cluster:
+                trio.run(lose_quorum_by_default, cluster, violations, arguments.times)
+                trio.run(freeze_by_default, cluster, violations, arguments.times)
     print(*violations, f"{len(violations)} violations", sep="\n")
     return 1 if violations else 0
 

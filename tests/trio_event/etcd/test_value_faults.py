@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ from .helpers.writing import Progress, Record
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
+
+    from trio_event.etcd import Health
+    from trio_event.etcd._wire._seam import Connection
 
     from .helpers.servers import Cluster, Member
 
@@ -80,14 +84,36 @@ async def freeze(client: EtcdClient, cluster: Cluster, progress: Progress) -> No
 async def lose_quorum(client: EtcdClient, cluster: Cluster, _: Progress) -> None:
     member = followed_by(client, cluster)
     others = [each for each in cluster.members if each is not member]
-    for other in others:
-        other.freeze()
-    try:
-        with client.health.watch() as watcher, trio.fail_after(HANG):
-            await watcher.get(predicate=lambda health: health.state == "stale")
-    finally:
+    states: list[str] = []
+    asked_again = trio.Event()
+    # It asks the only member that answers, again and again.
+    asking = EtcdClient([member.endpoint])
+    connect, left = asking._connect_to_watch, itertools.count(5, -1)
+
+    def count(endpoint: str) -> Connection:
+        if not next(left):
+            asked_again.set()
+        return connect(endpoint)
+
+    def is_current_again(health: Health) -> bool:
+        states.append(health.state)
+        return states[-2:] == ["stale", "current"]
+
+    asking._connect_to_watch = count
+    async with asking, trio.open_nursery() as nursery:
+        await asking.health.wait_for(lambda health: health.state == "current")
+        nursery.start_soon(asking.health.wait_for, is_current_again)
         for other in others:
-            other.thaw()
+            other.freeze()
+        try:
+            with trio.fail_after(HANG):
+                await client.health.wait_for(lambda health: health.state == "stale")
+                await asked_again.wait()
+            assert states == ["current", "stale"]
+        finally:
+            for other in others:
+                other.thaw()
+    assert states == ["current", "stale", "current"]
 
 
 async def kill_leader(_: EtcdClient, cluster: Cluster, progress: Progress) -> None:

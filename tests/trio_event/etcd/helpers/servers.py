@@ -131,7 +131,7 @@ class Member:
             "snapshot",
             "restore",
             str(snapshot),
-            "--initial-cluster-token=other",
+            f"--initial-cluster-token={os.urandom(4).hex()}",
             *flags,
         ]
         subprocess.run(command, check=True, capture_output=True)
