@@ -1,4 +1,4 @@
-"""Values of etcd while members, processes and the network fail, on each version that is there.
+"""Values and leases of etcd while members and the network fail, on each version that is there.
 
 ``python -m benchmarks.soak.etcd`` runs all of it. ``ETCD_SERVERS`` names more servers.
 """
@@ -52,6 +52,8 @@ STALE: Final = 5.0
 """Seconds after which values without a quorum are stale, at the default election timeout."""
 FROZEN: Final = 2.5
 """Seconds after which a frozen member is left."""
+LEASE: Final = 5
+"""Seconds that a lease lives."""
 DEFAULTS: Final = ("--heartbeat-interval=100", "--election-timeout=1000")
 PATIENCE: Final = 120.0
 
@@ -458,6 +460,32 @@ def check(what: str, began: float, limit: float, violations: list[str]) -> None:
         violations.append(f"{what} after {seconds:.2f} s, and not within {limit} s")
 
 
+async def keep_lease(cluster: Cluster, violations: list[str]) -> None:
+    """Freeze the member that keeps a lease alive, or the leader that it has to ask."""
+    for name in ("the member that keeps a lease alive is frozen", "the leader is frozen"):
+        leader = await trio.to_thread.run_sync(cluster.find_leader)
+        others = [member for member in cluster.members if member is not leader]
+        async with (
+            EtcdClient([member.endpoint for member in others]) as client,
+            client.lease(LEASE) as lease,
+        ):
+            (member,) = (m for m in others if m.endpoint == client._rotation_of_leases.current)
+            frozen = leader if "leader" in name else member
+            await trio.sleep(LEASE / 2)  # it was renewed once
+            frozen.freeze()
+            left = float(LEASE)
+            began = trio.current_time()
+            try:
+                while trio.current_time() < began + 3 * LEASE:
+                    await trio.sleep(0.01)
+                    left = min(left, lease.deadline - trio.current_time())
+            finally:
+                frozen.thaw()
+            print(f"  {name}: it has {left:.2f} of {lease.ttl} s left at least", flush=True)
+            if lease.is_lost:
+                violations.append(f"{name}: the lease is lost")
+
+
 async def cut_writes(cluster: Cluster, violations: list[str], moments: int) -> None:
     """End and freeze members, and cancel writes, at random moments."""
     outcomes: dict[str, str] = {}
@@ -536,6 +564,7 @@ def main(argv: list[str] | None = None) -> int:
                 trio.run(disturb_all, cluster, violations, turn)
                 if may_be_killed(binary):
                     trio.run(disturb_no_leader, cluster, violations, arguments.times)
+                trio.run(keep_lease, cluster, violations)
                 trio.run(cut_writes, cluster, violations, arguments.moments)
             with running(binary, Path(folder, "defaults"), *DEFAULTS, members=3) as cluster:
                 trio.run(lose_quorum_by_default, cluster, violations, arguments.times)
