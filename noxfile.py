@@ -192,7 +192,7 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(requires=["build"])
 def faults(session: nox.Session) -> None:
-    """Disturb small trees, and processes, at each point of their lives."""
+    """Disturb small trees, clients of etcd and processes at each point of their lives."""
     install_wheel(session, "tests")
     session.run("python", "-m", "benchmarks.soak.faults", *session.posargs)
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.soak.faults`` disturbs small trees at each point of their lives.
+"""``python -m benchmarks.soak.faults`` disturbs trees and clients at each point of their lives.
 
 All of it takes hours; ``--stride 20`` disturbs them at every twentieth point only.
 """
@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from . import endings, sweep
+from . import clients, endings, sweep
 from .life import Ending
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         "processes: signals at each step and point": lambda: endings.swept(points),
         "trees: cancelled or stopped at each step": lambda: without_log(sweep.sweep_steps(guarded)),
         "trees: Ctrl-C at each point": lambda: without_log(interrupts(guarded)),
+        "clients: cancelled at each step": lambda: without_log(clients.sweep_steps(guarded)),
+        "clients: Ctrl-C at each point": lambda: without_log(client_interrupts(guarded)),
     }
     found = 0
     for name, case in cases.items():
@@ -70,12 +72,20 @@ def interrupts(points: sweep.Points) -> Iterator[str]:
         yield from sweep.sweep_interrupts(way, ending, points, only_at_checkpoints=only)
 
 
+def client_interrupts(points: sweep.Points) -> Iterator[str]:
+    """Yield the faults that Ctrl-C shows in a client of etcd."""
+    for only in (False, True):
+        yield from clients.sweep_interrupts(points, only_at_checkpoints=only)
+
+
 def without_log(faults: Iterator[str]) -> Iterator[str]:
-    """Yield faults of trees, and log nothing: deaths are what these trees are made of."""
-    logger = logging.getLogger("supervisor")
-    logger.setLevel(logging.CRITICAL + 1)
+    """Yield faults, and log nothing: deaths and losses are what these lives are made of."""
+    loggers = [logging.getLogger(name) for name in ("supervisor", "trio_event.etcd")]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
     yield from faults
-    logger.setLevel(logging.NOTSET)  # the processes log theirs
+    for logger in loggers:
+        logger.setLevel(logging.NOTSET)  # the processes log theirs
 
 
 def report(name: str, faults: Iterator[str]) -> int:

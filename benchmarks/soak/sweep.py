@@ -20,7 +20,7 @@ import signal as signals
 import sys
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Protocol, final
 
 import attrs
 import trio
@@ -163,8 +163,15 @@ def ignore_unstarted() -> None:
     warnings.filterwarnings("ignore", "coroutine '.*' was never awaited", RuntimeWarning)
 
 
+class Watched(Protocol):
+    """Where it is noted what came of something."""
+
+    error: BaseException | None
+    faults: list[str]
+
+
 @contextmanager
-def watched(attempt: Attempt) -> Iterator[None]:
+def watched(attempt: Watched) -> Iterator[None]:
     """Note how the block ends, and whatever Python has to tell but to raise."""
     hook = sys.unraisablehook
     sys.unraisablehook = lambda args: attempt.faults.append(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
@@ -13,6 +12,7 @@ from .._arguments import check_seconds
 from ._calling._calls import Calls
 from ._calling._endpoints import Rotation, parse_endpoints
 from ._calling._leases import Leases
+from ._calling._opening import Opening
 from ._calling._ranges import read_range
 from ._calling._requests import (
     KeyRange,
@@ -28,19 +28,21 @@ from ._calling._requests import (
     transaction_result,
 )
 from ._calling._tokens import Tokens
-from ._values._open import OpenValues
+from ._values._open import OpenValues, check_opening
 from ._watching._background import Background
 from ._watching._watching import Watching
 from ._wire._grpc import connect
 from ._wire._tls import TLS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Sequence
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Self
 
     from .._value import ValueWatch
     from ._calling._lease import Lease
+    from ._calling._opening import Close
     from ._calling._requests import Compare, Operation, Request, TransactionResult
     from ._values._codecs import Codec
     from ._values._map import EtcdMap
@@ -131,6 +133,7 @@ class EtcdClient:
         user = "" if self._user is None else f" user={self._user!r}"
         return f"<EtcdClient {self._state.name.lower()} {', '.join(self._targets)}{user}>"
 
+    @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> Self:
         """Open the client. It begins to connect; nothing waits for that."""
         await trio.lowlevel.checkpoint()
@@ -188,14 +191,13 @@ class EtcdClient:
             raise RuntimeError(msg)
         return self._watching.health
 
-    @asynccontextmanager
-    async def value(
+    def value(
         self,
         key: str,
         codec: Codec[T],
         *,
         on_decode_error: Literal["raise", "skip"] = "raise",
-    ) -> AsyncGenerator[EtcdValue[T], None]:
+    ) -> AbstractAsyncContextManager[EtcdValue[T]]:
         """Open the value of a key, for an ``async with`` (E1, E4, E11).
 
         Entering it makes the first read, so that the value is known: ``peek()`` and
@@ -211,8 +213,9 @@ class EtcdClient:
                 until there is good data. With ``skip``, the value keeps its last good data, or is
                 ABSENT if there was none, and an error is logged.
 
-        Yields:
-            The value. After the ``async with`` its watchers end, and the server watches no longer.
+        Returns:
+            A context manager of the value. After the ``async with`` its watchers end,
+            and the server watches no longer.
 
         Raises:
             RefusedError: if the cluster does not allow to read the key.
@@ -232,19 +235,22 @@ class EtcdClient:
             async with client.value("app/color", Text()) as color:
                 print(color.peek())
         """
-        self._check("value")
-        assert self._values is not None
-        async with self._values.value(key, codec, on_decode_error) as value:
-            yield value
+        check_opening("value", key, codec, on_decode_error)
 
-    @asynccontextmanager
-    async def map(
+        async def open_() -> tuple[EtcdValue[T], Close]:
+            self._check("value")
+            assert self._values is not None
+            return await self._values.value(key, codec, on_decode_error)
+
+        return Opening(f"client.value({key!r}, ...)", open_)
+
+    def map(
         self,
         prefix: str,
         codec: Codec[T],
         *,
         on_decode_error: Literal["raise", "skip"] = "raise",
-    ) -> AsyncGenerator[EtcdMap[T], None]:
+    ) -> AbstractAsyncContextManager[EtcdMap[T]]:
         """Open the map of all keys with a prefix, for an ``async with`` (E1, E4, E11).
 
         It is known when it is open, as a value is; see :meth:`value`. Use one map where several
@@ -258,8 +264,9 @@ class EtcdClient:
                 raises :exc:`DecodeError` until there is good data. With ``skip``, the key keeps
                 its last good data, if there is some, the others go on, and an error is logged.
 
-        Yields:
-            The map. After the ``async with`` its watchers end, and the server watches no longer.
+        Returns:
+            A context manager of the map. After the ``async with`` its watchers end,
+            and the server watches no longer.
 
         Raises:
             Exception: as :meth:`value` does.
@@ -275,13 +282,16 @@ class EtcdClient:
             async with client.map("app/peers/", Text()) as peers:
                 print(dict(peers))
         """
-        self._check("map")
-        assert self._values is not None
-        async with self._values.map(prefix, codec, on_decode_error) as opened:
-            yield opened
+        check_opening("map", prefix, codec, on_decode_error)
 
-    @asynccontextmanager
-    async def lease(self, ttl: int) -> AsyncGenerator[Lease, None]:
+        async def open_() -> tuple[EtcdMap[T], Close]:
+            self._check("map")
+            assert self._values is not None
+            return await self._values.map(prefix, codec, on_decode_error)
+
+        return Opening(f"client.map({prefix!r}, ...)", open_)
+
+    def lease(self, ttl: int) -> AbstractAsyncContextManager[Lease]:
         """Open a lease, for an ``async with`` (E13).
 
         Inside, it is kept alive at a third of the time that was granted. When it is left it ends,
@@ -291,8 +301,8 @@ class EtcdClient:
         Args:
             ttl: After how many seconds without a keepalive the cluster ends it. It may grant more.
 
-        Yields:
-            The lease.
+        Returns:
+            A context manager of the lease.
 
         Raises:
             UnavailableError: if no member has answered in time.
@@ -314,11 +324,14 @@ class EtcdClient:
             async with client.lease(10) as lease:
                 await client.put("app/peers/alice", b"10.0.0.4", lease=lease)
         """
-        self._check("lease")
         check_ttl("lease", ttl)
-        assert self._leases is not None
-        async with self._leases.open(ttl) as lease:
-            yield lease
+
+        async def open_() -> tuple[Lease, Close]:
+            self._check("lease")
+            assert self._leases is not None
+            return await self._leases.open(ttl)
+
+        return Opening(f"client.lease({ttl!r})", open_)
 
     async def get(self, key: str | bytes, *, serializable: bool = False) -> KeyValue | None:
         """Return what is stored under a key.

@@ -25,6 +25,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 import supervisor
 from supervisor import GroupState, RunError, Signal, UnknownNameError
@@ -410,6 +411,7 @@ class _Term:
         self._has_ended = trio.Event()
         self._scope: trio.CancelScope | None = None
 
+    @enable_ki_protection  # a nursery whose tasks are begun by halves never ends
     async def run(self, grace: float) -> bool:
         """Run the child until it ends, or the leadership is lost; return whether it was DONE.
 
@@ -461,11 +463,13 @@ class _Term:
         if not self._has_returned:
             await self._has_ended.wait()  # its end is a stop by the election, and no death
 
+    @enable_ki_protection
     async def _watch_lease(self) -> None:
         with self._leadership.lease._scope(self._margin):
             await trio.Event().wait()
         await self._lose("its lease is lost, or was not renewed in time")
 
+    @enable_ki_protection
     async def _watch_key(self) -> None:
         async with self._client.value(self._leadership.key, Bytes()) as own:
             await own.wait_for(lambda data: data is ABSENT)

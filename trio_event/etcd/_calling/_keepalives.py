@@ -21,6 +21,7 @@ import logging
 from typing import TYPE_CHECKING, Final, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from .._errors import RefusedError
 from .._wire._messages import MESSAGES
@@ -180,6 +181,7 @@ class _Session:
             self._end = end
             self._ended.set()
 
+    @enable_ki_protection
     async def _wait_ended(self, stream: Stream) -> None:
         try:
             await stream.wait_ended()
@@ -188,6 +190,7 @@ class _Session:
         else:
             self.leave(_MemberLostError("the member has ended the stream"))
 
+    @enable_ki_protection
     async def _keep(self, lease: Lease) -> None:
         """Renew a lease again and again."""
         assert self._stream is not None

@@ -17,16 +17,16 @@ The invariants:
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from .._errors import RefusedError
 from ._verdicts import LEASE_IS_LOST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import TracebackType
 
 
 @final
@@ -96,17 +96,9 @@ class Lease:
 
     # For the package
 
-    @contextmanager
-    def _scope(self, margin: float = 0) -> Iterator[trio.CancelScope]:
+    def _scope(self, margin: float = 0) -> _Scope:
         """Cancel the body when the lease is lost, or ``margin`` seconds before its deadline."""
-        with trio.CancelScope(deadline=self.deadline - margin) as scope:
-            if self._is_gone:
-                scope.cancel(reason=f"{self!r} is lost")
-            self._scopes[scope] = margin
-            try:
-                yield scope
-            finally:
-                del self._scopes[scope]
+        return _Scope(self, margin)
 
     def _renew(self, sent_at: float, ttl: int) -> None:
         """Record what was acknowledged; a lease that is lost stays lost."""
@@ -122,6 +114,41 @@ class Lease:
         self._is_left = self._is_left or is_left
         for scope in self._scopes:
             scope.cancel(reason=f"{self!r} has ended")
+
+
+@final
+class _Scope:
+    """A scope that ends before a lease does.
+
+    It is no ``contextmanager``: a ``KeyboardInterrupt`` in the frames of :mod:`contextlib`, which
+    are not protected, would leave Trio's scope open.
+    """
+
+    __slots__ = ("_lease", "_margin", "_scope")
+
+    def __init__(self, lease: Lease, margin: float) -> None:
+        self._lease = lease
+        self._margin = margin
+        self._scope = trio.CancelScope(deadline=lease.deadline - margin)
+
+    @enable_ki_protection
+    def __enter__(self) -> trio.CancelScope:
+        scope, lease = self._scope, self._lease
+        scope.__enter__()
+        if lease._is_gone:
+            scope.cancel(reason=f"{lease!r} is lost")
+        lease._scopes[scope] = self._margin
+        return scope
+
+    @enable_ki_protection
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        del self._lease._scopes[self._scope]
+        return self._scope.__exit__(kind, error, traceback)
 
 
 def id_of(call: str, key: object, lease: object) -> int:

@@ -8,10 +8,11 @@ can be ended although nobody waits for the answer any more.
 from __future__ import annotations
 
 import secrets
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, final
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from .._errors import EtcdError
 from .._wire._seam import CallError
@@ -20,10 +21,11 @@ from ._lease import Lease
 from ._requests import grant_request, revoke_request
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from .._wire._seam import Connection
     from ._endpoints import Rotation
+    from ._opening import Close
     from ._requests import Request
     from ._tokens import Tokens
 
@@ -48,6 +50,7 @@ class Leases:
         self._keepalives = Keepalives(rotation, connect, tokens)
         self._call = call
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Keep them alive, until it is cancelled."""
         await self._keepalives.run()
@@ -57,10 +60,8 @@ class Leases:
         for lease in self._keepalives.leases:
             lease._end(is_left=True)
 
-    @asynccontextmanager
-    @trio.lowlevel.enable_ki_protection  # what was granted is ended
-    async def open(self, ttl: int) -> AsyncGenerator[Lease, None]:
-        """Open a lease, and end it."""
+    async def open(self, ttl: int) -> tuple[Lease, Close]:
+        """Open a lease; return what ends it, too."""
         number = secrets.randbelow(_HIGHEST_ID) + 1
         try:
             lease = await self._grant(number, ttl)
@@ -70,12 +71,13 @@ class Leases:
             await self._revoke(number)  # noqa: ASYNC102, ASYNC120  it shields, for a second
             raise
         self._keepalives.add(lease)
-        try:
-            yield lease
-        finally:
+
+        async def close() -> None:
             self._keepalives.remove(lease)
             lease._end(is_left=True)
-            await self._revoke(number)  # noqa: ASYNC102  it shields, for a second
+            await self._revoke(number)
+
+        return lease, close
 
     async def _grant(self, number: int, ttl: int) -> Lease:
         sent_at = trio.current_time()
@@ -86,8 +88,17 @@ class Leases:
         return Lease(number, answer.TTL, sent_at)
 
     async def _revoke(self, number: int) -> None:
+        interruption: KeyboardInterrupt | None = None
         with (
             trio.move_on_after(END_TIME, shield=True),
             suppress(EtcdError, trio.ClosedResourceError),
         ):
-            await self._call("lease", revoke_request(number))
+            while True:
+                try:
+                    await self._call("lease", revoke_request(number))
+                except KeyboardInterrupt as error:  # that may have come before it was sent
+                    interruption = error
+                else:
+                    break
+        if interruption is not None:
+            raise interruption

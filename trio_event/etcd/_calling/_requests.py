@@ -277,7 +277,7 @@ def transaction_request(
             f"transaction with {names or 'comparisons only'}",
             message,
             MESSAGES["TxnResponse"].FromString,
-            is_write=not all(isinstance(each, Get) for each in (*then, *otherwise)),
+            is_write=not {type(each) for each in (*then, *otherwise)} <= {Get},
         )
     )
 

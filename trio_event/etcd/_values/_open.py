@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
+from ..._arguments import shown
 from .._calling._requests import encode_key, end_of_prefix
 from .._watching._watching import Watch
 from ._following import Following
@@ -13,8 +13,9 @@ from ._map import EtcdMap
 from ._value import EtcdValue
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
+    from .._calling._opening import Close
     from .._calling._requests import Request
     from .._watching._watching import Watching
     from ._codecs import Codec
@@ -49,12 +50,10 @@ class OpenValues:
         # By key or prefix: codecs need not be hashable.
         self._opened: dict[str, list[_Opened]] = {}
 
-    @asynccontextmanager
     async def value(
         self, key: str, codec: Codec[T], on_decode_error: str
-    ) -> AsyncGenerator[EtcdValue[T], None]:
-        """Open the value of a key, and leave it."""
-        _check_options("value", codec, on_decode_error)
+    ) -> tuple[EtcdValue[T], Close]:
+        """Open the value of a key; return what leaves it, too."""
         kind = (EtcdValue, codec, on_decode_error)
         opened = self._find(key, kind)
         if opened is None:
@@ -62,15 +61,12 @@ class OpenValues:
             watch = Watch(encode_key("value", key), b"", key, kept)
             following = Following(kept, watch, self._watching, codec, self._call)
             opened = self._add(_Opened(kind, EtcdValue(kept, following), watch, kept))
-        async with self._used(opened):
-            yield opened.made
+        return opened.made, await self._use(opened)
 
-    @asynccontextmanager
     async def map(
         self, prefix: str, codec: Codec[T], on_decode_error: str
-    ) -> AsyncGenerator[EtcdMap[T], None]:
-        """Open the map of a prefix, and leave it."""
-        _check_options("map", codec, on_decode_error)
+    ) -> tuple[EtcdMap[T], Close]:
+        """Open the map of a prefix; return what leaves it, too."""
         kind = (EtcdMap, codec, on_decode_error)
         opened = self._find(prefix, kind)
         if opened is None:
@@ -80,8 +76,7 @@ class OpenValues:
             watch = Watch(first, end_of_prefix(first), prefix, kept)
             following = Following(kept, watch, self._watching, codec, self._call)
             opened = self._add(_Opened(kind, EtcdMap(kept, following), watch, kept))
-        async with self._used(opened):
-            yield opened.made
+        return opened.made, await self._use(opened)
 
     def close(self) -> None:
         """End all of them, because the client is left."""
@@ -101,19 +96,25 @@ class OpenValues:
         self._watching.add(opened.watch)
         return opened
 
-    @asynccontextmanager
-    async def _used(self, opened: _Opened) -> AsyncGenerator[None, None]:
-        """Wait until it is known; the last one that leaves it ends it."""
+    async def _use(self, opened: _Opened) -> Close:
+        """Wait until it is known; return what leaves it."""
         opened.users += 1
+
+        async def close() -> None:  # noqa: ASYNC910  nothing is to wait for
+            self._leave(opened)
+
         try:
             await opened.watch.wait_known()
-            yield
-        finally:
-            opened.users -= 1
-            if not opened.users:
-                self._remove(opened)
+        except BaseException:
+            self._leave(opened)
+            raise
+        return close
 
-    def _remove(self, opened: _Opened) -> None:
+    def _leave(self, opened: _Opened) -> None:
+        """Use it no longer; the last one ends it."""
+        opened.users -= 1
+        if opened.users:
+            return
         name = opened.watch.name
         self._opened[name].remove(opened)
         if not self._opened[name]:
@@ -122,7 +123,12 @@ class OpenValues:
         opened.kept.finish(None)
 
 
-def _check_options(call: str, codec: object, on_decode_error: object) -> None:
+def check_opening(call: str, key: object, codec: object, on_decode_error: object) -> None:
+    """Raise unless a value or a map can be opened so."""
+    if not isinstance(key, str):
+        msg = f"{call}(): {shown(key)} is no key: pass a string"
+        raise TypeError(msg)
+    encode_key(call, key)
     for name in ("encode", "decode"):
         if not callable(getattr(codec, name, None)) or isinstance(codec, type):
             msg = (

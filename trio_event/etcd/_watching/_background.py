@@ -7,7 +7,7 @@ And an error that is raised while the task ends should not replace it.
 So the nursery is closed as if its body had just returned, when the task has ended. That is waited
 for in a shield: the task is cancelled, and waits for nobody outside. Only if the task has failed,
 by a fault of this package, the body was cancelled for that, and its exception belongs to the
-nursery.
+nursery. Ctrl-C that comes meanwhile is raised when all is closed.
 """
 
 from __future__ import annotations
@@ -52,11 +52,21 @@ class Background:
         """
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
+        interruption: BaseException | None = None
         with trio.CancelScope(shield=True):
-            await self._ended.wait()
+            while not self._ended.is_set():
+                try:
+                    await self._ended.wait()
+                except KeyboardInterrupt as caught:
+                    interruption = caught
         if self._has_failed:
             return await self._manager.__aexit__(kind, error, traceback)
-        await self._manager.__aexit__(None, None, None)
+        try:
+            await self._manager.__aexit__(None, None, None)
+        except BaseExceptionGroup as group:  # of Ctrl-C alone, for the task has raised nothing
+            interruption = group.exceptions[0]
+        if interruption is not None:
+            raise interruption
         return None
 
     @enable_ki_protection  # Ctrl-C is for the main task, not for this one

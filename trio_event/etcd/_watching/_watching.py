@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeGuard, final
 
 import attrs
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from ..._memory._value import MemoryValue
 from .._calling._calls import LONGEST_ATTEMPT, REQUIRE_LEADER
@@ -174,6 +175,7 @@ class Watching:
             raise CallError(Code.UNAVAILABLE, "there is no connection", was_sent=False)
         return await self._session.read(watch)
 
+    @enable_ki_protection
     async def run(self) -> None:
         """Follow the watches, by one connection after the other, until it is cancelled.
 
@@ -404,6 +406,7 @@ class _Session:
         assert self._stream is not None
         self._stream.send(MESSAGES["WatchRequest"](**fields).SerializeToString())
 
+    @enable_ki_protection
     async def _read_and_create(self, watch: Watch) -> None:
         try:
             found = await self.read(watch)
@@ -429,6 +432,7 @@ class _Session:
         what = f"the watch of {watch.name!r}"
         return RefusedError(explain(what, self._endpoint, self._tokens.user, error))
 
+    @enable_ki_protection
     async def _wait_ended(self, stream: Stream) -> None:
         try:
             await stream.wait_ended()
@@ -437,6 +441,7 @@ class _Session:
         else:
             self._leave(_ConnectionLostError("the member has ended the stream"))
 
+    @enable_ki_protection
     async def _check_liveness(self) -> None:
         """Leave a member that says nothing, and does not answer when it is asked."""
         request = reach_request()
