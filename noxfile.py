@@ -233,6 +233,13 @@ def viewers(session: nox.Session) -> None:
 
 
 @nox.session(requires=["build"])
+def browser(session: nox.Session) -> None:
+    """Measure how soon the inspector's page shows a crash in a Chromium that is installed."""
+    install_wheel(session, "tests")
+    session.run("python", "-m", "benchmarks.soak.browser", *session.posargs)
+
+
+@nox.session(requires=["build"])
 def followers(session: nox.Session) -> None:
     """Have followers of a log come and go while threads write as fast as they can."""
     install_wheel(session, "tests")

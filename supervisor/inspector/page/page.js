@@ -182,10 +182,35 @@ function start() {
     if (row) row.tabIndex = 0;
   }
 
+  // Times go on in the rows that are seen only.
+  const seen = new Set();
+  const sight = new IntersectionObserver((changes) => {
+    for (const { target, isIntersecting } of changes) {
+      if (!isIntersecting) seen.delete(target);
+      else if (rows.get(target.cells[0].title) === target) {
+        seen.add(target);
+        drawTimes(target);
+      }
+    }
+  });
+
+  function drawTimes(row) {
+    const node = nodes.get(row.cells[0].title);
+    if (!node) return;
+    put(row.cells[2], duration(now() - node.since));
+    put(row.cells[5], node.deadline === null ? "" : duration(node.deadline - now()));
+  }
+
   function newRow(dn) {
     const row = document.createElement("tr");
     row.tabIndex = -1;
-    for (let i = 0; i < 7; i++) row.append(document.createElement("td"));
+    // Without the layout of a table, a browser does not take it for one.
+    row.setAttribute("role", "row");
+    for (let i = 0; i < 7; i++) {
+      const cell = document.createElement("td");
+      cell.setAttribute("role", "gridcell");
+      row.append(cell);
+    }
     row.cells[0].title = dn;
     row.setAttribute("aria-level", String(dn.split(".").length));
     row.addEventListener("focus", () => { reach(row); });
@@ -213,7 +238,13 @@ function start() {
       reach(heir);
       if (isFocused) heir?.focus();
     }
-    for (const [dn, row] of rows) if (!kept.has(dn)) { row.remove(); rows.delete(dn); }
+    for (const [dn, row] of rows) {
+      if (kept.has(dn)) continue;
+      row.remove();
+      rows.delete(dn);
+      seen.delete(row);
+      sight.unobserve(row);
+    }
   }
 
   function drawRow(row, node, isAlone) {
@@ -221,8 +252,8 @@ function start() {
     const [name, stateCell, , run, deaths, , error] = row.cells;
     // A node without its parents above it has its whole name.
     put(name, isAlone ? node.dn : node.dn.slice(node.dn.lastIndexOf(".") + 1));
-    const level = isAlone ? 0 : Math.min(node.dn.split(".").length - 1, 30);
-    name.style.paddingLeft = `${0.6 + level * 1.2}em`;
+    const level = isAlone ? 0 : Math.min(node.dn.split(".").length - 1, 8);
+    name.style.paddingLeft = `${0.6 + level}em`;
     put(stateCell, state);
     stateCell.dataset.state = state;
     put(run, String(node.run));
@@ -243,7 +274,11 @@ function start() {
       let next = at("rows").firstElementChild;
       for (const node of shown) {
         let row = rows.get(node.dn);
-        if (!row) { row = newRow(node.dn); rows.set(node.dn, row); }
+        if (!row) {
+          row = newRow(node.dn);
+          rows.set(node.dn, row);
+          sight.observe(row);
+        }
         if (row === next) next = row.nextElementSibling;
         else at("rows").insertBefore(row, next);
         drawRow(row, node, unreadyOnly || text.trim() !== "");
@@ -259,13 +294,7 @@ function start() {
       drawActions();
     }
     // Without a connection, the last picture stays as it was.
-    if (!isConnected) return;
-    for (const [dn, row] of rows) {
-      const node = nodes.get(dn);
-      if (!node) continue;
-      put(row.cells[2], duration(now() - node.since));
-      put(row.cells[5], node.deadline === null ? "" : duration(node.deadline - now()));
-    }
+    if (isConnected) for (const row of seen) drawTimes(row);
   }
 
   const path = (dn, part = "") => `/v1/nodes/${encodeURIComponent(dn)}${part}`;

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,9 +27,13 @@ from ..helpers.inspected import open_beside
 from ..helpers.records import record
 from ..helpers.runnables import finish, idle
 
+# Behind all other places, so that the packages which are tested stay those of the wheel.
+sys.path.append(str(Path(__file__).parents[3]))
+
+from benchmarks.soak.browser import show_crashes
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-    from pathlib import Path
 
     from supervisor import Supervisor
 
@@ -507,3 +513,12 @@ async def test_it_says_when_the_service_is_gone_and_takes_the_next_address(
                 await page.until(CONNECTED)
                 assert await page.evaluate("window.same")
                 assert await page.evaluate("location.hash") == ""
+
+
+async def test_the_time_until_a_crash_is_shown_is_measured(
+    tmp_path: Path, chromium: Chromium
+) -> None:
+    """S39: while other nodes restart; the session ``browser`` says how long it is."""
+    with trio.fail_after(HANGS):
+        took = await show_crashes(20, tmp_path / "s", chromium, rounds=1, rate=100.0)
+    assert len(took) == 1

@@ -83,6 +83,7 @@ Object.assign(globalThis, {
   history: { replaceState() {} },
   sessionStorage: { getItem: (key) => kept.get(key), setItem: (key, text) => kept.set(key, text) },
   window: { addEventListener() {} },
+  IntersectionObserver: class { observe() {} unobserve() {} },
   fetch: (target, options) => {
     asked.push(new URL(target, `${BASE}/`));
     return fetched(asked.at(-1), options);
