@@ -461,7 +461,11 @@ class _Term:
                 self._error = error
                 raise
         if not self._has_returned:
-            await self._has_ended.wait()  # its end is a stop by the election, and no death
+            await self._wait_ended()  # its end is a stop by the election, and no death
+
+    @enable_ki_protection  # otherwise it may be left among those whom the event wakes
+    async def _wait_ended(self) -> None:
+        await self._has_ended.wait()
 
     @enable_ki_protection
     async def _watch_lease(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trustme
 
-from trio_event.etcd import TLS, EtcdClient, RefusedError, UnavailableError
+from trio_event.etcd import TLS, Bytes, EtcdClient, RefusedError, UnavailableError
 
 from .helpers.servers import HANG, in_thread, running
 
@@ -88,23 +88,49 @@ async def test_a_server_may_have_another_name(secure: Secure) -> None:
         await client.put("app/a", b"1")
     other = TLS(ca=tls.ca, certificate=tls.certificate, key=tls.key, server_name="other.test")
     async with secure.client(other) as client:
-        with pytest.raises(RefusedError, match="check the certificates"):
+        with pytest.raises(RefusedError, match=r"has another name: .* tls=TLS\(server_name=...\)"):
             await client.put("app/a", b"1")
 
 
-@pytest.mark.parametrize("wrong", ["ca", "certificate", "nothing"])
-async def test_what_is_wrong_with_certificates_is_told_at_once(secure: Secure, wrong: str) -> None:
-    """E6, E8: an authority that is not trusted, here or there, or no certificate at all."""
+@pytest.mark.parametrize(
+    ("wrong", "remedy"),
+    [
+        ("ca", r"not trusted: pass that one in tls=TLS\(ca=...\)"),
+        ("certificate", r"pass another in tls=TLS\(certificate=, key=\)"),
+        ("nothing", r"pass another in tls=TLS\(certificate=, key=\)"),
+        ("key", "pass a certificate and the key that belongs to it"),
+    ],
+)
+async def test_what_is_wrong_with_certificates_is_told_at_once(
+    secure: Secure, wrong: str, remedy: str
+) -> None:
+    """E6, E8: an authority that is not trusted, here or there, or no certificate at all.
+
+    It is told to calls, values and leases, however much time they have; others are not disturbed.
+    """
     ours, theirs = client_files(secure.ours), client_files(secure.theirs)
     tls = {
         "ca": TLS(ca=theirs.ca, certificate=ours.certificate, key=ours.key),
         "certificate": TLS(ca=ours.ca, certificate=theirs.certificate, key=theirs.key),
         "nothing": TLS(ca=ours.ca),
+        "key": TLS(ca=ours.ca, certificate=ours.certificate, key=theirs.key),
     }[wrong]
+    refused = pytest.raises(RefusedError, match=rf"127.0.0.1:\d+ refused the connect.*{remedy}")
     with trio.fail_after(HANG):
-        async with secure.client(tls) as client:
-            with pytest.raises(RefusedError, match=r"refused the connection .*tls=TLS\(...\)"):
+        async with (
+            secure.client(ours) as other,
+            other.value("app/a", Bytes()) as value,
+            EtcdClient(secure.cluster.endpoints, tls=tls, timeout=10 * HANG) as client,
+        ):
+            with refused:
                 await client.put("app/a", b"1")
+            with refused:
+                async with client.value("app/a", Bytes()):
+                    pass
+            with refused:
+                async with client.lease(5):
+                    pass
+            await value.wait_revision(await value.put(wrong.encode()))
 
 
 @pytest.mark.parametrize(
@@ -154,7 +180,7 @@ async def test_a_client_with_tls_does_not_trust_a_server_without(
     """E6: a member that ends may break off a handshake as well, so that it is asked again."""
     tls = client_files(secure.ours)
     async with EtcdClient(node.endpoints, tls=tls, timeout=2) as client:
-        with trio.fail_after(HANG), pytest.raises(UnavailableError, match="Handshake"):
+        with trio.fail_after(HANG), pytest.raises(UnavailableError, match="no TLS, leave tls= out"):
             await client.put("app/a", b"1")
 
 
@@ -174,7 +200,10 @@ async def test_a_server_that_is_no_etcd_is_told() -> None:
         thread.start()
         endpoint = f"127.0.0.1:{listener.getsockname()[1]}"
         async with EtcdClient([endpoint], timeout=2) as client:
-            with trio.fail_after(HANG), pytest.raises(UnavailableError, match="HTTP/2"):
+            with (
+                trio.fail_after(HANG),
+                pytest.raises(UnavailableError, match="HTTP/2"),
+            ):
                 await client.put("a", b"1")
         listener.shutdown(socket.SHUT_RDWR)
     await in_thread(thread.join)

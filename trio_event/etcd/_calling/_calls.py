@@ -27,10 +27,10 @@ import trio
 from trio.lowlevel import enable_ki_protection
 
 from .._errors import RefusedError, UnavailableError, UnknownOutcomeError
-from .._wire._seam import CallError
+from .._wire._seam import CallError, Code
 from ._endpoints import pauses
 from ._requests import reach_request
-from ._verdicts import Verdict, explain, is_compacted, is_granted_before, judge
+from ._verdicts import Verdict, advise, explain, is_compacted, is_granted_before, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +114,7 @@ class Calls:
         """
         deadline = trio.current_time() + self._timeout
         pause = pauses()
+        failure = ""
         while True:
             link = self._take_link()
             was_good = link.is_good
@@ -130,7 +131,8 @@ class Calls:
                     raise self._refused(request, link, error) from None
                 if verdict is Verdict.UNKNOWN and request.is_write:
                     raise _unknown(request, link, error) from None
-                failure = f"{link.endpoint} said {error}"
+                if not failure or error.code is not Code.DEADLINE_EXCEEDED:  # it says least
+                    failure = f"{link.endpoint} said {error}: {advise(error)}"
             except trio.Cancelled:
                 if link.is_silent():
                     self._leave(link)
@@ -144,7 +146,7 @@ class Calls:
             if trio.current_time() + seconds >= deadline:
                 msg = (
                     f"no member answered the {request.operation} within {self._timeout} s; "
-                    f"the last one asked: {failure}"
+                    f"the last answer: {failure}"
                 )
                 raise UnavailableError(msg)
             await trio.sleep(seconds)

@@ -68,6 +68,10 @@ class Rotation:
         self._endpoints = endpoints
         self._at = random.randrange(len(endpoints))  # noqa: S311  keeps no secret
 
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._endpoints)
+
     @property
     def current(self) -> str:
         """The endpoint to ask."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from .._wire._seam import CallError, Code
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .._errors import EtcdError
 
 
@@ -29,10 +31,12 @@ class Verdict(enum.Enum):
 
 
 _TOKEN_TEXTS: Final = ("invalid auth token", "user name is empty", "auth store is old")
+_LEARNER_TEXT: Final = "not supported for learner"
 # The member has refused the request before the cluster got it; the last one, because it lags.
 _NOT_DONE_TEXTS: Final = (
     "etcdserver: no leader",
     "etcdserver: too many requests",
+    _LEARNER_TEXT,
     "required revision is a future revision",
 )
 _TLS_TEXTS: Final = (
@@ -41,6 +45,37 @@ _TLS_TEXTS: Final = (
     "Failed to create security handshaker",
     "CERTIFICATE_REQUIRED",
 )
+# What to do about connections that are not made, by what gRPC says; the first one that fits counts.
+_TLS_REMEDIES: Final = {
+    "CERTIFICATE_VERIFY_FAILED": (
+        "its certificate is of an authority that is not trusted: pass that one in tls=TLS(ca=...)"
+    ),
+    "Hostname Verification": (
+        "its certificate has another name: use that in endpoints=, or in tls=TLS(server_name=...)"
+    ),
+    "CERTIFICATE": (
+        "it accepts no such certificate of a client: pass another in tls=TLS(certificate=, key=)"
+    ),
+    "UNKNOWN_CA": (
+        "it accepts no such certificate of a client: pass another in tls=TLS(certificate=, key=)"
+    ),
+    "Failed to create security handshaker": (
+        "the files of tls=TLS(...) can't be used: pass a certificate and the key that belongs to it"
+    ),
+    "WRONG_VERSION_NUMBER": "it uses no TLS: leave tls= out, or correct endpoints=",
+}
+_CHECK_FILES: Final = "check the certificates of tls=TLS(...), or whether it uses TLS at all"
+_REMEDIES: Final = {
+    "Handshake": "if it uses no TLS, leave tls= out",
+    "HTTP/2": "check whether that is etcd's port for clients, and whether it needs tls=TLS(...)",
+    "Connection refused": "check whether etcd runs there, and endpoints=",
+    "errors resolving": "check the host's name in endpoints=",
+    "Socket closed": "check endpoints=, and whether it needs tls=TLS(...)",
+    "reset by peer": "check endpoints=, and whether it needs tls=TLS(...)",
+    "no leader": "check whether more than half of the members run",
+    _LEARNER_TEXT: "it only learns yet: name other members in endpoints=",
+    "Deadline Exceeded": "check whether it is etcd, runs, and can be reached",
+}
 LEASE_IS_LOST: Final = "the lease is lost, with the keys that it had"
 # All others are permanent, and are told before anything is done.
 _TRANSIENT: Final = {
@@ -75,6 +110,11 @@ def is_about_tls(details: str) -> bool:
     return any(text in details for text in _TLS_TEXTS)
 
 
+def is_no_etcd(error: CallError) -> bool:
+    """Return whether another kind of server has answered."""
+    return error.code is Code.UNIMPLEMENTED
+
+
 def is_compacted(error: CallError) -> bool:
     """Return whether a revision was asked for that the cluster no longer has."""
     return error.code is Code.OUT_OF_RANGE and "compacted" in error.details
@@ -95,17 +135,30 @@ def explain(operation: str, endpoint: str, user: str | None, error: CallError) -
     details = error.details
     who = f"{endpoint} refused"
     if is_about_tls(details):
-        return (
-            f"{who} the connection for {operation}: check the certificates of tls=TLS(...), or "
-            f"whether the member uses TLS at all ({details})"
-        )
+        remedy = _find_remedy(_TLS_REMEDIES, details) or _CHECK_FILES
+        return f"{who} the connection for {operation}: {remedy} ({details})"
+    return f"{who} {operation}: {_explain_refusal(user, error)}"
+
+
+def _explain_refusal(user: str | None, error: CallError) -> str:
+    if is_no_etcd(error):
+        return f"it is no etcd with version 3 of its API ({error.details}): check endpoints="
     if error.code is Code.PERMISSION_DENIED:
         name = "the client" if user is None else f"user {user!r}"
-        return f"{who} {operation}: {name} has no permission: grant its role one for the key"
-    if "requested lease not found" in details:
-        return f"{who} {operation}: {LEASE_IS_LOST}: open another one"
-    if is_about_token(details):
+        return f"{name} has no permission: grant its role one for the key"
+    if "requested lease not found" in error.details:
+        return f"{LEASE_IS_LOST}: open another one"
+    if is_about_token(error.details):
         if user is None:
-            return f"{who} {operation}: pass user= and password=, or a certificate with a name"
-        return f"{who} {operation}: it takes no token of user {user!r} ({details}): check its auth"
-    return f"{who} {operation}: {error}"
+            return "pass user= and password=, or a certificate with a name"
+        return f"it takes no token of user {user!r} ({error.details}): check its auth"
+    return str(error)
+
+
+def advise(error: CallError) -> str:
+    """Say what can be done about a member that has not answered."""
+    return _find_remedy(_REMEDIES, error.details) or "try again later"
+
+
+def _find_remedy(remedies: Mapping[str, str], details: str) -> str | None:
+    return next((remedy for text, remedy in remedies.items() if text in details), None)

@@ -43,7 +43,7 @@ from .._calling._calls import LONGEST_ATTEMPT, REQUIRE_LEADER
 from .._calling._endpoints import pauses
 from .._calling._ranges import read_range
 from .._calling._requests import history_request, reach_request
-from .._calling._verdicts import Verdict, explain, is_about_token, judge
+from .._calling._verdicts import Verdict, advise, explain, is_about_token, is_no_etcd, judge
 from .._errors import EtcdError, RefusedError
 from .._wire._messages import MESSAGES
 from .._wire._seam import CallError, Code
@@ -138,6 +138,9 @@ class Watching:
         self._cluster_id = 0
         self._session: _Session | None = None
         self._good_since = math.inf
+        # How many connections were lost, and whether it was told that there was none yet.
+        self._failures = 0
+        self._has_told = False
 
     def add(self, watch: Watch) -> None:
         """Begin to follow a range."""
@@ -165,6 +168,7 @@ class Watching:
         """What is followed."""
         return tuple(self._watches)
 
+    @enable_ki_protection  # who waits for a token is in the queue of a lock
     async def read(self, watch: Watch) -> KeyRange:
         """Read the range of a watch now.
 
@@ -207,12 +211,15 @@ class Watching:
             except (CallError, _ConnectionLostError) as error:
                 reason = str(error)
                 if is_refused_connection(error):
-                    text = explain("the watch stream", endpoint, self._tokens.user, error)
-                    self._refuse_unknown(RefusedError(text))
+                    reason = explain("the watch stream", endpoint, self._tokens.user, error)
+                    self._refuse_unknown(RefusedError(reason))
+                elif isinstance(error, CallError):
+                    reason = f"{reason}: {advise(error)}"
             except RefusedError as error:
                 reason = str(error)
                 self._refuse_unknown(error)
             self._set_stale(endpoint, reason)
+            self._tell_waiting(endpoint, reason)
             self._rotation.go_on()
             if trio.current_time() - self._good_since >= _STEADY:
                 pause = pauses()
@@ -268,12 +275,20 @@ class Watching:
         elif health.reason != reason:
             self.health.set(Health(health.state, health.since, endpoint, reason, health.revision))
 
+    def _tell_waiting(self, endpoint: str, reason: str) -> None:
+        """Log once, when no member has answered yet, that those who open values wait for one."""
+        self._failures += 1
+        is_waiting = self._watches and self.health.peek().state == "connecting"
+        if is_waiting and self._failures >= len(self._rotation) and not self._has_told:
+            self._has_told = True
+            _logger.warning("values wait for a member: %s: %s", endpoint, reason)
+
 
 def is_refused_connection(error: Exception) -> TypeGuard[CallError]:
-    """Return whether the two sides could not agree to connect."""
-    if not isinstance(error, CallError) or error.was_sent:
+    """Return whether there is no member with which the client could agree to connect."""
+    if not isinstance(error, CallError):
         return False
-    return judge(error) is Verdict.REFUSED
+    return is_no_etcd(error) or (not error.was_sent and judge(error) is Verdict.REFUSED)
 
 
 @final
@@ -309,7 +324,7 @@ class _Session:
             try:
                 return (await self._call(history_request(key))).header
             except CallError as error:
-                if not self._is_refusal(error):
+                if is_no_etcd(error) or not self._is_refusal(error):
                     raise
         return None
 

@@ -206,6 +206,7 @@ class StoreConnection(Connection):
         store.connections.add(self)
         store.opened += 1
 
+    @trio.lowlevel.enable_ki_protection  # as that of the real transport
     async def unary(
         self,
         path: str,
