@@ -270,6 +270,8 @@ function start() {
       const unreadyOnly = at("unready").checked;
       const all = chosen(nodes, text, unreadyOnly);
       const shown = all.slice(0, ROWS);
+      const isAlone = unreadyOnly || text.trim() !== "";
+      at("tree").dataset.names = isAlone ? "whole" : "short";
       keep(new Set(shown.map((node) => node.dn)));
       let next = at("rows").firstElementChild;
       for (const node of shown) {
@@ -281,7 +283,7 @@ function start() {
         }
         if (row === next) next = row.nextElementSibling;
         else at("rows").insertBefore(row, next);
-        drawRow(row, node, unreadyOnly || text.trim() !== "");
+        drawRow(row, node, isAlone);
       }
       if (!reached) reach(at("rows").firstElementChild);
       const counts = new Map();

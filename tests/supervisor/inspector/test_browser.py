@@ -316,6 +316,13 @@ async def test_the_keyboard_reaches_all_of_it(
             await page.press("Tab")
             reached.append(await focus(page))
         assert reached == ["filter", "unready", "root"]
+        # Behind the table comes the panel, where nothing restarts the root's group.
+        await page.press("Enter")
+        await page.until(f"{text('why')}.startsWith('root is HEALTHY')")
+        await page.press("Tab")
+        assert await focus(page) == "log"
+        await page.press("Tab", modifiers=SHIFT)
+        assert await focus(page) == "root"
         for key, dn in [("End", "root.web"), ("ArrowUp", "root.dns"), ("Home", "root")]:
             await page.press(key)
             assert await focus(page) == dn
