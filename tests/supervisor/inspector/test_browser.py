@@ -361,11 +361,13 @@ async def test_the_keyboard_reaches_all_of_it(
 async def test_what_is_not_chosen_by_the_filters_is_not_drawn(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], chromium: Chromium
 ) -> None:
-    """S39: the names are whole then, since parents may be missing; the focus stays in the table."""
+    """S39: names are whole then, since parents may be missing."""
     remote = Remote()
+    name = "dhcp_of_the_second_network"
+    dn = f"root.net.{name}"
 
     async def net() -> None:
-        supervisor.run("dhcp", remote, backoff=LONG)
+        supervisor.run(name, remote, backoff=LONG)
         await idle()
 
     async def root() -> None:
@@ -375,13 +377,13 @@ async def test_what_is_not_chosen_by_the_filters_is_not_drawn(
 
     async with open_page(root, tmp_path / "s", capfd, chromium) as (_, page):
         await remote.become_healthy()
-        await page.until(f"{state('root.net.dhcp')} === 'HEALTHY'")
-        assert await page.evaluate(f"{row('root.net.dhcp')}.cells[0].textContent") == "dhcp"
+        await page.until(f"{state(dn)} === 'HEALTHY'")
+        cell = f"{row(dn)}.cells[0]"
+        assert await page.evaluate(f"{cell}.textContent") == name
         await page.press("/", *"dhc")
         await page.until(f"{ROWS} === 1")
-        assert (
-            await page.evaluate(f"{row('root.net.dhcp')}.cells[0].textContent") == "root.net.dhcp"
-        )
+        assert await page.evaluate(f"{cell}.textContent") == dn
+        assert await page.evaluate(f"{cell}.scrollWidth <= {cell}.clientWidth")
         await page.press("Escape")
         await page.until(f"{ROWS} === 4")
         await page.press("Tab", "Tab", "End")
@@ -391,11 +393,11 @@ async def test_what_is_not_chosen_by_the_filters_is_not_drawn(
         await page.until(f"{text('more')} === 'no node is such'")
         await remote.die(OSError("no lease"))
         await page.until(f"{ROWS} > 0")
-        assert await drawn(page) == ["root.net.dhcp"]
+        assert await drawn(page) == [dn]
         await page.press("Tab")
-        assert await focus(page) == "root.net.dhcp"
+        assert await focus(page) == dn
         await page.press("Enter")
-        await page.until(f"{text('dn')} === 'root.net.dhcp'")
+        await page.until(f"{text('dn')} === '{dn}'")
 
 
 async def test_the_focus_goes_to_a_neighbour_of_a_row_that_vanishes(
