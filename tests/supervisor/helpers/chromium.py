@@ -292,7 +292,7 @@ def _kill(process: subprocess.Popen[bytes], profile: str) -> None:
     """Kill all processes of a browser, and wait until they are dead."""
     os.killpg(process.pid, signals.SIGKILL)
     for each in psutil.process_iter():
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):  # it has gone meanwhile
+        with contextlib.suppress(psutil.Error, ProcessLookupError):  # it has gone meanwhile
             # What reports crashes has left the group.
             if os.getpgid(each.pid) == process.pid or profile in " ".join(each.cmdline()):
                 with Watched(each.pid) as watched:
