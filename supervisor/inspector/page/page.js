@@ -5,6 +5,8 @@
 
 export const ROWS = 2000;
 const LINES = 1000;
+// Something comes every 15 seconds, unless the loop of the service is blocked.
+const SILENCE = 20;
 
 export function duration(seconds) {
   const s = Math.max(0, seconds);
@@ -89,6 +91,8 @@ function start() {
   let nodes = new Map();
   let clock = { tree: 0, here: 0 };
   let isConnected = false;
+  let isDraining = false;
+  let heard = 0;
   let mayControl = false;
   let isDirty = true;
   // The one row that Tab reaches; arrow keys go to the others.
@@ -126,6 +130,7 @@ function start() {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
+      heard = performance.now();
       const [found, left] = events(rest + value);
       rest = left;
       yield* found;
@@ -155,7 +160,8 @@ function start() {
             mayControl = data.control;
             at("name").textContent = data.name;
             document.title = data.name;
-            say(data.draining ? "connected; the tree drains" : "connected", "HEALTHY");
+            isDraining = data.draining;
+            sayConnected();
           }
           isDirty = true;
         }
@@ -174,6 +180,14 @@ function start() {
   function say(text, state) {
     put(at("connection"), text);
     at("connection").dataset.state = state;
+  }
+
+  function sayConnected() {
+    const isSilent = (performance.now() - heard) / 1000 > SILENCE;
+    let text = "connected";
+    if (isDraining) text += "; the tree drains";
+    if (isSilent) text += `; but nothing has come for more than ${SILENCE} s`;
+    say(text, isSilent ? "BACKOFF" : "HEALTHY");
   }
 
   function reach(row) {
@@ -296,7 +310,9 @@ function start() {
       drawActions();
     }
     // Without a connection, the last picture stays as it was.
-    if (isConnected) for (const row of seen) drawTimes(row);
+    if (!isConnected) return;
+    sayConnected();
+    for (const row of seen) drawTimes(row);
   }
 
   const path = (dn, part = "") => `/v1/nodes/${encodeURIComponent(dn)}${part}`;

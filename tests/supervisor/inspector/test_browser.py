@@ -207,6 +207,29 @@ async def test_a_crash_among_500_nodes_is_in_the_next_drawing(
         assert GATHERED + await page.evaluate("period") / 1000 < 0.5
 
 
+async def test_it_says_when_a_service_that_is_connected_is_silent(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], chromium: Chromium
+) -> None:
+    """S39: as one is whose loop is blocked; the next that comes ends it."""
+    remote = Remote()
+
+    async def root() -> None:
+        supervisor.run("dhcp", remote, backoff=LONG)
+        await idle()
+
+    before = "performance.now = () => 0;" + BY_HAND
+    async with open_page(root, tmp_path / "s", capfd, chromium, before=before) as (_, page):
+        # Each is one step of the page, in which nothing comes.
+        later = f"performance.now = () => %d, draw(), {text('connection')}"
+        assert await page.evaluate(later % 20_000) == "connected"
+        silent = "connected; but nothing has come for more than 20 s"
+        assert await page.evaluate(later % 20_001) == silent
+        await remote.die()
+        await page.until("document.documentElement.lang === 'de'")
+        await page.evaluate("draw()")
+        assert await page.evaluate(CONNECTED)
+
+
 async def test_3000_nodes_have_2000_rows(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], chromium: Chromium
 ) -> None:
