@@ -24,8 +24,10 @@ from .._watcher import check_value
 from ._calling._endpoints import pauses
 from ._calling._requests import Compare, Get, Put, check_ttl
 from ._calling._verdicts import says_lease_is_lost
+from ._client import check_client
 from ._errors import RefusedError, UnavailableError, UnknownOutcomeError
 from ._values._codecs import Bytes
+from ._values._open import check_opening
 
 if TYPE_CHECKING:
     from .._value import ValueWatch
@@ -74,6 +76,8 @@ async def announce(
         async with trio.open_nursery() as nursery:
             await nursery.start(announce, client, "app/peers/alice", b"10.0.0.4")
     """
+    check_client("announce", client)
+    check_opening("announce", key, Bytes(), "raise")
     check_ttl("announce", ttl)
     if isinstance(value, bytes):
         value = MemoryValue(value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
 import trio
 
-from .._arguments import check_seconds
+from .._arguments import check_seconds, shown
 from ._calling._calls import Calls
 from ._calling._endpoints import Rotation, parse_endpoints
 from ._calling._leases import Leases
@@ -105,6 +105,8 @@ class EtcdClient:
             missing = "password" if password is None else "user"
             msg = f"EtcdClient(): {missing}= is missing: pass both user= and password=, or neither"
             raise ValueError(msg)
+        _check_user("user", user)
+        _check_user("password", password)
         check_seconds("EtcdClient", "timeout", timeout)
         if not timeout:
             msg = "EtcdClient(): timeout=0 leaves no time for a call: pass seconds above 0"
@@ -504,6 +506,22 @@ class EtcdClient:
         if trio.lowlevel.current_trio_token() is not self._token:
             msg = f"{name}() was called in another Trio run than the one that {self!r} is of"
             raise RuntimeError(msg)
+
+
+def check_client(call: str, client: object) -> None:
+    """Raise unless an argument is a client."""
+    if not isinstance(client, EtcdClient):
+        msg = f"{call}(): client={shown(client)} is no EtcdClient: pass one that was entered"
+        raise TypeError(msg)
+
+
+def _check_user(name: str, given: object) -> None:
+    if given is not None and not isinstance(given, str):
+        msg = f"EtcdClient(): {name}= is a {type(given).__name__}: pass a string"
+        raise TypeError(msg)
+    if given == "":
+        msg = f"EtcdClient(): {name}= is empty: pass one, or leave user= and password= out"
+        raise ValueError(msg)
 
 
 def _check_tls(tls: object) -> None:

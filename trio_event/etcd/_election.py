@@ -19,6 +19,7 @@ The invariants:
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
 from contextvars import ContextVar
@@ -31,7 +32,7 @@ import supervisor
 from supervisor import GroupState, RunError, Signal, UnknownNameError
 
 from .._absent import ABSENT
-from .._arguments import check_seconds
+from .._arguments import check_seconds, shown
 from .._value import compose
 from ._calling._endpoints import pauses
 from ._calling._leases import END_TIME
@@ -50,8 +51,10 @@ from ._calling._requests import (
     transaction_result,
 )
 from ._calling._verdicts import says_lease_is_lost
+from ._client import check_client
 from ._errors import LeadershipLostError, RefusedError, UnavailableError, UnknownOutcomeError
 from ._values._codecs import Bytes
+from ._values._open import check_opening
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -105,12 +108,10 @@ def elect(
 
         supervisor.run("leader", elect(client, "app/leader", assign_shards))
     """
-    encode_key("elect", name)
+    check_client("elect", client)
+    check_opening("elect", name, Bytes(), "raise")
     check_ttl("elect", ttl)
-    given: object = runnable
-    if not callable(given):
-        msg = f"elect(): runnable={runnable!r} is not callable: pass an async function"
-        raise TypeError(msg)
+    _check_runnable(runnable)
     if margin is None:
         margin = ttl / 5
     check_seconds("elect", "margin", margin)
@@ -118,6 +119,16 @@ def elect(
         msg = f"elect(): margin={margin!r} is not below half of ttl={ttl!r}: make it smaller"
         raise ValueError(msg)
     return Election(client, name, runnable, ttl, margin)
+
+
+def _check_runnable(runnable: object) -> None:
+    if inspect.iscoroutine(runnable):
+        runnable.close()  # nobody will await it
+        msg = f"elect(): runnable={shown(runnable)} is a coroutine: pass the function, not its call"
+        raise TypeError(msg)
+    if not callable(runnable) or inspect.isasyncgenfunction(runnable):
+        msg = f"elect(): runnable={shown(runnable)} is no async function: pass one"
+        raise TypeError(msg)
 
 
 def current_leadership() -> Leadership:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, final
 
+from ..._arguments import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,7 +31,8 @@ def parse_endpoints(endpoints: object, *, is_encrypted: bool) -> tuple[str, ...]
             none, or the other way round.
     """
     if isinstance(endpoints, str | bytes) or not isinstance(endpoints, Iterable):
-        msg = f"EtcdClient(): endpoints={endpoints!r} is no list: pass [{endpoints!r}]"
+        remedy = f"[{endpoints!r}]" if isinstance(endpoints, str) else "one of strings"
+        msg = f"EtcdClient(): endpoints={shown(endpoints)} is no list: pass {remedy}"
         raise TypeError(msg)
     targets = tuple(_parse(endpoint, is_encrypted=is_encrypted) for endpoint in endpoints)
     if not targets:

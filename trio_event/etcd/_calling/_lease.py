@@ -85,12 +85,18 @@ class Lease:
     async def wait_lost(self) -> None:
         """Wait until the lease is lost, or was left (E13).
 
+        Raises:
+            RuntimeError: if the lease is of another Trio run.
+
         Checkpoints:
             Always.
 
         Cancellation:
             Leaves nothing behind.
         """
+        if trio.lowlevel.current_trio_token() is not self._token:
+            msg = f"wait_lost() of {self!r} was called in another Trio run: open one in this"
+            raise RuntimeError(msg)
         with self._scope():
             await trio.sleep_forever()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, final
 
 import attrs
 
+from ..._arguments import shown
 from .._wire._messages import MESSAGES
 from ._lease import Lease, id_of
 
@@ -23,6 +24,8 @@ _PAGE: Final = 1000
 
 # In seconds: etcd grants no more.
 _LONGEST_TTL: Final = 9_000_000_000
+
+_HIGHEST_REVISION: Final = 2**63 - 1
 
 _RESULTS: Final = {"==": 0, ">": 1, "<": 2, "!=": 3}
 _DESCENDING: Final = 2
@@ -121,6 +124,9 @@ class Compare:
         if not isinstance(self.operand, kind):
             msg = f"Compare(): operand={self.operand!r} of {self.target} is no {kind.__name__}"
             raise TypeError(msg)
+        if isinstance(self.operand, int) and not 0 <= self.operand <= _HIGHEST_REVISION:
+            msg = f"Compare(): operand={self.operand!r} of {self.target} is no revision: pass one"
+            raise ValueError(msg)
 
 
 @final
@@ -323,7 +329,8 @@ def oldest_request(key: str, revision: int, first: bytes, end: bytes) -> Request
 
 def _check_list(name: str, kind: Any, given: object) -> None:  # noqa: ANN401  a class, or several
     if not isinstance(given, Sequence) or isinstance(given, str | bytes):
-        msg = f"transaction(): {name}={given!r} is no list: pass [{given!r}]"
+        remedy = f"[{given!r}]" if isinstance(given, kind) else "a list"
+        msg = f"transaction(): {name}={shown(given)} is no list: pass {remedy}"
         raise TypeError(msg)
     if len(given) > MOST_OPERATIONS:
         msg = (

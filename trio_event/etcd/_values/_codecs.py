@@ -9,6 +9,7 @@ from types import UnionType
 from typing import (
     Any,
     Generic,
+    NewType,
     NoReturn,
     Protocol,
     TypeVar,
@@ -22,6 +23,7 @@ from typing import (
 
 import attrs
 
+from ..._arguments import shown
 from .._errors import DecodeError
 
 T = TypeVar("T")
@@ -57,7 +59,15 @@ class Text:
     """Text, stored as UTF-8."""
 
     def encode(self, value: str, /) -> bytes:
-        """Return the UTF-8."""
+        """Return the UTF-8.
+
+        Raises:
+            TypeError: if it is no string.
+        """
+        given: object = value
+        if not isinstance(given, str):
+            msg = f"Text() can't store {shown(value)}, which is no str"
+            raise TypeError(msg)
         return value.encode()
 
     def decode(self, data: bytes, /) -> str:
@@ -84,8 +94,26 @@ class Json(Generic[T]):
 
     type: type[T]
 
+    def __attrs_post_init__(self) -> None:
+        """Refuse what is no type, such as an object of the class that was meant."""
+        kind: object = self.type
+        is_type = isinstance(kind, type | NewType) or get_origin(kind) is not None or kind is Any
+        if not is_type and not hasattr(kind, "__value__"):  # of an alias by "type ... ="
+            msg = f"Json(): {shown(kind)} is no type: pass the class of the data"
+            raise TypeError(msg)
+
     def encode(self, value: T, /) -> bytes:
-        """Return the JSON, without spaces and with sorted keys."""
+        """Return the JSON, without spaces and with sorted keys.
+
+        Raises:
+            TypeError: if it is of another class, or can't be stored.
+        """
+        kind: Any = get_origin(self.type) or self.type
+        is_class = isinstance(kind, type) and kind not in {Any, UnionType}
+        if is_class and not _is_of(value, kind):
+            name = kind.__name__
+            msg = f"Json({name}) can't store {shown(value)}, which is no {name}"
+            raise TypeError(msg)
         plain = json.dumps(value, default=_as_plain, sort_keys=True, separators=(",", ":"))
         return plain.encode()
 

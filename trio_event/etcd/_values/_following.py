@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 import attrs
 import trio
 
-from ..._arguments import check_version
+from ..._absent import ABSENT
+from ..._arguments import shown
+from ..._unset import UNSET
 from ..._value import compose
 from .._calling._requests import delete_request, put_request
 from .._wire._seam import CallError
@@ -62,7 +65,7 @@ class Following(Generic[T]):
 
     async def wait_revision(self, revision: int) -> None:
         """Wait until it has what a revision has done."""
-        check_version("wait_revision", revision)
+        _check_revision(revision)
         reached = self._kept.revision
         while True:
             with trio.move_on_after(_PATIENCE):
@@ -85,27 +88,54 @@ class Following(Generic[T]):
 
     async def put(self, key: str, value: T, lease: Lease | None) -> int:
         """Store data; return the revision."""
+        self.check_open("put")
         answer = await self.call("put", put_request(key, self.encode(key, value), lease))
         revision: int = answer.header.revision
         return revision
 
     async def delete(self, key: str) -> int:
         """Delete a key; return the revision."""
+        self.check_open("delete")
         answer = await self.call("delete", delete_request(key))
         revision: int = answer.header.revision
         return revision
+
+    def check_open(self, call: str) -> None:
+        """Raise if nobody has it open any more."""
+        if self._kept.is_left:
+            msg = f"{call}() of {self.watch.name!r}, which was left: call it in its 'async with'"
+            raise trio.ClosedResourceError(msg)
 
     def encode(self, key: str, value: T) -> bytes:
         """Return the bytes to store.
 
         Raises:
-            TypeError: if the codec has made no bytes.
+            TypeError: if they are no data, or the codec has made no bytes.
+            Exception: whatever the codec raises.
         """
-        data: object = self._codec.encode(value)
+        if value is ABSENT or value is UNSET:
+            msg = f"{shown(value)} can't be stored under {key!r}: call delete(), or pass data"
+            raise TypeError(msg)
+        try:
+            data: object = self._codec.encode(value)
+        except Exception as error:
+            error.add_note(f"It was to be stored under {key!r}.")
+            raise
         if not isinstance(data, bytes):
             msg = f"the codec of {key!r} has made {data!r} of {value!r}, which is no bytes"
             raise TypeError(msg)
         return data
+
+
+def _check_revision(revision: object) -> None:
+    try:
+        operator.index(revision)  # type: ignore[arg-type]  # what is asked
+    except TypeError:
+        msg = (
+            f"wait_revision(): revision={shown(revision)} is not a whole number: "
+            "pass what put() or transaction() has returned"
+        )
+        raise TypeError(msg) from None
 
 
 def _health(parts: tuple[Health, EtcdError | None]) -> Health:

@@ -34,6 +34,8 @@ class Kept(ABC, Generic[T]):
         # Up to which revision of the cluster it has everything.
         self.revision: MemoryValue[int] = MemoryValue(0)
         self.is_open: bool = True
+        # Nobody has it open any more.
+        self.is_left: bool = False
 
     @abstractmethod
     def apply(self, revision: int, changes: Mapping[bytes, KeyValue | None]) -> None:
@@ -43,6 +45,7 @@ class Kept(ABC, Generic[T]):
         """Take that nothing more comes; see ``Target``."""
         if self.is_open:
             self.is_open = False
+            self.is_left = error is None
             self._end(error)
             if error is None:
                 self.revision.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, final
 
-from ..._arguments import check_mapping
+from ..._arguments import check_mapping, shown
 from ..._memory._contents import Change
 from ..._view import View
 from .._calling._ranges import read_range
-from .._calling._requests import Delete, Put, transaction_request
+from .._calling._requests import Delete, Put, encode_key, transaction_request
 from ._codecs import Undecodable
 
 if TYPE_CHECKING:
@@ -94,9 +94,13 @@ class EtcdMap(View[Sequence[Change[str, T]]], Mapping[str, T], Generic[T]):
     def item(self, key: str) -> ValueWatch[T | Absent]:
         """Return the value of one key; see :meth:`ValueMap.item`.
 
+        Raises:
+            TypeError: if ``key`` is no string.
+
         Checkpoints:
             Never.
         """
+        self._full("item", key)
         return self._kept.map.item(key).map(_good_item)
 
     @property
@@ -140,6 +144,8 @@ class EtcdMap(View[Sequence[Change[str, T]]], Mapping[str, T], Generic[T]):
             The cluster's revision that has done it; see :meth:`wait_revision`.
 
         Raises:
+            ClosedResourceError: if the map was left.
+            TypeError: if ``value`` is not what the codec stores.
             Exception: as :meth:`EtcdClient.put` does.
 
         Checkpoints:
@@ -148,7 +154,7 @@ class EtcdMap(View[Sequence[Change[str, T]]], Mapping[str, T], Generic[T]):
         Cancellation:
             It may have been done, or may yet be; not if it is cancelled before it begins.
         """
-        return await self._following.put(self.prefix + key, value, lease)
+        return await self._following.put(self._full("put", key), value, lease)
 
     async def delete(self, key: str) -> int:
         """Delete a key, if it is there.
@@ -168,7 +174,7 @@ class EtcdMap(View[Sequence[Change[str, T]]], Mapping[str, T], Generic[T]):
         Cancellation:
             It may have been done, or may yet be; not if it is cancelled before it begins.
         """
-        return await self._following.delete(self.prefix + key)
+        return await self._following.delete(self._full("delete", key))
 
     async def replace_all(self, mapping: Mapping[str, T]) -> int:
         """Make the keys with the prefix equal to a mapping; write only the difference.
@@ -196,8 +202,9 @@ class EtcdMap(View[Sequence[Change[str, T]]], Mapping[str, T], Generic[T]):
         """
         check_mapping("replace_all", "mapping", mapping)
         following = self._following
+        following.check_open("replace_all")
         wanted = {
-            (self.prefix + key).encode(): following.encode(key, value)
+            encode_key("replace_all", self._full("replace_all", key)): following.encode(key, value)
             for key, value in mapping.items()
         }
 
@@ -214,6 +221,13 @@ class EtcdMap(View[Sequence[Change[str, T]]], Mapping[str, T], Generic[T]):
             answer = await call(transaction_request([], part, []))
             revision = answer.header.revision
         return revision
+
+    def _full(self, call: str, key: object) -> str:
+        """Return a key as the cluster has it."""
+        if not isinstance(key, str):
+            msg = f"{call}(): {shown(key)} is no key of the map {self.prefix!r}: pass a string"
+            raise TypeError(msg)
+        return self.prefix + key
 
 
 def _good(data: T | Undecodable) -> T:

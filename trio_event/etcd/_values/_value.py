@@ -147,6 +147,8 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
             The cluster's revision that has done it; see :meth:`wait_revision`.
 
         Raises:
+            ClosedResourceError: if the value was left.
+            TypeError: if ``value`` is not what the codec stores.
             Exception: as :meth:`EtcdClient.put` does.
 
         Checkpoints:
@@ -228,6 +230,7 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
 
     async def _compare_and_set(self, version: int, value: T) -> int | None:
         """Return the revision; None if there is a newer version."""
+        self._following.check_open("compare_and_set")
         data = self._following.encode(self.key, value)
         if version != self.version:
             await trio.lowlevel.checkpoint()

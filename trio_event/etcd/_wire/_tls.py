@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import attrs
 
+from ..._arguments import shown
 from .._errors import RefusedError
-
-if TYPE_CHECKING:
-    import os
 
 
 @final
@@ -41,7 +40,16 @@ class TLS:
     server_name: str | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse half of a pair."""
+        """Refuse what names no file, and half of a pair."""
+        for name in ("ca", "certificate", "key"):
+            path: object = getattr(self, name)
+            if path is not None and not isinstance(path, str | os.PathLike):
+                msg = f"TLS(): {name}={shown(path)} is no path: pass that of a PEM file"
+                raise TypeError(msg)
+        given_name: object = self.server_name
+        if given_name is not None and not isinstance(given_name, str):
+            msg = f"TLS(): server_name={shown(given_name)} is no name: pass a string"
+            raise TypeError(msg)
         if (self.certificate is None) != (self.key is None):
             given, missing = ("key", "certificate") if self.key else ("certificate", "key")
             msg = f"TLS() was given {given}= without {missing}=: pass both, or neither"
