@@ -216,7 +216,20 @@ def begin(trouble: Callable[[], Iterator[CallError | None]] | None = None) -> At
 
 
 def interrupt(attempt: Attempt, interruption: Interruption, *, only_at_checkpoints: bool) -> None:
-    """Live a life, with Ctrl-C in it; then a client uses the same cluster."""
+    """Live a life on a clock that jumps, with Ctrl-C in it; then a client uses the same cluster."""
+    clock = MockClock(autojump_threshold=0)
+    live(attempt, interruption, clock=clock, only_at_checkpoints=only_at_checkpoints)
+    trio.run(use, attempt.store, clock=MockClock(autojump_threshold=0))
+
+
+def live(
+    attempt: Attempt,
+    interruption: Interruption,
+    *,
+    clock: trio.abc.Clock | None = None,
+    only_at_checkpoints: bool = False,
+) -> None:
+    """Live a life, with Ctrl-C in it."""
     handler = signals.signal(signals.SIGINT, signals.default_int_handler)
     tracer = sys.gettrace()
     try:
@@ -225,7 +238,7 @@ def interrupt(attempt: Attempt, interruption: Interruption, *, only_at_checkpoin
             try:
                 trio.run(
                     attempt.life.run,
-                    clock=MockClock(autojump_threshold=0),
+                    clock=clock,
                     instruments=[interruption],
                     restrict_keyboard_interrupt_to_checkpoints=only_at_checkpoints,
                 )
@@ -233,7 +246,6 @@ def interrupt(attempt: Attempt, interruption: Interruption, *, only_at_checkpoin
                 sys.settrace(tracer)
     finally:
         signals.signal(signals.SIGINT, handler)
-    trio.run(use, attempt.store, clock=MockClock(autojump_threshold=0))
 
 
 async def use(store: Store) -> None:

@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+
+from trio_event.etcd import EtcdClient, Text
 
 # Behind all other places, so that the packages which are tested stay those of the wheel.
 sys.path.append(str(Path(__file__).parents[3]))
 
-from benchmarks.soak import clients
+from benchmarks.soak import clients, sweep
+
+from .helpers.servers import HANG
+from .helpers.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from .helpers.servers import Cluster
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +54,33 @@ def test_ctrl_c_ends_a_client_at_any_point(*, only_at_checkpoints: bool) -> None
 def test_a_client_can_be_cancelled_at_any_step() -> None:
     """E9, E13: nothing is left of it, also where calls fail, and leases and streams are lost."""
     assert list(clients.sweep_steps(lambda whole: range(1, whole + 1, 17))) == []
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_ctrl_c_leaves_nothing_of_a_client_of_a_real_cluster(node: Cluster, quarter: int) -> None:
+    """E9: its threads end, and another client works."""
+
+    def life() -> clients.Attempt:
+        life = clients.Client(lambda: EtcdClient(node.endpoints, timeout=HANG), 0.05)
+        return clients.Attempt(Store(), life)
+
+    async def use() -> None:
+        async with EtcdClient(node.endpoints, timeout=HANG) as client:
+            await client.put("next", b"1")
+            async with client.value("next", Text()) as value:
+                assert value.peek() == "1"
+
+    before = set(threading.enumerate())
+    whole = sweep.Interruption(0)
+    clients.live(life(), whole)
+    number = whole.points * quarter // 4
+    interruption, attempt = sweep.Interruption(number), life()
+    clients.live(attempt, interruption)
+    # How many points there are depends on what comes when.
+    attempt.check(None if interruption.points < number else KeyboardInterrupt)
+    assert attempt.faults == []
+    for thread in set(threading.enumerate()) - before:
+        thread.join(HANG)
+        assert not thread.is_alive()
+    trio.run(use)
