@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import enum
+from typing import Annotated, Any, Literal, NamedTuple, NewType, NotRequired, TypedDict
 
 import attrs
 import pytest
@@ -26,9 +27,40 @@ class Host:
     derived: int = dataclasses.field(default=1, init=False)
 
 
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Level(enum.IntEnum):
+    HIGH = 2
+
+
+class Lease(TypedDict):
+    address: str
+    color: NotRequired[Color]
+
+
+class Point(NamedTuple):
+    x: int
+    color: Color
+
+
+Number = NewType("Number", int)
+
+
 @pytest.mark.parametrize(
     ("kind", "data", "stored"),
     [
+        (Color, Color.RED, b'"red"'),
+        (Level, Level.HIGH, b"2"),
+        (Color | None, None, b"null"),
+        (list[Color | int], [Color.RED, 1], b'["red",1]'),
+        (Lease, {"address": "a", "color": Color.RED}, b'{"address":"a","color":"red"}'),
+        (Lease, {"address": "a"}, b'{"address":"a"}'),
+        (Point, Point(1, Color.RED), b'[1,"red"]'),
+        (Number, Number(1), b"1"),
+        (Annotated[int, "a number"], 1, b"1"),
+        (Literal["a"], "a", b'"a"'),
         (int, 1, b"1"),
         (float, 1.5, b"1.5"),
         (str, "\u00e9", b'"\\u00e9"'),
@@ -53,7 +85,8 @@ def test_json_returns_what_was_stored(kind: type[object], data: object, stored: 
     """E6: with keys in order, so that equal data are equal bytes."""
     codec: Json[Any] = Json(kind)
     assert codec.encode(data) == stored
-    assert codec.decode(stored) == data
+    decoded = codec.decode(stored)
+    assert (decoded, type(decoded)) == (data, type(data))
 
 
 def test_json_ignores_fields_that_it_does_not_know() -> None:
@@ -72,6 +105,10 @@ def test_json_ignores_fields_that_it_does_not_know() -> None:
         (Port, b"[]", r"\[\] has no fields of Port"),
         (Port, b"{}", "missing 1 required positional argument"),
         (Port, b'{"number": "1"}', "'1' is no int"),
+        (Lease, b"{}", "{} has no 'address', which Lease needs"),
+        (Lease, b"[]", r"\[\] has no fields of dict"),
+        (Number, b'"a"', "'a' is no int"),
+        (Color | None, b'"blue"', "'blue' is none of"),
         (int | str, b"null", "None is none of <class 'int'>, <class 'str'>"),
     ],
 )
@@ -89,6 +126,8 @@ def test_json_refuses_what_is_none() -> None:
     pair: Json[Any] = Json(tuple[int, int])
     with pytest.raises(ValueError, match="shorter"):
         pair.decode(b"[1]")
+    with pytest.raises(ValueError, match="'blue' is not a valid Color"):
+        Json(Color).decode(b'"blue"')
 
 
 def test_json_stores_no_objects_of_other_classes() -> None:

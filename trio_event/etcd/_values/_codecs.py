@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 from contextlib import suppress
 from types import UnionType
 from typing import (
+    TYPE_CHECKING,
+    Annotated,
     Any,
     Generic,
     NewType,
     NoReturn,
+    NotRequired,
     Protocol,
     TypeVar,
     Union,
@@ -19,12 +23,16 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
+    is_typeddict,
 )
 
 import attrs
 
 from ..._arguments import shown
 from .._errors import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 T = TypeVar("T")
 
@@ -80,9 +88,10 @@ class Text:
 class Json(Generic[T]):
     """Data as JSON: builtins, or an object of a dataclass or an attrs class.
 
-    An object is stored with its fields by name. What is stored may have fields that the class does
-    not have: they are ignored, so that a newer writer does no harm. The annotations say what the
-    fields are: builtins, such classes, lists, tuples, dictionaries, unions.
+    An object is stored with its fields by name, like a ``TypedDict``, and a member of an enum with
+    its value. What is stored may have fields that the class does not have: they are ignored, so
+    that a newer writer does no harm. The annotations say what the fields are: builtins, such
+    classes, lists, tuples, dictionaries, unions.
 
     Attributes:
         type: What the data have to be.
@@ -108,9 +117,8 @@ class Json(Generic[T]):
         Raises:
             TypeError: if it is of another class, or can't be stored.
         """
-        kind: Any = get_origin(self.type) or self.type
-        is_class = isinstance(kind, type) and kind not in {Any, UnionType}
-        if is_class and not _is_of(value, kind):
+        kind, _ = _class_and_parts(self.type)
+        if isinstance(kind, type) and not _is_of(value, kind):
             name = kind.__name__
             msg = f"Json({name}) can't store {shown(value)}, which is no {name}"
             raise TypeError(msg)
@@ -127,8 +135,10 @@ class Json(Generic[T]):
         return cast("T", _read(self.type, json.loads(data)))
 
 
-def _as_plain(value: Any) -> dict[str, object]:  # noqa: ANN401  of whatever class
-    """Return the fields of what JSON does not know."""
+def _as_plain(value: Any) -> object:  # noqa: ANN401  of whatever class
+    """Return what JSON knows in place of what it does not know."""
+    if isinstance(value, enum.Enum):
+        return value.value
     if attrs.has(type(value)):
         names = [field.name for field in attrs.fields(type(value)) if field.init]
     elif dataclasses.is_dataclass(value):
@@ -141,29 +151,47 @@ def _as_plain(value: Any) -> dict[str, object]:  # noqa: ANN401  of whatever cla
 
 def _read(kind: Any, plain: object) -> object:  # noqa: ANN401  a type, or what stands for one
     """Make data of a type from what JSON knows."""
-    origin, parts = get_origin(kind) or kind, get_args(kind)
-    if origin in {Union, UnionType}:
+    origin, parts = _class_and_parts(kind)
+    if origin is Union:
         return _read_one_of(parts, plain)
-    if kind is Any or not isinstance(origin, type):
+    if not isinstance(origin, type):
         return plain  # all that JSON knows is allowed
-    if attrs.has(origin):
-        types = {field.name: field.type for field in attrs.fields(attrs.resolve_types(origin))}
-        names = {field.name: field.alias for field in attrs.fields(origin) if field.init}
-        return _read_fields(origin, types, names, plain)
-    if dataclasses.is_dataclass(origin):
-        names = {field.name: field.name for field in dataclasses.fields(origin) if field.init}
-        return _read_fields(origin, get_type_hints(origin), names, plain)
+    if attrs.has(origin) or dataclasses.is_dataclass(origin) or is_typeddict(origin):
+        return _read_object(origin, plain)
+    if issubclass(origin, enum.Enum):
+        return origin(plain)
     if not _is_of(plain, list if issubclass(origin, tuple) else origin):
         msg = f"{plain!r} is no {origin.__name__}"
         raise TypeError(msg)
     return _read_items(origin, parts, plain)
 
 
+def _class_and_parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:  # noqa: ANN401  as above
+    """Return the class behind a type, and what its items are; ``Union``, and what it is of."""
+    while not isinstance(kind, type):
+        if isinstance(kind, NewType):
+            kind = kind.__supertype__
+        elif get_origin(kind) is Annotated:
+            kind = kind.__origin__
+        elif hasattr(kind, "__value__"):  # of an alias by "type ... ="
+            kind = kind.__value__
+        else:
+            break
+    origin = get_origin(kind) or kind
+    if origin is UnionType:
+        origin = Union
+    return (None if origin is Any else origin), get_args(kind)
+
+
 def _read_items(kind: type, parts: tuple[Any, ...], plain: object) -> object:
     if isinstance(plain, list):
-        if not parts or not issubclass(kind, tuple) or parts[-1] is Ellipsis:
+        if hasattr(kind, "_fields"):  # of a named tuple
+            parts = tuple(get_type_hints(kind).get(name, Any) for name in kind._fields)
+        elif not parts or not issubclass(kind, tuple) or parts[-1] is Ellipsis:
             parts = (parts or (Any,))[:1] * len(plain)
         items = [_read(part, item) for part, item in zip(parts, plain, strict=True)]
+        if hasattr(kind, "_fields"):
+            return kind(*items)
         return tuple(items) if issubclass(kind, tuple) else items
     if isinstance(plain, dict) and parts:
         return {key: _read(parts[1], item) for key, item in plain.items()}
@@ -172,15 +200,38 @@ def _read_items(kind: type, parts: tuple[Any, ...], plain: object) -> object:
 
 def _read_one_of(kinds: tuple[Any, ...], plain: object) -> object:
     for kind in kinds:
-        with suppress(TypeError):
+        with suppress(TypeError, ValueError):
             return _read(kind, plain)
     msg = f"{plain!r} is none of {', '.join(map(str, kinds))}"
     raise TypeError(msg)
 
 
+def _read_object(kind: Any, plain: object) -> object:  # noqa: ANN401  of whatever class
+    if attrs.has(kind):
+        types = {field.name: field.type for field in attrs.fields(attrs.resolve_types(kind))}
+        names = {field.name: field.alias for field in attrs.fields(kind) if field.init}
+        return _read_fields(kind, types, names, plain)
+    types = get_type_hints(kind)
+    if dataclasses.is_dataclass(kind):
+        names = {field.name: field.name for field in dataclasses.fields(kind) if field.init}
+        return _read_fields(kind, types, names, plain)
+    read = _read_fields(dict, types, {name: name for name in types}, plain)
+    # Where annotations are strings, the class itself does not know what is not required.
+    hints = get_type_hints(kind, include_extras=True)
+    optional = {name for name, hint in hints.items() if get_origin(hint) is NotRequired}
+    missing = sorted(kind.__required_keys__ - optional - read.keys())
+    if missing:
+        msg = f"{plain!r} has no {missing[0]!r}, which {kind.__name__} needs"
+        raise TypeError(msg)
+    return read
+
+
 def _read_fields(
-    kind: type, types: dict[str, Any], names: dict[str, str | None], plain: object
-) -> object:
+    kind: Any,  # noqa: ANN401  as above
+    types: dict[str, Any],
+    names: Mapping[str, str | None],
+    plain: object,
+) -> Any:  # noqa: ANN401  as above
     if not isinstance(plain, dict):
         msg = f"{plain!r} has no fields of {kind.__name__}"
         raise TypeError(msg)
@@ -197,6 +248,8 @@ def _is_of(plain: object, kind: type) -> bool:
         return isinstance(plain, int | float) and not isinstance(plain, bool)
     if kind is int:
         return isinstance(plain, int) and not isinstance(plain, bool)
+    if is_typeddict(kind):
+        kind = dict
     return isinstance(plain, kind)
 
 
