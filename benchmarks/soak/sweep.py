@@ -15,6 +15,7 @@ from __future__ import annotations
 import dis
 import functools
 import gc
+import inspect
 import random
 import signal as signals
 import sys
@@ -92,6 +93,8 @@ class Interruption(trio.abc.Instrument):
             return None
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
+        if event == "call" and frame.f_code.co_flags & inspect.CO_GENERATOR:
+            return self  # it may go on in order to be closed, and looks for no signal then
         if event in ("call", "opcode") and frame.f_lasti in offsets_of(frame.f_code):
             self._count(frame)
         return self

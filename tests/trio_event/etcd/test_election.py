@@ -441,7 +441,7 @@ async def test_bad_arguments_are_told_at_the_call() -> None:
     client = EtcdClient(["localhost:1"])
     with pytest.raises(ValueError, match=r"elect\(\): '' is no key"):
         elect(client, "", trio.sleep_forever)
-    with pytest.raises(TypeError, match=r"elect\(\): runnable=None is not callable"):
+    with pytest.raises(TypeError, match=r"elect\(\): runnable=None is no async function"):
         elect(client, "e", None)  # type: ignore[arg-type]  # the mistake
     with pytest.raises(ValueError, match=r"elect\(\): ttl=0 is not between"):
         elect(client, "e", trio.sleep_forever, ttl=0)

@@ -6,6 +6,7 @@ Each call takes a moment on its way there, and one on its way back.
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from typing import TYPE_CHECKING, Any, final
 
@@ -17,13 +18,22 @@ from trio_event.etcd._wire._messages import MESSAGES
 from trio_event.etcd._wire._seam import CallError, Code, Connection, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from trio_event.etcd._wire._seam import Metadata
 
 MOMENT = 0.001
 
 _NO_LEASE = CallError(Code.NOT_FOUND, "etcdserver: requested lease not found")
+# In trouble, many calls are refused, or their answers lost.
+_TROUBLE = (
+    *[None] * 3,
+    CallError(Code.UNAVAILABLE, "last error: Connection refused", was_sent=False),
+    *[None] * 2,
+    CallError(Code.UNAVAILABLE, "Socket closed"),
+    None,
+    CallError(Code.UNAVAILABLE, "etcdserver: no leader"),
+)
 _RESULTS = (operator.eq, operator.gt, operator.lt, operator.ne)
 _TARGETS = {1: "create_revision", 2: "mod_revision", 3: "value"}
 _DELETE = 1
@@ -43,7 +53,7 @@ class _Change:
 class Store:
     """The keys, leases and watches of a cluster."""
 
-    def __init__(self, trouble: Callable[[], Iterator[CallError | None]] | None = None) -> None:
+    def __init__(self, *, is_troubled: bool = False) -> None:
         self.revision = 1
         self.items: dict[bytes, Any] = {}
         self.leases: set[int] = set()
@@ -54,7 +64,7 @@ class Store:
         self.opened = 0
         self.changes: list[_Change] = []
         # What becomes of calls: done and answered, if it yields None.
-        self.trouble = None if trouble is None else trouble()
+        self.trouble = itertools.cycle(_TROUBLE if is_troubled else (None,))
 
     def client(self, *, timeout: float = 5.0) -> EtcdClient:
         """Make a client of it."""
@@ -215,7 +225,7 @@ class StoreConnection(Connection):
         seconds: float,  # noqa: ARG002  all calls take moments
         metadata: Metadata = (),  # noqa: ARG002  there is one user
     ) -> bytes:
-        error = None if self.store.trouble is None else next(self.store.trouble)
+        error = next(self.store.trouble)
         await self._travel()
         if error is not None and not error.was_sent:
             raise CallError(error.code, error.details, was_sent=False)
