@@ -312,7 +312,8 @@ class TreeLog:
         """Return the logger ``name``, and remember that it is of ``node``; any thread may call."""
         made = self.loggers.get(node)
         known = None if made is None else made.get(name)
-        if known is not None:
+        # The end of another tree may have removed a logger of the same name.
+        if known is not None and logging.Logger.manager.loggerDict.get(name) is known:
             return known
         tree = self._port.tree
         with _LOCK:

@@ -117,3 +117,30 @@ async def test_other_nodes_keep_their_loggers_through_restarts(
         await child.become_healthy()
         logger = logging.getLogger("supervisor.node.root.parent.child")
         assert logger.level == logging.DEBUG
+
+
+async def test_a_logger_that_the_end_of_another_tree_has_removed_is_found_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """S17: what is configured by its name then holds for the tree that runs."""
+    go_on = trio.Event()
+
+    async def root() -> None:
+        supervisor.logger().warning("begin")
+        supervisor.signal(Signal.HEALTHY)
+        await go_on.wait()
+        supervisor.logger().debug("end")
+        supervisor.signal(Signal.DONE)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(supervisor.supervise, root)
+        await wait_all_tasks_blocked()
+        await supervisor.supervise(root_that_logs)
+        caplog.set_level(logging.DEBUG, "supervisor.node.root")
+        go_on.set()
+    assert caplog.messages == ["begin", "another", "end"]
+
+
+async def root_that_logs() -> None:
+    supervisor.logger().warning("another")
+    await finish()
