@@ -390,8 +390,8 @@ function start() {
           log.textContent = `${error.message}\n`;
           isError = true;
         }
-        // There is no such node, or no log at all.
-        if (error.status === 404) return;
+        // There is no such node yet, or no log at all.
+        if (error.status === 404) await pause(4000);
       }
       await pause(1000);
     }

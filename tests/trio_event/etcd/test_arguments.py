@@ -12,7 +12,18 @@ import pytest
 import trio
 
 from trio_event import ABSENT, MemoryValue
-from trio_event.etcd import TLS, Compare, EtcdClient, Get, Json, Put, Text, announce, elect
+from trio_event.etcd import (
+    TLS,
+    Compare,
+    EtcdClient,
+    Get,
+    Json,
+    Put,
+    RefusedError,
+    Text,
+    announce,
+    elect,
+)
 
 from .helpers.scripted import Member, client_of
 from .helpers.store import Store
@@ -335,6 +346,19 @@ async def test_a_revision_is_a_whole_number() -> None:
                 await value.wait_revision(bad)
 
 
+async def test_what_has_failed_and_was_left_is_not_written() -> None:
+    """E9: as what has not failed."""
+    store = Store()
+    async with store.client() as client:
+        async with client.value("a", Text()) as value:
+            assert client._watching is not None
+            (watch,) = client._watching.watches
+            client._watching.fail(watch, RefusedError("not allowed"))
+        with pytest.raises(trio.ClosedResourceError, match="of 'a', which was left: call it in"):
+            await value.put("1")
+    assert store.changes == []
+
+
 async def test_what_was_left_is_not_written() -> None:
     """E9: the client is open, and the value is not."""
     store = Store()
@@ -343,7 +367,7 @@ async def test_what_was_left_is_not_written() -> None:
             pass
         with pytest.raises(trio.ClosedResourceError, match="of 'a', which was left: call it in"):
             await value.put("1")
-        with pytest.raises(trio.ClosedResourceError, match="of 'a', which was left"):
+        with pytest.raises(trio.ClosedResourceError, match=r"update\(\) of 'a', which was left"):
             await value.update(lambda _: "1")
         with pytest.raises(trio.ClosedResourceError, match="of 'map/', which was left"):
             await several.delete("a")

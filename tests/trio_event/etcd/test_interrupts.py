@@ -6,6 +6,7 @@ These are parts of sweeps; all of them is in ``python -m benchmarks.soak.faults 
 from __future__ import annotations
 
 import logging
+import signal as signals
 import sys
 import threading
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
 from trio_event.etcd import EtcdClient, Text
+from trio_event.etcd._watching._background import Background
 
 # Behind all other places, so that the packages which are tested stay those of the wheel.
 sys.path.append(str(Path(__file__).parents[3]))
@@ -54,6 +57,32 @@ def test_ctrl_c_ends_a_client_at_any_point(*, only_at_checkpoints: bool) -> None
 def test_a_client_can_be_cancelled_at_any_step() -> None:
     """E9, E13: nothing is left of it, also where calls fail, and leases and streams are lost."""
     assert list(clients.sweep_steps(lambda whole: range(1, whole + 1, 17))) == []
+
+
+def test_ctrl_c_leaves_beside_a_fault_of_the_background() -> None:
+    """E9: neither is lost."""
+
+    async def fail_late() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            signals.raise_signal(signals.SIGINT)  # for the main task, as this one is protected
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+            raise ValueError("a fault")
+
+    async def main() -> None:
+        background = Background(fail_late)
+        await background.start()
+        await trio.testing.wait_all_tasks_blocked()
+        await background.stop(None, None, None)
+
+    handler = signals.signal(signals.SIGINT, signals.default_int_handler)
+    try:
+        with pytest.RaisesGroup(KeyboardInterrupt, ValueError):
+            trio.run(main)
+    finally:
+        signals.signal(signals.SIGINT, handler)
 
 
 @pytest.mark.processes

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.testing
 
 from trio_event.etcd import Bytes, EtcdClient, RefusedError, UnavailableError
 from trio_event.etcd._wire._seam import CallError, Code
@@ -97,6 +98,38 @@ async def test_who_waits_for_a_value_is_told_once(
     (message,) = caplog.messages
     assert message.startswith("values wait for a member: ")
     assert "check whether etcd runs there" in message
+
+
+async def open_for(client: EtcdClient, seconds: float) -> None:
+    async with client.value("a", Bytes()):
+        await trio.sleep(seconds)
+
+
+async def test_who_waits_after_a_good_connection_is_told_too(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """E5, E11: and the loss of what was good is no reason to look at the settings."""
+    del autojump_clock
+    one = Member("one:1")
+    one.revision = 10
+    with caplog.at_level(logging.INFO, "trio_event.etcd"):
+        async with watching_client_of(one) as client:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(open_for, client, 6.0)
+                stream = await one.wait_stream(1)
+                stream.create_all()
+                await trio.testing.wait_all_tasks_blocked()
+                one.revision = None
+                one.will(*[UNREACHABLE] * 100)
+                one.first_answers.extend([UNREACHABLE] * 100)
+                stream.end(CallError(Code.UNAVAILABLE, "Socket closed"))
+            with trio.move_on_after(5):
+                async with client.value("b", Bytes()):
+                    pass
+    lost, waiting = caplog.messages
+    assert lost.startswith("values are stale: one:1: ")
+    assert "tls" not in lost
+    assert waiting.startswith("values wait for a member: one:1: ")
 
 
 async def test_another_server_of_grpc_is_told_at_once() -> None:

@@ -132,7 +132,8 @@ class Calls:
                 if verdict is Verdict.UNKNOWN and request.is_write:
                     raise _unknown(request, link, error) from None
                 if not failure or error.code is not Code.DEADLINE_EXCEEDED:  # it says least
-                    failure = f"{link.endpoint} said {error}: {advise(error)}"
+                    remedy = "" if was_good else f": {advise(error)}"
+                    failure = f"{link.endpoint} said {error}{remedy}"
             except trio.Cancelled:
                 if link.is_silent():
                     self._leave(link)
@@ -146,7 +147,7 @@ class Calls:
             if trio.current_time() + seconds >= deadline:
                 msg = (
                     f"no member answered the {request.operation} within {self._timeout} s; "
-                    f"the last answer: {failure}"
+                    f"for example, {failure}"
                 )
                 raise UnavailableError(msg)
             await trio.sleep(seconds)

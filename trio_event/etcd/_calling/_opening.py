@@ -45,6 +45,9 @@ class Opening(AbstractAsyncContextManager[T]):
 
     def __getattr__(self, name: str) -> NoReturn:
         """Refuse what is meant for that which is not open."""
+        if name.startswith("_"):  # as copy and pickle ask for
+            msg = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(msg, name=name, obj=self)
         msg = f"{self!r} has no {name!r}: write 'async with {self._call} as opened', and use that"
         raise AttributeError(msg, name=name, obj=self)
 

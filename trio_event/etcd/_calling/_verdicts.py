@@ -47,6 +47,8 @@ _TLS_TEXTS: Final = (
 )
 # What to do about connections that are not made, by what gRPC says; the first one that fits counts.
 _TLS_REMEDIES: Final = {
+    "has expired": "its certificate has expired, or this machine's clock is wrong: renew it",
+    "not yet valid": "its certificate is not valid yet, or this machine's clock is wrong",
     "CERTIFICATE_VERIFY_FAILED": (
         "its certificate is of an authority that is not trusted: pass that one in tls=TLS(ca=...)"
     ),

@@ -43,9 +43,10 @@ class Kept(ABC, Generic[T]):
 
     def finish(self, error: BaseException | None) -> None:
         """Take that nothing more comes; see ``Target``."""
+        if error is None:
+            self.is_left = True
         if self.is_open:
             self.is_open = False
-            self.is_left = error is None
             self._end(error)
             if error is None:
                 self.revision.close()

@@ -222,6 +222,7 @@ class EtcdValue(StoredValue[T | Absent], Generic[T]):
         """
         check_function("update", "function", function)
         while True:
+            self._following.check_open("update")
             version = self.version
             revision = await self._compare_and_set(version, function(self.read()))
             if revision is not None:

@@ -52,7 +52,7 @@ class Background:
         """
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
-        interruption: BaseException | None = None
+        interruption: KeyboardInterrupt | None = None
         with trio.CancelScope(shield=True):
             while not self._ended.is_set():
                 try:
@@ -60,11 +60,13 @@ class Background:
                 except KeyboardInterrupt as caught:
                     interruption = caught
         if self._has_failed:
+            if interruption is not None:  # it leaves beside the error of the task
+                kind, error, traceback = KeyboardInterrupt, interruption, interruption.__traceback__
             return await self._manager.__aexit__(kind, error, traceback)
         try:
             await self._manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:  # of Ctrl-C alone, for the task has raised nothing
-            interruption = group.exceptions[0]
+            raise group.exceptions[0] from None
         if interruption is not None:
             raise interruption
         return None

@@ -138,7 +138,8 @@ class Watching:
         self._cluster_id = 0
         self._session: _Session | None = None
         self._good_since = math.inf
-        # How many connections were lost, and whether it was told that there was none yet.
+        # How many connections were lost since one was good, and whether it was told that values
+        # wait for one.
         self._failures = 0
         self._has_told = False
 
@@ -213,7 +214,7 @@ class Watching:
                 if is_refused_connection(error):
                     reason = explain("the watch stream", endpoint, self._tokens.user, error)
                     self._refuse_unknown(RefusedError(reason))
-                elif isinstance(error, CallError):
+                elif isinstance(error, CallError) and self._good_since == math.inf:
                     reason = f"{reason}: {advise(error)}"
             except RefusedError as error:
                 reason = str(error)
@@ -263,6 +264,7 @@ class Watching:
         return reason
 
     def _set_current(self, health: Health) -> None:
+        self._failures, self._has_told = 0, False
         if self.health.peek() is not health:  # a stream that was opened anew changes nothing
             self.health.set(health)
 
@@ -276,9 +278,9 @@ class Watching:
             self.health.set(Health(health.state, health.since, endpoint, reason, health.revision))
 
     def _tell_waiting(self, endpoint: str, reason: str) -> None:
-        """Log once, when no member has answered yet, that those who open values wait for one."""
+        """Log once, when no member answers, that those who open values wait for one."""
         self._failures += 1
-        is_waiting = self._watches and self.health.peek().state == "connecting"
+        is_waiting = any(not watch.is_known for watch in self._watches)
         if is_waiting and self._failures >= len(self._rotation) and not self._has_told:
             self._has_told = True
             _logger.warning("values wait for a member: %s: %s", endpoint, reason)
