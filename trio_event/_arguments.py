@@ -77,13 +77,16 @@ def check_seconds(call: str, name: str, seconds: object) -> None:
 
 def check_version(call: str, version: object) -> None:
     """Raise unless an argument can be a version."""
+    remedy = "pass what set() returned, or the version of a value"
+    check_whole(call, "version", version, remedy)
+
+
+def check_whole(call: str, name: str, number: object, remedy: str) -> None:
+    """Raise unless an argument is a whole number."""
     try:
-        operator.index(version)  # type: ignore[arg-type]  # what is asked
+        operator.index(number)  # type: ignore[arg-type]  # what is asked
     except TypeError:
-        msg = (
-            f"{call}(): version={shown(version)} is not a whole number: "
-            "pass what set() returned, or the version of a value"
-        )
+        msg = f"{call}(): {name}={shown(number)} is not a whole number: {remedy}"
         raise TypeError(msg) from None
 
 

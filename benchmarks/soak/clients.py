@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import random
-import signal as signals
-import sys
 import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Final, final
@@ -38,7 +36,7 @@ from trio_event.etcd import (
     elect,
 )
 
-from .sweep import Interruption, Steps, ignore_unstarted, watched
+from .sweep import Interruption, Steps, ignore_unstarted, interrupt_run, watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,22 +229,14 @@ def live(
     only_at_checkpoints: bool = False,
 ) -> None:
     """Live a life, with Ctrl-C in it."""
-    handler = signals.signal(signals.SIGINT, signals.default_int_handler)
-    tracer = sys.gettrace()
-    try:
-        with watched(attempt):
-            sys.settrace(interruption)
-            try:
-                trio.run(
-                    attempt.life.run,
-                    clock=clock,
-                    instruments=[interruption],
-                    restrict_keyboard_interrupt_to_checkpoints=only_at_checkpoints,
-                )
-            finally:
-                sys.settrace(tracer)
-    finally:
-        signals.signal(signals.SIGINT, handler)
+    run = partial(
+        trio.run,
+        attempt.life.run,
+        clock=clock,
+        instruments=[interruption],
+        restrict_keyboard_interrupt_to_checkpoints=only_at_checkpoints,
+    )
+    interrupt_run(attempt, interruption, run)
 
 
 async def use(store: Store) -> None:

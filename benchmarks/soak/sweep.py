@@ -21,6 +21,7 @@ import signal as signals
 import sys
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, final
 
 import attrs
@@ -197,24 +198,31 @@ def interrupt(
 ) -> Attempt:
     """Live a life, with Ctrl-C in it."""
     attempt = Attempt(Life(ending, 1.0))
+    run = partial(
+        trio.run,
+        way,
+        attempt.life,
+        clock=MockClock(autojump_threshold=0),
+        instruments=[interruption],
+        restrict_keyboard_interrupt_to_checkpoints=only_at_checkpoints,
+    )
+    interrupt_run(attempt, interruption, run)
+    return attempt
+
+
+def interrupt_run(attempt: Watched, interruption: Interruption, run: Callable[[], object]) -> None:
+    """Let Ctrl-C come into a run of Trio, and into nothing around it; note how it ends."""
     handler = signals.signal(signals.SIGINT, signals.default_int_handler)
     tracer = sys.gettrace()
     try:
         with watched(attempt):
             sys.settrace(interruption)
             try:
-                trio.run(
-                    way,
-                    attempt.life,
-                    clock=MockClock(autojump_threshold=0),
-                    instruments=[interruption],
-                    restrict_keyboard_interrupt_to_checkpoints=only_at_checkpoints,
-                )
+                run()
             finally:
                 sys.settrace(tracer)
     finally:
         signals.signal(signals.SIGINT, handler)
-    return attempt
 
 
 def undisturbed(way: Way, ending: Ending) -> tuple[type[BaseException] | None, ...]:

@@ -27,7 +27,7 @@ from ._calling._verdicts import says_lease_is_lost
 from ._client import check_client
 from ._errors import RefusedError, UnavailableError, UnknownOutcomeError
 from ._values._codecs import Bytes
-from ._values._open import check_opening
+from ._values._open import check_key
 
 if TYPE_CHECKING:
     from .._value import ValueWatch
@@ -77,7 +77,7 @@ async def announce(
             await nursery.start(announce, client, "app/peers/alice", b"10.0.0.4")
     """
     check_client("announce", client)
-    check_opening("announce", key, Bytes(), "raise")
+    check_key("announce", key)
     check_ttl("announce", ttl)
     if isinstance(value, bytes):
         value = MemoryValue(value)

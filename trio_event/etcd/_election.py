@@ -54,7 +54,7 @@ from ._calling._verdicts import says_lease_is_lost
 from ._client import check_client
 from ._errors import LeadershipLostError, RefusedError, UnavailableError, UnknownOutcomeError
 from ._values._codecs import Bytes
-from ._values._open import check_opening
+from ._values._open import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -109,7 +109,7 @@ def elect(
         supervisor.run("leader", elect(client, "app/leader", assign_shards))
     """
     check_client("elect", client)
-    check_opening("elect", name, Bytes(), "raise")
+    check_key("elect", name)
     check_ttl("elect", ttl)
     _check_runnable(runnable)
     if margin is None:

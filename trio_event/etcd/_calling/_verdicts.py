@@ -45,6 +45,9 @@ _TLS_TEXTS: Final = (
     "Failed to create security handshaker",
     "CERTIFICATE_REQUIRED",
 )
+_OTHER_CERTIFICATE: Final = (
+    "it accepts no such certificate of a client: pass another in tls=TLS(certificate=, key=)"
+)
 # What to do about connections that are not made, by what gRPC says; the first one that fits counts.
 _TLS_REMEDIES: Final = {
     "has expired": "its certificate has expired, or this machine's clock is wrong: renew it",
@@ -55,12 +58,8 @@ _TLS_REMEDIES: Final = {
     "Hostname Verification": (
         "its certificate has another name: use that in endpoints=, or in tls=TLS(server_name=...)"
     ),
-    "CERTIFICATE": (
-        "it accepts no such certificate of a client: pass another in tls=TLS(certificate=, key=)"
-    ),
-    "UNKNOWN_CA": (
-        "it accepts no such certificate of a client: pass another in tls=TLS(certificate=, key=)"
-    ),
+    "CERTIFICATE": _OTHER_CERTIFICATE,
+    "UNKNOWN_CA": _OTHER_CERTIFICATE,
     "Failed to create security handshaker": (
         "the files of tls=TLS(...) can't be used: pass a certificate and the key that belongs to it"
     ),

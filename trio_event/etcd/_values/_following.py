@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final
 
 import attrs
 import trio
 
 from ..._absent import ABSENT
-from ..._arguments import shown
+from ..._arguments import check_whole, shown
 from ..._unset import UNSET
 from ..._value import compose
 from .._calling._requests import delete_request, put_request
@@ -65,7 +64,8 @@ class Following(Generic[T]):
 
     async def wait_revision(self, revision: int) -> None:
         """Wait until it has what a revision has done."""
-        _check_revision(revision)
+        remedy = "pass what put() or transaction() has returned"
+        check_whole("wait_revision", "revision", revision, remedy)
         reached = self._kept.revision
         while True:
             with trio.move_on_after(_PATIENCE):
@@ -125,17 +125,6 @@ class Following(Generic[T]):
             msg = f"the codec of {key!r} has made {data!r} of {value!r}, which is no bytes"
             raise TypeError(msg)
         return data
-
-
-def _check_revision(revision: object) -> None:
-    try:
-        operator.index(revision)  # type: ignore[arg-type]  # what is asked
-    except TypeError:
-        msg = (
-            f"wait_revision(): revision={shown(revision)} is not a whole number: "
-            "pass what put() or transaction() has returned"
-        )
-        raise TypeError(msg) from None
 
 
 def _health(parts: tuple[Health, EtcdError | None]) -> Health:

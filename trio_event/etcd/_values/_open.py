@@ -105,7 +105,7 @@ class OpenValues:
 
         try:
             await opened.watch.wait_known()
-        except BaseException:
+        except BaseException:  # nobody gets what would close it
             self._leave(opened)
             raise
         return close
@@ -123,12 +123,17 @@ class OpenValues:
         opened.kept.finish(None)
 
 
-def check_opening(call: str, key: object, codec: object, on_decode_error: object) -> None:
-    """Raise unless a value or a map can be opened so."""
+def check_key(call: str, key: object) -> None:
+    """Raise unless an argument is the key of a value, or the prefix of a map."""
     if not isinstance(key, str):
         msg = f"{call}(): {shown(key)} is no key: pass a string"
         raise TypeError(msg)
     encode_key(call, key)
+
+
+def check_opening(call: str, key: object, codec: object, on_decode_error: object) -> None:
+    """Raise unless a value or a map can be opened so."""
+    check_key(call, key)
     for name in ("encode", "decode"):
         if not callable(getattr(codec, name, None)) or isinstance(codec, type):
             msg = (

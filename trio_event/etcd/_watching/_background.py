@@ -52,7 +52,7 @@ class Background:
         """
         assert self._nursery is not None
         self._nursery.cancel_scope.cancel()
-        interruption: KeyboardInterrupt | None = None
+        interruption: BaseException | None = None
         with trio.CancelScope(shield=True):
             while not self._ended.is_set():
                 try:
@@ -66,7 +66,7 @@ class Background:
         try:
             await self._manager.__aexit__(None, None, None)
         except BaseExceptionGroup as group:  # of Ctrl-C alone, for the task has raised nothing
-            raise group.exceptions[0] from None
+            interruption = group.exceptions[0]
         if interruption is not None:
             raise interruption
         return None
